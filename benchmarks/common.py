@@ -1,0 +1,61 @@
+"""What the benchmarks share: the model, generated text, and the machine's matrix-product rate."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from supernet.config import load_config
+from supernet.models import load_pretrained, locate
+from supernet.tasks import Task
+from supernet.tokens import Split
+from supernet.train import TrainConfig
+
+
+def classification_task() -> Task:
+    """A task of two classes; its columns are never read."""
+    return Task(name="generated", text=("a", "b"), label="label", metric="accuracy", classes=("no", "yes"))
+
+
+def minilm() -> tuple[PreTrainedModel, Path]:
+    """The embedded default model as a classifier in evaluation mode, and its folder."""
+    folder = locate(load_config("train", TrainConfig, ["task=stdlib", "model=minilm"]).model)
+    model, _ = load_pretrained(folder, classification_task(), seed=0)
+    return model.eval(), folder
+
+
+def generated_split(rows: int, *, seed: int, vocabulary: int) -> Split:
+    """Random sentence pairs: lengths from a gamma distribution with mean near 64 tokens, cut at 128."""
+    rng = np.random.default_rng(seed)
+    lengths = np.clip(rng.gamma(4.0, 16.5, rows).astype(int), 8, 128)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = rng.integers(1000, vocabulary, offsets[-1])
+    second = np.concatenate([np.arange(n) >= n // 2 for n in lengths])
+    return Split(
+        ids=ids.astype(np.int32),
+        offsets=offsets.astype(np.int64),
+        token_type_ids=second.astype(np.int32),
+        labels=rng.integers(0, 2, rows),
+    )
+
+
+def matmul_rate(size: int = 2048, repeats: int = 20) -> float:
+    """Floating-point operations per second of a square float32 matrix product; the median of some."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    a @ b
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / float(np.median(seconds))
+
+
+def device_name() -> str:
+    """Processor, threads and versions, for RESULTS.md."""
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"

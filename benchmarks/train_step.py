@@ -1,0 +1,104 @@
+"""One `full` training step (k = 2): sliced (ours) against masked (the paper's way), on the same equally padded batches.
+
+usage: python benchmarks/train_step.py [--steps 6] [--batch 16]
+
+Both take the same sub-networks, losses and batches, padded alike; gradients must agree. The two alternate in one
+process; the optimizer's own step, which is the same for both, is counted. Last line: one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from benchmarks.common import device_name, generated_split, minilm
+from benchmarks.masked import masked
+from supernet.families import architecture_of
+from supernet.slicing import view
+from supernet.space import SubNetwork, search_space
+from supernet.strategies import Strategy, accumulate_gradients
+from supernet.tokens import Batch, collate
+
+Forward = Callable[[PreTrainedModel, SubNetwork, Batch], Tensor]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=16)
+    arguments = parser.parse_args()
+
+    model, _ = minilm()  # in evaluation mode: without dropout the two can be compared
+    a = architecture_of(model.config)
+    space = search_space("small", layers=a.layers, heads=a.heads, units=a.units)
+    strategy = Strategy("full", k=2)
+    split = generated_split(arguments.batch * (arguments.steps + 1), seed=0, vocabulary=model.config.vocab_size)
+    order = np.argsort(split.lengths, kind="stable")  # rows of similar length together, as in training
+    ways: dict[str, tuple[Forward, PreTrainedModel]] = {
+        "masked": (_masked_forward, copy.deepcopy(model)),
+        "ours": (_sliced_forward, model),
+    }
+    optimizers = {name: torch.optim.AdamW(m.parameters(), lr=1e-5) for name, (_, m) in ways.items()}
+    seconds = dict.fromkeys(ways, 0.0)
+    for step in range(arguments.steps + 1):
+        batch = collate(split, order[step :: arguments.steps + 1], 0, "cpu")
+        subnets = strategy.draw(space, np.random.default_rng([0, step]))
+        losses = {}
+        for name, (forward, its_model) in ways.items():
+            start = time.perf_counter()
+            losses[name] = _step(its_model, forward, batch, subnets, strategy)
+            optimizers[name].step()
+            optimizers[name].zero_grad()
+            if step > 0:  # the first is to warm up
+                seconds[name] += time.perf_counter() - start
+        np.testing.assert_allclose(losses["ours"], losses["masked"], rtol=2e-3)
+        print(f"step {step}: " + ", ".join(str(s) for s in subnets), flush=True)
+    print(f"{device_name()}; batch {arguments.batch}, {split.lengths.mean():.1f} tokens, {arguments.steps} steps")
+    print(
+        json.dumps(
+            {
+                "masked_s": round(seconds["masked"], 3),
+                "ours_s": round(seconds["ours"], 3),
+                "speedup": round(seconds["masked"] / seconds["ours"], 3),
+            }
+        )
+    )
+
+
+def _step(
+    model: PreTrainedModel, forward: Forward, batch: Batch, subnets: list[SubNetwork], strategy: Strategy
+) -> list[float]:
+    losses = accumulate_gradients(
+        lambda subnet: forward(model, subnet, batch),
+        batch.labels,
+        subnets,
+        temperature=strategy.temperature,
+        rows=len(batch.labels),
+        backward=lambda loss: loss.backward(),
+    )
+    return torch.stack(losses).tolist()
+
+
+def _sliced_forward(model: PreTrainedModel, subnet: SubNetwork, batch: Batch) -> Tensor:
+    return view(model, subnet)(**batch.inputs).logits
+
+
+def _masked_forward(model: PreTrainedModel, subnet: SubNetwork, batch: Batch) -> Tensor:
+    with masked(model, subnet):
+        return model(**batch.inputs).logits
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# From nothing to a Pareto front: virtual environment, installation, training, search, table, picture.
+#   bash launch/quickstart.sh            some minutes on two CPU cores
+#   bash launch/quickstart.sh --short    the same path on less data, to see that it works
+# Run it again at any time: what is done is skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+train=(task=stdlib train.epochs=2)
+search=(searcher=ehvi max_evaluations=60)
+case "${1:-}" in
+    "") ;;
+    --short) train=(task=stdlib train.epochs=1 data.max_train_samples=800 output_dir=runs/short)
+             search=(searcher=ehvi max_evaluations=12 output_dir=runs/short) ;;
+    *) echo "usage: bash launch/quickstart.sh [--short]" >&2; exit 2 ;;
+esac
+
+. launch/setup.sh
+set_up ""
+
+say() { printf '\n== %s\n' "$*"; }
+
+say "Stage one: train a supernet on the docstrings of Python's standard library (${train[*]})"
+accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no train_supernet.py "${train[@]}"
+
+say "Stage two: search its sub-networks (${search[*]})"
+python search.py "${search[@]}"
+
+say "Done. In this shell, '. ${PLM_SUPERNET_VENV:-.venv}/bin/activate', then try:"
+cat <<'TEXT'
+  python search.py searcher=random                          another searcher on the same supernet
+  python train_supernet.py --help                           tasks, models, spaces, strategies and all values
+  accelerate launch train_supernet.py task=sst2 data.dir=DIR   GLUE, from the hub or from files of your own
+TEXT

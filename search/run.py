@@ -1,0 +1,162 @@
+"""Stage two, from top to bottom: find the supernet, search it, report the Pareto front."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from search.loop import Trial, run_search
+from search.objectives import OBJECTIVES, Objectives
+from search.report import FrontMember, front_of, front_table, search_hypervolume, write_report
+from search.searchers import SEARCHERS, AskTell, make_scheduler
+from supernet.checkpoint import Supernet, find_supernet, load_supernet
+from supernet.data import DataOptions, TaskData, load_task
+from supernet.errors import UserError, unknown
+from supernet.evaluate import Evaluator
+from supernet.runs import digest, folder_name, prepare_folder, write_json
+from supernet.slicing import extract
+
+
+@dataclass(frozen=True)
+class SearcherOptions:
+    """How sub-networks are proposed (conf/searcher/*.yaml).
+
+    Attributes:
+        name: A key of `SEARCHERS`.
+        known_cost: For ehvi: use that the cost is computed by formula and model the error alone (true), or model both
+            objectives (false).
+    """
+
+    name: str
+    known_cost: bool = True
+
+    def __post_init__(self) -> None:
+        if self.name not in SEARCHERS:
+            raise unknown("searcher", self.name, SEARCHERS)
+
+
+@dataclass(frozen=True)
+class DataPlace:
+    """Where the task's rows lie now, if no longer where the supernet's training found them; null is there."""
+
+    dir: str | None = None
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Everything that stage two can be told (conf/search.yaml)."""
+
+    searcher: SearcherOptions
+    data: DataPlace
+    supernet: str | None = None
+    max_evaluations: int = 100
+    seed: int = 0
+    output_dir: str = "runs"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_evaluations < 1:
+            raise UserError(f"max_evaluations is {self.max_evaluations}; it must be 1 or more")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}; it must be 0 or more")
+
+    def folder(self, supernet: Supernet, supernet_folder: Path) -> Path:
+        """The run folder: of this supernet, searcher and seed. More evaluations continue in the same folder."""
+        run = supernet_folder.parent.name if supernet_folder.name == "supernet" else supernet_folder.name
+        identity = [asdict(self.searcher), self.seed, asdict(supernet.info)]
+        name = folder_name(run, self.searcher.name, f"seed{self.seed}", digest(identity))
+        return Path(self.output_dir).expanduser() / "search" / name
+
+
+def search(config: SearchConfig) -> Path:
+    """Searches a trained supernet and returns the folder of the results.
+
+    Raises:
+        UserError: if there is no supernet, or its data or the output folder cannot be used.
+    """
+    console, progress_console = Console(soft_wrap=True), Console(stderr=True)
+    supernet_folder = find_supernet(config.supernet, Path(config.output_dir).expanduser())
+    supernet = load_supernet(supernet_folder)
+    console.print(f"supernet {supernet_folder}", highlight=False)
+    folder = config.folder(supernet, supernet_folder)
+    prepare_folder(folder)
+    trials_path = folder / "trials.jsonl"
+    if config.overwrite:
+        trials_path.unlink(missing_ok=True)
+    write_json(folder / "config.json", asdict(config) | {"supernet": str(supernet_folder.resolve())})
+
+    data = _load_data(supernet, config.data)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    supernet.model.to(device)
+    objectives = Objectives(supernet, Evaluator(data.validation, supernet.info.task, supernet.tokenizer, device=device))
+    scheduler = make_scheduler(
+        config.searcher.name,
+        supernet.space,
+        metrics=OBJECTIVES,
+        seed=config.seed,
+        known_cost=objectives.cost if config.searcher.known_cost else None,
+    )
+    with _progress(progress_console) as progress:
+        bar = progress.add_task(config.searcher.name, total=config.max_evaluations, seen="")
+
+        def show(trial: Trial) -> None:
+            m = trial.measurements
+            progress.update(bar, advance=1, seen=f"error {m.error:.4f} at {m.params_share:.0%} of the encoder")
+
+        trials = run_search(
+            AskTell(scheduler, supernet.space),
+            objectives,
+            trials_path=trials_path,
+            max_evaluations=config.max_evaluations,
+            on_trial=show,
+        )
+    if len(trials) < config.max_evaluations:
+        console.print(f"all {len(trials)} sub-networks of space {supernet.space.name} are evaluated")
+    front = _with_test_scores(front_of(trials), supernet, data, device)
+    write_report(folder, trials, front, task=supernet.info.task, title=folder.name)
+    console.print(front_table(front, task=supernet.info.task))
+    area = search_hypervolume(trials)
+    console.print(
+        f"{len(trials)} evaluations, {len(front)} on the front, hypervolume {area:.4f} "
+        "(validation error x encoder share, up to 1 x 1)",
+        highlight=False,
+    )
+    console.print(f"results in {folder}: front.csv front.json front.png trials.jsonl", highlight=False)
+    return folder
+
+
+def _load_data(supernet: Supernet, place: DataPlace) -> TaskData:
+    """The very split that the supernet was trained with."""
+    options = supernet.info.data
+    if place.dir is not None:
+        options = DataOptions(**asdict(options) | {"source": "local", "dir": place.dir}).absolute()
+    return load_task(supernet.info.task, options, supernet.tokenizer)
+
+
+def _with_test_scores(
+    front: list[Trial], supernet: Supernet, data: TaskData, device: torch.device
+) -> list[FrontMember]:
+    """The front's members with their test metric. The only place where the test split is read."""
+    evaluator = Evaluator(data.test, supernet.info.task, supernet.tokenizer, device=device)
+    members = []
+    for trial in front:
+        score = evaluator.score(extract(supernet.model, trial.subnet, share=True))
+        assert math.isfinite(score)
+        members.append(FrontMember(trial, score))
+    return members
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        TextColumn("searcher {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[seen]}"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)

@@ -1,0 +1,142 @@
+"""A trained supernet on disk: a plain Hugging Face folder plus one small file that says what it is."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from supernet.data import DataOptions
+from supernet.errors import UserError
+from supernet.families import architecture_of
+from supernet.runs import atomic_folder, write_json
+from supernet.space import SearchSpace, search_space
+from supernet.strategies import Strategy
+from supernet.tasks import Task
+
+INFO_FILE = "supernet.json"
+"""Written last, so a folder that has it is whole."""
+
+_FORMAT = 1
+
+
+def _versions() -> dict[str, str]:
+    packages = ("plm-supernet", "torch", "transformers", "accelerate")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+@dataclass(frozen=True)
+class SupernetInfo:
+    """What has to be known of a supernet besides its weights.
+
+    Attributes:
+        task: What it was trained for.
+        data: Where its rows came from, so that the search sees the same split.
+        model: Short name of the pre-trained model.
+        space: Name of the search space it was trained for.
+        strategy: How it was trained.
+        order: How heads and units were ordered before training; "none" is as they came.
+        seed: The run's seed.
+        validation_error: Of the largest and the smallest sub-network, after the last epoch.
+        trained_at: UTC, ISO 8601.
+        versions: Of the packages that made it.
+    """
+
+    task: Task
+    data: DataOptions
+    model: str
+    space: str
+    strategy: Strategy
+    seed: int
+    validation_error: dict[str, float]
+    order: str = "none"
+    trained_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
+    versions: dict[str, str] = field(default_factory=_versions)
+
+
+@dataclass(frozen=True)
+class Supernet:
+    """A trained supernet: the full model, its tokenizer, and what it is."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    info: SupernetInfo
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space it was trained for."""
+        a = architecture_of(self.model.config)
+        return search_space(self.info.space, layers=a.layers, heads=a.heads, units=a.units)
+
+
+def save_supernet(folder: Path, supernet: Supernet) -> None:
+    """Writes the folder, whole or not at all. Stock `from_pretrained` loads it as the full model."""
+    with atomic_folder(folder) as partial:
+        supernet.model.save_pretrained(partial)
+        supernet.tokenizer.save_pretrained(partial)
+        write_json(partial / INFO_FILE, {"format": _FORMAT} | asdict(supernet.info))
+
+
+def read_info(folder: Path) -> SupernetInfo:
+    """What `folder` says of its supernet.
+
+    Raises:
+        UserError: if the folder is incomplete or of another format.
+    """
+    missing = [n for n in (INFO_FILE, "config.json", "model.safetensors") if not (folder / n).is_file()]
+    if missing:
+        raise UserError(
+            f"supernet folder {folder} is incomplete: no {' and no '.join(missing)}; train it again with "
+            "train_supernet.py, or name another with supernet=FOLDER"
+        )
+    try:
+        values = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+        if values.pop("format") != _FORMAT:
+            raise ValueError("written by another version of this program")
+        values |= {"task": Task(**values["task"]), "data": DataOptions(**values["data"])}
+        return SupernetInfo(**values | {"strategy": Strategy(**values["strategy"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder / INFO_FILE} cannot be used ({error}); train the supernet again") from error
+
+
+def load_supernet(folder: Path) -> Supernet:
+    """Reads what `save_supernet` wrote; the model is in evaluation mode, on the CPU.
+
+    Raises:
+        UserError: if the folder is incomplete or damaged.
+    """
+    info = read_info(folder)
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"supernet folder {folder} is damaged: {str(error).splitlines()[0]}; train it again") from error
+    return Supernet(model.eval(), tokenizer, info)
+
+
+def find_supernet(given: str | None, output_dir: Path) -> Path:
+    """The supernet folder to search: the one given (or the run folder that holds it), else the newest trained one.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if given is not None:
+        folder = Path(given).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"supernet={given}: there is no such folder")
+        return folder / "supernet" if (folder / "supernet").is_dir() else folder
+    found = [path.parent for path in output_dir.glob(f"train/*/supernet/{INFO_FILE}")]
+    if not found:
+        raise UserError(
+            f"there is no trained supernet in {output_dir / 'train'}; train one first, for example with "
+            "'accelerate launch train_supernet.py task=stdlib', or name one with supernet=FOLDER"
+        )
+    return max(found, key=lambda folder: (read_info(folder).trained_at, folder.name))

@@ -1,0 +1,19 @@
+"""The command of stage one: `accelerate launch train_supernet.py task=mnli`."""
+
+from __future__ import annotations
+
+from supernet.config import run_app
+from supernet.train import TrainConfig, train
+
+
+def _train(config: TrainConfig) -> None:
+    train(config)
+
+
+def main() -> None:
+    """Trains a supernet as the command line says."""
+    run_app("train", TrainConfig, _train)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""From Hydra's configuration to typed, frozen values, once; and one line for each mistake in it.
+
+The dataclasses that the code works with are the schema, and check their own values. This is the only module besides
+the two cli's that knows Hydra.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from supernet.errors import UserError, unknown
+
+C = TypeVar("C")
+
+CONFIG_MODULE = "conf"
+
+
+def run_app(config_name: str, schema: type[C], job: Callable[[C], None]) -> None:
+    """Runs a command: configuration from conf/`config_name`.yaml and the command line, checked before anything starts.
+
+    Args:
+        config_name: Primary configuration; its defaults list begins with "`config_name`_schema".
+        schema: Frozen dataclass that the configuration becomes.
+        job: What to do with it. In a sweep (`-m`) called once for each combination.
+    """
+    _register(config_name, schema)
+
+    @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=config_name)
+    def run(config: DictConfig) -> None:
+        with one_line_errors():
+            job(_to_dataclass(config))
+
+    with one_line_errors():
+        # With any other flag (help, a configuration folder of the user's own) the checking is left to Hydra.
+        overrides = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
+        if not any(argument.startswith("-") for argument in overrides):
+            check_overrides(config_name, overrides)
+    run()
+
+
+def load_config(config_name: str, schema: type[C], overrides: Sequence[str] = ()) -> C:
+    """The configuration that a command line would give, without running anything.
+
+    Raises:
+        UserError: for an unknown name or key, a wrong type, an impossible value.
+    """
+    _register(config_name, schema)
+    check_overrides(config_name, overrides)
+    return cast(C, _to_dataclass(_compose(config_name, overrides)))
+
+
+def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
+    """Checks a command line, so far as it can be without running: names, keys, types and values.
+
+    Of a sweep (`task=rte,sst2`) the names are checked here, and the rest in each job.
+
+    Raises:
+        UserError: with the nearest valid names.
+    """
+    parsed = [_parse(text) for text in overrides]
+    defaults = _compose(config_name, [])
+    groups = _groups()
+    for override in parsed:
+        _check_names(override, groups, _keys(defaults))
+    fixed = [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
+    _to_dataclass(_compose(config_name, fixed))
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns a mistake of the user into one line (from the first process only) and exit status 1."""
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _register(config_name: str, schema: type[Any]) -> None:
+    node = OmegaConf.structured(schema)
+    _unlock(node)
+    ConfigStore.instance().store(name=f"{config_name}_schema", node=node)
+
+
+def _unlock(node: DictConfig) -> None:
+    """Frozen dataclasses make read-only nodes; the command line must be able to set them while composing."""
+    OmegaConf.set_readonly(node, None)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
+            _unlock(node[key])
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    # Not left initialised: hydra.main wants to do that itself.
+    with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        try:
+            return hydra.compose(config_name, overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_message(error)) from error
+
+
+def _to_dataclass(config: DictConfig) -> Any:
+    try:
+        return OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UserError(_message(error)) from error
+
+
+def _message(error: BaseException) -> str:
+    """One line of Hydra's and OmegaConf's: the innermost cause says what is wrong."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = str(cause).strip().splitlines()
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key")), None)
+    return f"{key}: {lines[0]}" if key else lines[0]
+
+
+def _parse(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise UserError(f"'{text}' is not understood; write key=value, for example task=mnli") from error
+
+
+def _groups() -> dict[str, list[str]]:
+    """Configuration groups and the names in each."""
+    folders = [entry for entry in importlib.resources.files(CONFIG_MODULE).iterdir() if entry.is_dir()]
+    names = {f.name: sorted(y.name[:-5] for y in f.iterdir() if y.name.endswith(".yaml")) for f in folders}
+    return {group: options for group, options in names.items() if options}
+
+
+def _keys(config: DictConfig) -> list[str]:
+    def walk(node: Mapping[str, Any], prefix: str) -> Iterator[str]:
+        for key, value in node.items():
+            yield prefix + str(key)
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+
+    return list(walk(cast("Mapping[str, Any]", OmegaConf.to_container(config)), ""))
+
+
+def _check_names(override: Override, groups: Mapping[str, list[str]], keys: Sequence[str]) -> None:
+    key = override.key_or_group
+    if key.startswith(("hydra", "+")) or override.is_add():
+        return
+    if key in groups:
+        for choice in _choices(override):
+            if choice not in groups[key]:
+                raise unknown(key, choice, groups[key])
+    elif key not in keys:
+        near = difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UserError(f"key '{key}' is unknown; {hint}--help shows all keys")
+
+
+def _choices(override: Override) -> list[str]:
+    if override.is_choice_sweep():
+        return [str(choice) for choice in override.sweep_string_iterator()]
+    return [str(override.value())]

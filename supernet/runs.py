@@ -1,0 +1,104 @@
+"""Run folders: named after the configuration, written whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from supernet.errors import UserError
+
+
+def digest(values: Any) -> str:
+    """Eight hexadecimal digits that stand for a configuration (a dataclass or plain values)."""
+    plain = dataclasses.asdict(values) if dataclasses.is_dataclass(values) else values
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def folder_name(*parts: str) -> str:
+    """The parts joined by dashes, without what a file name should not hold."""
+    return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes a folder and sees that it can be written, before hours of work depend on it.
+
+    Raises:
+        UserError: if it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"the output folder {folder} cannot be written ({error.strerror}); choose another with output_dir=FOLDER"
+        ) from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file at, put in its place when the block ends well and removed otherwise."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder` to fill, put in its place when the block ends well and removed otherwise."""
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    partial.chmod(0o755)
+    try:
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def append_json_line(path: Path, values: dict[str, Any]) -> None:
+    """Appends one JSON object as a line, and sees it to the disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(values) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; none if there is no file. A half-written last line is cut off the file.
+
+    Raises:
+        UserError: if a line other than the last is broken; names file and line.
+    """
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    rows = []
+    for number, line in enumerate(whole.decode().splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{number} is no JSON ({error.msg}); remove the file to start anew") from error
+    return rows

@@ -1,0 +1,255 @@
+"""Tokenised splits in flat arrays, their cache on disk, and batches of rows of similar length.
+
+Why grouping by length: a batch is padded to its longest row. In random batches of GLUE sentences a third to a half of
+the tokens are padding, computed for nothing in every one of the forward passes that a training step makes and in
+every evaluation of a sub-network. Rows of similar length need almost none. Training groups only inside windows of
+some tens of batches of shuffled rows, so that the batches still differ from epoch to epoch.
+
+Shape letters: B rows of a batch, T tokens of its longest row, n rows of the split, t tokens of the split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from supernet.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+WINDOW_BATCHES = 32
+_CHUNK_ROWS = 2048  # rows per call of the tokenizer: enough to use all cores, few enough to bound the memory
+_CACHE_FORMAT = "plm-supernet tokens 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Rows of token ids, one after the other.
+
+    Attributes:
+        ids: (t,) int32. Token ids of all rows.
+        offsets: (n + 1,) int64. Row i is `ids[offsets[i]:offsets[i + 1]]`.
+        token_type_ids: (t,) int8, or None if the model has none.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    token_type_ids: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n,) int64. Tokens of each row."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Tokens):
+    """A tokenised split.
+
+    Attributes:
+        labels: (n,) int64 label ids, or float32 for regression.
+    """
+
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a step needs.
+
+    Attributes:
+        inputs: Keyword arguments of the model, each (B, T) int64: input_ids, attention_mask only if some row is
+            padded (without one attention runs faster), token_type_ids if the model has them.
+        labels: (B,).
+        rows: (B,). The rows' numbers in the split.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def tokenise(
+    columns: Sequence[Sequence[str]],
+    labels: np.ndarray,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    cache_dir: str | None = None,
+) -> Split:
+    """Tokenise rows, or take them from the cache.
+
+    The cache file is named after a hash of the very texts, the tokenizer and `max_length`, so it cannot be stale. It
+    is written under another name and then renamed: several processes may do so at once. A damaged file is rebuilt.
+
+    Args:
+        columns: One or two sequences of n texts.
+        labels: (n,). Kept as they are, not part of the cache.
+        tokenizer: A fast tokenizer. What is longer than `max_length` tokens is truncated, of pairs the longer text.
+        cache_dir: None for `$XDG_CACHE_HOME/plm-supernet` or `~/.cache/plm-supernet`.
+
+    Raises:
+        UserError: if the tokenizer is a slow one, or the cache folder cannot be written.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError(f"tokenizer {type(tokenizer).__name__} is a slow one; give a model that has a tokenizer.json")
+    file = cache_folder(cache_dir) / f"{_fingerprint(columns, tokenizer, max_length)}.npz"
+    tokens = _read_cache(file, len(labels))
+    if tokens is None:
+        tokens = _tokenise(columns, tokenizer, max_length)
+        _write_cache(file, tokens)
+    return Split(tokens.ids, tokens.offsets, tokens.token_type_ids, labels)
+
+
+def cache_folder(cache_dir: str | None) -> Path:
+    """The folder for cached files: `cache_dir`, or plm-supernet under `$XDG_CACHE_HOME` or `~/.cache`."""
+    if cache_dir is not None:
+        return Path(cache_dir).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plm-supernet"
+
+
+def _tokenise(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
+    ids: list[np.ndarray] = []
+    types: list[np.ndarray] = []
+    lengths: list[int] = []
+    for start in range(0, len(columns[0]), _CHUNK_ROWS):
+        texts = [list(column[start : start + _CHUNK_ROWS]) for column in columns]
+        encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
+        lengths += [len(row) for row in encoded["input_ids"]]
+        ids.append(_flat(encoded["input_ids"], np.int32))
+        if "token_type_ids" in encoded:
+            types.append(_flat(encoded["token_type_ids"], np.int8))
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    flat_ids = np.concatenate(ids) if ids else np.zeros(0, np.int32)
+    return Tokens(flat_ids, offsets, np.concatenate(types) if types else None)
+
+
+def _flat(rows: list[list[int]], dtype: Any) -> np.ndarray:
+    return np.fromiter((value for row in rows for value in row), dtype, sum(map(len, rows)))
+
+
+def _fingerprint(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
+    """Hash of all that the tokens depend on."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    # The last call's truncation and padding are part of the tokenizer's state; ours are set anew on each call.
+    content = {key: value for key, value in backend.items() if key not in ("truncation", "padding")}
+    settings = [_CACHE_FORMAT, max_length, tokenizer.truncation_side, list(tokenizer.model_input_names), content]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for column in columns:
+        digest.update(f"\0{len(column)}\0".encode())
+        for text in column:
+            encoded = text.encode()
+            digest.update(b"%d:" % len(encoded))
+            digest.update(encoded)
+    return digest.hexdigest()[:40]
+
+
+def _read_cache(file: Path, rows: int) -> Tokens | None:
+    """The cached tokens, None if there are none or the file is damaged (a zip file carries check sums)."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            ids, offsets = arrays["ids"], arrays["offsets"]
+            types = arrays.get("token_type_ids")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError):
+        return None
+    consistent = len(offsets) == rows + 1 and offsets[-1] == len(ids) and (types is None or len(types) == len(ids))
+    return Tokens(ids, offsets, types) if consistent else None
+
+
+def _write_cache(file: Path, tokens: Tokens) -> None:
+    arrays = {f.name: getattr(tokens, f.name) for f in fields(tokens)}
+    temporary: str | None = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".tokens-", dir=file.parent)
+        with os.fdopen(descriptor, "wb") as stream:
+            np.savez(stream, **{name: array for name, array in arrays.items() if array is not None})
+        os.replace(temporary, file)
+    except OSError as e:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise UserError(
+            f"cache folder {file.parent} cannot be written ({e.strerror or e}); give data.cache_dir=FOLDER"
+        ) from e
+
+
+def collate(split: Split, rows: np.ndarray, pad_token_id: int, device: torch.device | str = "cpu") -> Batch:
+    """The rows as one batch on a device, padded on the right to the longest of them.
+
+    Args:
+        rows: (B,). Row numbers, B >= 1.
+        pad_token_id: Token id of the padding; padded token types are 0.
+    """
+    rows = np.asarray(rows)
+    starts, lengths_B = split.offsets[rows], split.offsets[rows + 1] - split.offsets[rows]
+    columns_T = np.arange(lengths_B.max())
+    mask_BT = columns_T < lengths_B[:, None]
+    # Padded places read some token of the same split, which is then overwritten.
+    places_BT = np.minimum(starts[:, None] + columns_T, len(split.ids) - 1)
+    arrays = {"input_ids": np.where(mask_BT, split.ids[places_BT], pad_token_id).astype(np.int64)}
+    if not mask_BT.all():
+        arrays["attention_mask"] = mask_BT.astype(np.int64)
+    if split.token_type_ids is not None:
+        arrays["token_type_ids"] = np.where(mask_BT, split.token_type_ids[places_BT], 0).astype(np.int64)
+    inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return Batch(inputs, torch.from_numpy(split.labels[rows]).to(device), rows)
+
+
+def training_batches(split: Split, batch_size: int, *, seed: int, epoch: int) -> list[np.ndarray]:
+    """The row numbers of one epoch's batches: every row once, rows of similar length together, in random order.
+
+    The rows are shuffled by (seed, epoch) and cut into windows of `WINDOW_BATCHES` batches; each window is sorted by
+    length and cut into batches; then all batches are shuffled. At most one batch is smaller than `batch_size`.
+
+    Args:
+        batch_size: Rows per batch, at least 1.
+        seed: Not negative, as is `epoch`. The same two give the same batches on every machine.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order, lengths = rng.permutation(len(split)), split.lengths
+    batches: list[np.ndarray] = []
+    window = WINDOW_BATCHES * batch_size
+    for start in range(0, len(order), window):
+        rows = order[start : start + window]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def evaluation_batches(split: Split, max_tokens: int) -> list[np.ndarray]:
+    """The row numbers of batches for evaluation: every row once, longest first, as many as fit.
+
+    Longest first, so that a batch that does not fit into memory fails at once. The same for every call.
+
+    Args:
+        max_tokens: Upper limit of rows times longest row; a row that is longer by itself is a batch of its own.
+    """
+    lengths = split.lengths
+    order = np.argsort(-lengths, kind="stable")
+    batches: list[np.ndarray] = []
+    start = 0
+    while start < len(order):
+        size = max(1, int(max_tokens // max(1, lengths[order[start]])))
+        batches.append(order[start : start + size])
+        start += size
+    return batches

@@ -1,0 +1,332 @@
+"""Stage one, from top to bottom: fine-tune a pre-trained encoder as a supernet, under Accelerate.
+
+The model is not wrapped: each step runs several forward and backward passes of sub-networks, adds their gradients up
+locally, and all-reduces them once.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from rich.console import Console
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
+
+from supernet.checkpoint import INFO_FILE, Supernet, SupernetInfo, save_supernet
+from supernet.data import DataOptions, load_task
+from supernet.errors import UserError, unknown
+from supernet.evaluate import Evaluator
+from supernet.families import architecture_of
+from supernet.models import ModelSource, load_pretrained, locate
+from supernet.progress import training_progress
+from supernet.runs import append_json_line, digest, folder_name, prepare_folder, write_json
+from supernet.slicing import extract, view
+from supernet.space import SPACES, SearchSpace, SubNetwork, search_space
+from supernet.strategies import Strategy, accumulate_gradients
+from supernet.tasks import Task
+from supernet.tokens import Split, collate, training_batches
+
+LOG_EVERY = 10
+"""Steps between two looks at the loss: each waits for the device."""
+
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+"""Our names, and Accelerate's."""
+
+
+@dataclass(frozen=True)
+class SpaceChoice:
+    """Which search space (conf/space/*.yaml)."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in SPACES:
+            raise unknown("space", self.name, SPACES)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        batch_size: Rows per optimizer step, over all processes.
+        learning_rate: At the end of the warm-up; falls linearly to 0.
+        weight_decay: Of all but biases and LayerNorm.
+        warmup: Share of the steps over which the learning rate rises.
+        max_grad_norm: Gradients are clipped to this norm.
+        mixed_precision: auto | fp32 | bf16 | fp16. `auto` is what `accelerate launch --mixed_precision` says, else
+            bf16 on a GPU that has it, else fp32.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    max_grad_norm: float
+    mixed_precision: str
+
+    def __post_init__(self) -> None:
+        _at_least("train.epochs", self.epochs, 1)
+        _at_least("train.batch_size", self.batch_size, 1)
+        _at_least("train.weight_decay", self.weight_decay, 0)
+        for key in ("learning_rate", "max_grad_norm"):
+            if not 0 < getattr(self, key) < math.inf:
+                raise UserError(f"train.{key} is {getattr(self, key)}; it must be a number greater than 0")
+        if not 0 <= self.warmup <= 1:
+            raise UserError(f"train.warmup is {self.warmup}; it must be a share of the steps, from 0 to 1")
+        if self.mixed_precision not in ("auto", *PRECISIONS):
+            raise unknown("train.mixed_precision", self.mixed_precision, ("auto", *PRECISIONS))
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Of each source of randomness: the classifier's weights and dropout, the order of the rows, the sub-networks."""
+
+    model: int
+    data: int
+    sampling: int
+
+    def __post_init__(self) -> None:
+        for key, value in asdict(self).items():
+            _at_least(f"seeds.{key}", value, 0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that stage one can be told (conf/train.yaml)."""
+
+    task: Task
+    model: ModelSource
+    space: SpaceChoice
+    strategy: Strategy
+    data: DataOptions
+    train: TrainOptions
+    seeds: Seeds
+    seed: int = 0
+    output_dir: str = "runs"
+    overwrite: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: named after the configuration, without a time stamp."""
+        values = asdict(self)
+        for key in ("output_dir", "overwrite"):
+            del values[key]
+        name = folder_name(
+            self.task.name, self.model.label, self.space.name, self.strategy.name, f"seed{self.seed}", digest(values)
+        )
+        return Path(self.output_dir).expanduser() / "train" / name
+
+
+def train(config: TrainConfig) -> Path:
+    """Trains a supernet and returns the folder it was saved in; skips the work if this very run is there already.
+
+    Raises:
+        UserError: if the output folder, the model or the data cannot be used.
+    """
+    folder = config.folder
+    target = folder / "supernet"
+    accelerator = _accelerator(config.train)
+    console = Console(stderr=True, quiet=not accelerator.is_main_process)
+    if (target / INFO_FILE).is_file() and not config.overwrite:
+        console.print(f"already trained: {target} (overwrite=true trains it again)", soft_wrap=True)
+        return target
+    if accelerator.is_main_process:
+        prepare_folder(folder)
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        write_json(folder / "config.json", asdict(config))
+    model, tokenizer = load_pretrained(locate(config.model), config.task, seed=config.seeds.model)
+    with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
+        data = load_task(config.task, config.data, tokenizer)
+    a = architecture_of(model.config)
+    space = search_space(config.space.name, layers=a.layers, heads=a.heads, units=a.units)
+    console.print(
+        f"task {config.task.name}: {len(data.train)} training, {len(data.validation)} validation and "
+        f"{len(data.test)} test rows; model {config.model.label}: {space.largest}; space {space.name}, strategy "
+        f"{config.strategy.name}, {accelerator.num_processes} process(es) on {accelerator.device}",
+        soft_wrap=True,
+    )
+    trainer = Trainer(config, accelerator, model, tokenizer, space, data.train)
+    evaluator = Evaluator(data.validation, config.task, tokenizer, device=accelerator.device)
+    errors: dict[str, float] = {}
+    for epoch in range(config.train.epochs):
+        trainer.run_epoch(epoch, log=folder / "metrics.jsonl", console=console)
+        if accelerator.is_main_process:
+            errors = _validate(model, space, evaluator)
+            append_json_line(folder / "metrics.jsonl", {"epoch": epoch + 1, "validation_error": errors})
+            said = ", ".join(f"{kind} net {error:.4f}" for kind, error in errors.items())
+            console.print(f"epoch {epoch + 1}/{config.train.epochs}: validation error {said}", soft_wrap=True)
+        accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        info = SupernetInfo(
+            task=config.task,
+            data=config.data.absolute(),
+            model=config.model.label,
+            space=space.name,
+            strategy=config.strategy,
+            seed=config.seed,
+            validation_error=errors,
+        )
+        save_supernet(target, Supernet(model, tokenizer, info))
+        console.print(f"supernet saved in {target}", soft_wrap=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return target
+
+
+class Trainer:
+    """The optimizer, its schedule, and the steps of an epoch."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        space: SearchSpace,
+        split: Split,
+    ) -> None:
+        self.config, self.accelerator, self.space, self.split = config, accelerator, space, split
+        self.pad_token_id = tokenizer.pad_token_id
+        self.model = model.to(accelerator.device).train()
+        self.steps_per_epoch = math.ceil(len(split) / config.train.batch_size)
+        steps = config.train.epochs * self.steps_per_epoch
+        options = config.train
+        optimizer = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.learning_rate)
+        self.optimizer = accelerator.prepare(optimizer)
+        self.schedule = get_linear_schedule_with_warmup(optimizer, round(options.warmup * steps), steps)
+        # Dropout differs between processes; everything else that is random has a generator of its own.
+        set_seed(config.seeds.model, device_specific=True)
+
+    def run_epoch(self, epoch: int, *, log: Path, console: Console) -> None:
+        """Trains on every row once, and appends the losses to `log` every few steps."""
+        batches = training_batches(self.split, self.config.train.batch_size, seed=self.config.seeds.data, epoch=epoch)
+        with training_progress(console, f"epoch {epoch + 1}/{self.config.train.epochs}", len(batches)) as progress:
+            start, rows_done = time.perf_counter(), 0
+            for i, rows in enumerate(batches):
+                step = epoch * self.steps_per_epoch + i
+                learning_rate = self.schedule.get_last_lr()[0]
+                losses = self.step(rows, step)
+                rows_done += len(rows)
+                if i % LOG_EVERY and i != len(batches) - 1:
+                    progress.advance()
+                    continue
+                seen = {
+                    "step": step,
+                    **_by_kind(losses.tolist()),
+                    "learning_rate": learning_rate,
+                    "samples_per_second": rows_done / (time.perf_counter() - start),
+                }
+                progress.advance(seen)
+                if self.accelerator.is_main_process:
+                    append_json_line(log, seen)
+
+    def step(self, rows: np.ndarray, step: int) -> Tensor:
+        """One optimizer step on a batch that is divided among the processes; the sub-networks are the same in all.
+
+        Args:
+            rows: (B,) row numbers of the whole batch.
+            step: Number of the step, from which the random sub-networks are drawn.
+
+        Returns:
+            Mean loss of each sub-network over the whole batch, the full net's first.
+        """
+        accelerator, strategy = self.accelerator, self.config.strategy
+        subnets = strategy.draw(self.space, np.random.default_rng([self.config.seeds.sampling, step]))
+        losses = torch.zeros(len(subnets), device=accelerator.device)
+        mine = np.array_split(rows, accelerator.num_processes)[accelerator.process_index]
+        if len(mine):
+            batch = collate(self.split, mine, self.pad_token_id, accelerator.device)
+
+            def forward(subnet: SubNetwork) -> Tensor:
+                with accelerator.autocast():
+                    return view(self.model, subnet)(**batch.inputs).logits
+
+            losses += torch.stack(
+                accumulate_gradients(
+                    forward,
+                    batch.labels,
+                    subnets,
+                    temperature=strategy.temperature if strategy.distils else None,
+                    rows=len(rows),
+                    backward=accelerator.backward,
+                )
+            )
+        _sum_over_processes(accelerator, list(self.model.parameters()), losses)
+        accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.max_grad_norm)
+        self.optimizer.step()
+        if not accelerator.optimizer_step_was_skipped:
+            self.schedule.step()
+        self.optimizer.zero_grad()
+        return losses
+
+
+def _accelerator(options: TrainOptions) -> Accelerator:
+    precision = PRECISIONS.get(options.mixed_precision)
+    if precision is None and os.environ.get("ACCELERATE_MIXED_PRECISION", "no") == "no":
+        # A CPU may emulate bf16 hundreds of times slower than fp32, so there it has to be asked for.
+        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+    accelerator = Accelerator(mixed_precision=precision)
+    if accelerator.device.type == "cpu":
+        _share_cores(accelerator)
+    return accelerator
+
+
+def _share_cores(accelerator: Accelerator) -> None:
+    """Gives each process its share of the cores, where the launcher has left it with a single thread.
+
+    `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told `--cpu`, which on a machine without a GPU would leave
+    the other cores idle.
+    """
+    if "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
+        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_processes))
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices with weight decay; vectors (biases, LayerNorm) without."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _sum_over_processes(accelerator: Accelerator, parameters: Sequence[nn.Parameter], losses: Tensor) -> None:
+    """Adds up gradients and losses over all processes, in place and in a single all-reduce."""
+    if accelerator.num_processes == 1:
+        return
+    for p in parameters:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    tensors = [*(p.grad for p in parameters if p.grad is not None), losses]
+    flat = accelerator.reduce(torch.cat([t.flatten() for t in tensors]), reduction="sum")
+    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def _by_kind(losses: Sequence[float]) -> dict[str, float]:
+    """Losses of the full net, of the smallest, and the mean over the random ones, so far as there are any."""
+    named = dict(zip(("loss_largest", "loss_smallest"), losses, strict=False))
+    return named | ({"loss_random": float(np.mean(losses[2:]))} if len(losses) > 2 else {})
+
+
+def _validate(model: PreTrainedModel, space: SearchSpace, evaluator: Evaluator) -> dict[str, float]:
+    subnets = {"largest": space.largest, "smallest": space.smallest}
+    return {kind: evaluator.error(extract(model, subnet, share=True)) for kind, subnet in subnets.items()}
+
+
+def _at_least(key: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise UserError(f"{key} is {value}; it must be {least} or more")
