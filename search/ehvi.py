@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import torch
@@ -160,9 +159,9 @@ def fit_gp(inputs_nd: torch.Tensor, targets_n: torch.Tensor) -> SingleTaskGP:
 
 
 def _untrained(inputs_nd: torch.Tensor, targets_n: torch.Tensor) -> SingleTaskGP:
-    from gpytorch.kernels import MaternKernel, ScaleKernel
     from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior as g
-    k = g(ard_num_dims=inputs_nd.shape[1], use_rbf_kernel=KERNEL=='rbf')
+
+    k = g(ard_num_dims=inputs_nd.shape[1], use_rbf_kernel=KERNEL == "rbf")
     return SingleTaskGP(inputs_nd, targets_n[:, None], outcome_transform=None, covar_module=k)
 
 
@@ -218,93 +217,142 @@ def propose_known_cost(
 ) -> SubNetwork | None:
     space = observations.space
     vecs = np.concatenate([observations.vectors_nd, observations.pending_pd])
-    cmax = max(known_cost(space.largest),1e-9)
+    cmax = max(known_cost(space.largest), 1e-9)
+
     def feats(v_cd, c):
-        raw = (c*observations.std_2[1]+observations.mean_2[1])/cmax
+        raw = (c * observations.std_2[1] + observations.mean_2[1]) / cmax
         x = observations.unit_cube(v_cd)
-        if FEATURE=='none': return x
-        if FEATURE=='cost': return torch.cat([x, torch.from_numpy(raw)[:,None]],1)
-        if FEATURE=='sqrt': return torch.cat([x, torch.from_numpy(raw)[:,None].clamp_min(0).sqrt()],1)
-        if FEATURE=='costonly': return torch.cat([x, torch.from_numpy(raw)[:,None]],1)[:,-1:]
+        if FEATURE == "none":
+            return x
+        if FEATURE == "cost":
+            return torch.cat([x, torch.from_numpy(raw)[:, None]], 1)
+        if FEATURE == "sqrt":
+            return torch.cat([x, torch.from_numpy(raw)[:, None].clamp_min(0).sqrt()], 1)
+        if FEATURE == "costonly":
+            return torch.cat([x, torch.from_numpy(raw)[:, None]], 1)[:, -1:]
+
     def cost_of(subnets):
         return (np.array([known_cost(s) for s in subnets]) - observations.mean_2[1]) / observations.std_2[1]
+
     costs = cost_of([space.decode(v) for v in vecs.tolist()])
-    nn=len(observations.vectors_nd)
-    model = fit_gp(feats(observations.vectors_nd, costs[:nn]), torch.from_numpy(observations.standardised_n2[:,0]))
+    nn = len(observations.vectors_nd)
+    model = fit_gp(feats(observations.vectors_nd, costs[:nn]), torch.from_numpy(observations.standardised_n2[:, 0]))
     errors = model.train_targets.numpy()
-    ref = np.array([errors.max() + 0.1*np.ptp(errors), costs.max() + 0.1*np.ptp(costs)])
+    ref = np.array([errors.max() + 0.1 * np.ptp(errors), costs.max() + 0.1 * np.ptp(costs)])
     front = pareto_front(np.stack([errors, costs], 1))
+
     def improvement(v_cd, subnets):
         cc = cost_of(subnets)
         mean, std = predict(model, feats(v_cd, cc))
-        return known_cost_improvement(errors[front], costs[front], ref, mean_c=mean.numpy(), std_c=std.numpy(), cost_c=cc)
+        return known_cost_improvement(
+            errors[front], costs[front], ref, mean_c=mean.numpy(), std_c=std.numpy(), cost_c=cc
+        )
+
     return maximise(space, improvement, vecs[front], seen=seen, rng=rng)
+
 
 def propose_plain(observations, *, seen, rng):
     space = observations.space
-    models = [_fitted(observations, objective=i, rng=rng) for i in (0,1)]
+    models = [_fitted(observations, objective=i, rng=rng) for i in (0, 1)]
     Y = -torch.stack([m.train_targets for m in models], 1)
     vecs = np.concatenate([observations.vectors_nd, observations.pending_pd])
-    ref = Y.min(0).values - 0.1*(Y.max(0).values-Y.min(0).values)
+    ref = Y.min(0).values - 0.1 * (Y.max(0).values - Y.min(0).values)
     for m in models:
         m.set_train_data(m.train_inputs[0], -m.train_targets, strict=False)
         m.mean_module.constant.data.neg_()
     acq = ExpectedHypervolumeImprovement(ModelListGP(*models), ref.tolist(), FastNondominatedPartitioning(ref, Y))
     front = pareto_front(-Y.numpy())
-    if MODE == 'optimize':
+    if MODE == "optimize":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            X, _ = optimize_acqf(acq, torch.stack([torch.zeros(len(space.bounds)), torch.ones(len(space.bounds))]).double(), q=1, num_restarts=RESTARTS, raw_samples=RAW, return_best_only=False, options=dict(batch_limit=RESTARTS))
-            with torch.no_grad(): a = acq(X)
-        cands = space.lower + np.rint(X[:,0].numpy()*(space.upper-space.lower)).astype(int)
+            X, _ = optimize_acqf(
+                acq,
+                torch.stack([torch.zeros(len(space.bounds)), torch.ones(len(space.bounds))]).double(),
+                q=1,
+                num_restarts=RESTARTS,
+                raw_samples=RAW,
+                return_best_only=False,
+                options=dict(batch_limit=RESTARTS),
+            )
+            with torch.no_grad():
+                a = acq(X)
+        cands = space.lower + np.rint(X[:, 0].numpy() * (space.upper - space.lower)).astype(int)
         # evaluate rounded ones
-        with torch.no_grad(): a = acq(observations.unit_cube(cands)[:,None])
+        with torch.no_grad():
+            a = acq(observations.unit_cube(cands)[:, None])
         for i in a.argsort(descending=True).tolist():
             s = space.decode(cands[i].tolist())
-            if s not in seen: return s
+            if s not in seen:
+                return s
         return None
+
     def improvement(v_cd, subnets):
-        with torch.no_grad(): return acq(observations.unit_cube(v_cd)[:,None]).numpy()
+        with torch.no_grad():
+            return acq(observations.unit_cube(v_cd)[:, None]).numpy()
+
     return maximise(space, improvement, vecs[front], seen=seen, rng=rng)
 
-FEATURE='none'
-MODE='optimize'; RESTARTS=10; RAW=512
-ROUNDS=3; COUNT=600; KERNEL='rbf'; FULLSEEN=True
+
+FEATURE = "none"
+MODE = "optimize"
+RESTARTS = 10
+RAW = 512
+ROUNDS = 3
+COUNT = 600
+KERNEL = "rbf"
+FULLSEEN = True
+
 
 def maximise(space, improvement, parents_pd, *, seen, rng):
     best = {}
-    pool = np.concatenate([spread(space, COUNT, rng), uniform(space, COUNT//2, rng), mutate(space, parents_pd, COUNT, rng)])
+    pool = np.concatenate(
+        [spread(space, COUNT, rng), uniform(space, COUNT // 2, rng), mutate(space, parents_pd, COUNT, rng)]
+    )
     for r in range(ROUNDS):
         pool = np.unique(pool, axis=0)
         subs = [space.decode(v) for v in pool.tolist()]
-        keep = [i for i,s in enumerate(subs) if s not in seen and s not in best]
+        keep = [i for i, s in enumerate(subs) if s not in seen and s not in best]
         if keep:
-            pool = pool[keep]; subs=[subs[i] for i in keep]
+            pool = pool[keep]
+            subs = [subs[i] for i in keep]
             val = improvement(pool, subs)
-            for i in np.argsort(-val)[:20]: best[subs[i]] = (val[i], pool[i])
-        top = sorted(best, key=lambda s:-best[s][0])[:20]
-        if not top: return None
-        pool = mutate(space, np.array([best[s][1] for s in top]), COUNT//2, rng)
+            for i in np.argsort(-val)[:20]:
+                best[subs[i]] = (val[i], pool[i])
+        top = sorted(best, key=lambda s: -best[s][0])[:20]
+        if not top:
+            return None
+        pool = mutate(space, np.array([best[s][1] for s in top]), COUNT // 2, rng)
     return max(best, key=lambda s: best[s][0])
 
-def uniform(space, c, rng): return rng.integers(space.lower, space.upper, size=(c,len(space.bounds)), endpoint=True)
+
+def uniform(space, c, rng):
+    return rng.integers(space.lower, space.upper, size=(c, len(space.bounds)), endpoint=True)
+
+
 def spread(space, c, rng):
-    t = rng.uniform(size=(c,1)); k = 2.0**rng.uniform(0,5,size=(c,1))
-    f = rng.beta(np.maximum(k*t,1e-3), np.maximum(k*(1-t),1e-3), size=(c,len(space.bounds)))
-    return space.lower + np.minimum((f*(space.upper-space.lower+1)).astype(int), space.upper-space.lower)
+    t = rng.uniform(size=(c, 1))
+    k = 2.0 ** rng.uniform(0, 5, size=(c, 1))
+    f = rng.beta(np.maximum(k * t, 1e-3), np.maximum(k * (1 - t), 1e-3), size=(c, len(space.bounds)))
+    return space.lower + np.minimum((f * (space.upper - space.lower + 1)).astype(int), space.upper - space.lower)
+
+
 def mutate(space, parents, c, rng):
-    d=len(space.bounds)
+    d = len(space.bounds)
     child = parents[rng.integers(len(parents), size=c)]
-    change = rng.random((c,d)) < 1/d
-    change[np.arange(c), rng.integers(d,size=c)] = True
-    span = space.upper-space.lower
-    step = np.rint(rng.normal(size=(c,d))*span*(10.0**rng.uniform(-2,-0.3,size=(c,1)))).astype(int)
-    step = np.where(step==0, rng.choice([-1,1],size=(c,d)), step)
-    child = np.where(change, child+step, child)
+    change = rng.random((c, d)) < 1 / d
+    change[np.arange(c), rng.integers(d, size=c)] = True
+    span = space.upper - space.lower
+    step = np.rint(rng.normal(size=(c, d)) * span * (10.0 ** rng.uniform(-2, -0.3, size=(c, 1)))).astype(int)
+    step = np.where(step == 0, rng.choice([-1, 1], size=(c, d)), step)
+    child = np.where(change, child + step, child)
     return np.clip(child, space.lower, space.upper)
+
 
 def _fitted(observations, objective, rng):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63)))
-        m = fit_gp(observations.unit_cube(observations.vectors_nd), torch.from_numpy(observations.standardised_n2[:,objective]))
+        m = fit_gp(
+            observations.unit_cube(observations.vectors_nd),
+            torch.from_numpy(observations.standardised_n2[:, objective]),
+        )
     return with_believed(m, observations.unit_cube(observations.pending_pd))

@@ -173,9 +173,7 @@ class SearcherFactory(Protocol):
     ) -> SubNetworkSearcher: ...
 
 
-def _random(
-    space: SearchSpace, *, seed: int, known_cost: Callable[[SubNetwork], float] | None
-) -> SubNetworkSearcher:
+def _random(space: SearchSpace, *, seed: int, known_cost: Callable[[SubNetwork], float] | None) -> SubNetworkSearcher:
     return RandomSearcher(space, seed=seed)
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from supernet import __version__
 from supernet.data import DataOptions
-from supernet.errors import UserError
+from supernet.errors import UserError, first_line
 from supernet.families import architecture_of
+from supernet.models import quiet_transformers
 from supernet.runs import atomic_folder, write_json
 from supernet.space import SearchSpace, search_space
 from supernet.strategies import Strategy
@@ -27,8 +29,8 @@ _FORMAT = 1
 
 
 def _versions() -> dict[str, str]:
-    packages = ("plm-supernet", "torch", "transformers", "accelerate")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    ours = {"plm-supernet": __version__, "python": platform.python_version()}
+    return ours | {name: version(name) for name in ("torch", "transformers", "accelerate")}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Supernet:
 
 def save_supernet(folder: Path, supernet: Supernet) -> None:
     """Writes the folder, whole or not at all. Stock `from_pretrained` loads it as the full model."""
-    with atomic_folder(folder) as partial:
+    with atomic_folder(folder) as partial, quiet_transformers():
         supernet.model.save_pretrained(partial)
         supernet.tokenizer.save_pretrained(partial)
         write_json(partial / INFO_FILE, {"format": _FORMAT} | asdict(supernet.info))
@@ -113,12 +115,13 @@ def load_supernet(folder: Path) -> Supernet:
     """
     info = read_info(folder)
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
+        with quiet_transformers():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"supernet folder {folder} is damaged: {str(error).splitlines()[0]}; train it again") from error
+        raise UserError(f"supernet folder {folder} is damaged: {first_line(error)}; train it again") from error
     return Supernet(model.eval(), tokenizer, info)
 
 

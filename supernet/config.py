@@ -6,13 +6,14 @@ the two cli's that knows Hydra.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib.resources
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -95,17 +96,17 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _register(config_name: str, schema: type[Any]) -> None:
+    ConfigStore.instance().store(name=f"{config_name}_schema", node=_schema_node(schema))
+
+
+def _schema_node(schema: type[Any]) -> DictConfig:
+    """The schema as a configuration. Frozen dataclasses make read-only ones, but the command line has to set them."""
     node = OmegaConf.structured(schema)
-    _unlock(node)
-    ConfigStore.instance().store(name=f"{config_name}_schema", node=node)
-
-
-def _unlock(node: DictConfig) -> None:
-    """Frozen dataclasses make read-only nodes; the command line must be able to set them while composing."""
     OmegaConf.set_readonly(node, None)
-    for key in node:
-        if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
-            _unlock(node[key])
+    for name, kind in get_type_hints(schema).items():
+        if dataclasses.is_dataclass(kind):
+            node[name] = _schema_node(cast("type[Any]", kind))
+    return node
 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
@@ -148,26 +149,28 @@ def _groups() -> dict[str, list[str]]:
     return {group: options for group, options in names.items() if options}
 
 
-def _keys(config: DictConfig) -> list[str]:
-    def walk(node: Mapping[str, Any], prefix: str) -> Iterator[str]:
+def _keys(config: DictConfig) -> dict[str, bool]:
+    """The key of each value, dotted, and whether it is a single value (not a group of them)."""
+
+    def walk(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, bool]]:
         for key, value in node.items():
-            yield prefix + str(key)
+            yield prefix + str(key), not isinstance(value, dict)
             if isinstance(value, dict):
                 yield from walk(value, f"{prefix}{key}.")
 
-    return list(walk(cast("Mapping[str, Any]", OmegaConf.to_container(config)), ""))
+    return dict(walk(cast("Mapping[str, Any]", OmegaConf.to_container(config)), ""))
 
 
-def _check_names(override: Override, groups: Mapping[str, list[str]], keys: Sequence[str]) -> None:
+def _check_names(override: Override, groups: Mapping[str, list[str]], keys: Mapping[str, bool]) -> None:
     key = override.key_or_group
-    if key.startswith(("hydra", "+")) or override.is_add():
+    if key.partition("/")[0].partition(".")[0] == "hydra":
         return
-    if key in groups:
+    if key in groups and not override.is_add():
         for choice in _choices(override):
             if choice not in groups[key]:
                 raise unknown(key, choice, groups[key])
     elif key not in keys:
-        near = difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(key, [k for k, single in keys.items() if single], n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UserError(f"key '{key}' is unknown; {hint}--help shows all keys")
 

@@ -6,19 +6,18 @@ Every mistake in a file is told with its name and line.
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from supernet.errors import UserError, unknown
+from supernet.errors import UserError, first_line, unknown
+from supernet.readers import READERS, Record, arrow_rows, check_columns, numbered, shown
 from supernet.stdlib import AREAS, stdlib_splits
 from supernet.tasks import EMBEDDED_TASK, Task
 from supernet.tokens import Split, tokenise
@@ -31,9 +30,6 @@ SOURCES = ("auto", "hub", "local", "embedded")
 TRAIN_SHARE = 0.7
 MIN_TRAIN_SAMPLES = 4
 HUB_TIMEOUT_S = 5.0
-
-Record: TypeAlias = "tuple[int, Sequence[Any]]"
-"""Line (or row) number from 1, and the values of the wanted columns: the texts, then the label."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +67,11 @@ class DataOptions:
 
     def absolute(self) -> DataOptions:
         """The same with absolute folders, for use from another working folder."""
-        folders = {"dir": self.dir, "cache_dir": self.cache_dir}
-        return replace(self, **{k: os.path.abspath(os.path.expanduser(v)) for k, v in folders.items() if v is not None})
+
+        def whole(folder: str | None) -> str | None:
+            return None if folder is None else os.path.abspath(os.path.expanduser(folder))
+
+        return replace(self, dir=whole(self.dir), cache_dir=whole(self.cache_dir))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +135,7 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
     if source == "local":
         train, test = _local_rows(task, str(options.dir))
     elif source == "embedded":
-        train, test = (_gather(task, [("stdlib", _numbered(zip(*part, strict=True)))]) for part in stdlib_splits())
+        train, test = (_gather(task, [("stdlib", numbered(zip(*part, strict=True)))]) for part in stdlib_splits())
     else:
         train, test = _hub_rows(task)
     train_part, validation_part = split_rows(
@@ -198,7 +197,7 @@ def _gather(task: Task, parts: Iterable[tuple[str, Iterable[Record]]]) -> Rows:
             value = task.parse_label(label)
             if value is None:
                 raise UserError(
-                    f"{source}:{number}: label {_shown(label)} in column '{task.label}' is not allowed;"
+                    f"{source}:{number}: label {shown(label)} in column '{task.label}' is not allowed;"
                     f" task '{task.name}' takes {task.allowed_labels}"
                 )
             for column, text in zip(columns, texts, strict=True):
@@ -213,7 +212,7 @@ def _check_texts(task: Task, texts: Sequence[object], source: str, number: int) 
     """Of two texts one may be empty, as in a few rows of QQP."""
     for name, text in zip(task.text, texts, strict=True):
         if not isinstance(text, str):
-            raise UserError(f"{source}:{number}: column '{name}' holds {_shown(text)}, it must hold text")
+            raise UserError(f"{source}:{number}: column '{name}' holds {shown(text)}, it must hold text")
         if not text.isascii():
             try:
                 text.encode()
@@ -223,27 +222,8 @@ def _check_texts(task: Task, texts: Sequence[object], source: str, number: int) 
         raise UserError(f"{source}:{number}: no text in column {', '.join(task.text)}; remove the row or fill it")
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _wanted(task: Task) -> list[str]:
     return [*task.text, task.label]
-
-
-def _numbered(values: Iterable[Sequence[Any]]) -> Iterator[Record]:
-    return enumerate(values, start=1)
-
-
-def _check_columns(wanted: Sequence[str], present: Iterable[str], where: str) -> None:
-    present = list(present)
-    for column in wanted:
-        if column not in present:
-            raise UserError(
-                f"{where}: column '{column}' is missing; there are: {', '.join(present).strip() or 'none'};"
-                " name the file's columns with task.text=[...] and task.label=..."
-            )
 
 
 # Local files
@@ -291,123 +271,6 @@ def _find_split(task: Task, folder: Path, names: Sequence[str]) -> list[Path]:
     )
 
 
-def _lines(file: Path) -> Iterator[str]:
-    """Lines as text. Split at line feeds only: JSON strings may hold other separators."""
-    try:
-        with file.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as e:
-        byte = f"byte 0x{e.object[e.start]:02x}"
-        raise UserError(f"{file}:{number}: {byte} is not UTF-8; convert the file to UTF-8") from None
-    except OSError as e:
-        raise UserError(f"{file} cannot be read ({e.strerror}); check the file or give another data.dir") from None
-
-
-def _read_json_lines(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
-    for number, line in enumerate(_lines(file), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            reason = getattr(e, "msg", type(e).__name__)
-            raise UserError(f"{file}:{number}: not valid JSON ({reason}); one object per line is needed") from None
-        if not isinstance(record, dict):
-            raise UserError(f"{file}:{number}: {_shown(record)} is not a JSON object; one object per line is needed")
-        if any(column not in record for column in wanted):
-            _check_columns(wanted, record, f"{file}:{number}")
-        yield number, [record[column] for column in wanted]
-
-
-def _read_csv(file: Path, wanted: Sequence[str], delimiter: str = ",") -> Iterator[Record]:
-    # Strict: otherwise a quote that is never closed would silently swallow the rest of the file.
-    reader = csv.reader(_lines(file), delimiter=delimiter, strict=True)
-    try:
-        yield from _table(file, wanted, ((reader.line_num, row) for row in reader))
-    except csv.Error as e:
-        raise UserError(f"{file}:{reader.line_num}: not valid CSV ({e}); double the quotes inside of quotes") from None
-
-
-def _read_tsv(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
-    if not _quotes_are_literal(file):
-        return _read_csv(file, wanted, delimiter="\t")
-    rows = ((number, _literal_fields(line)) for number, line in enumerate(_lines(file), start=1))
-    return _table(file, wanted, rows)
-
-
-def _table(file: Path, wanted: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
-    """The wanted columns of rows whose first one names the columns; empty lines are skipped."""
-    header: list[str] = next(rows, (0, []))[1]
-    if not header:
-        return
-    _check_columns(wanted, header, f"{file}:1")
-    places = [header.index(column) for column in wanted]
-    for number, row in rows:
-        if not row or row == [""]:
-            continue
-        if len(row) != len(header):
-            raise UserError(f"{file}:{number}: {len(row)} fields where the header has {len(header)}; correct the line")
-        yield number, [row[place] for place in places]
-
-
-def _literal_fields(line: str) -> list[str]:
-    return line.rstrip("\r\n").split("\t")
-
-
-def _quotes_are_literal(file: Path) -> bool:
-    """Whether quotes in a TSV file are ordinary characters, as in GLUE's own files.
-
-    So it is if reading them as quotes fails or gives rows of a wrong length; or if some quoted field runs over lines
-    although every single line is a complete row by itself.
-    """
-    reader = csv.reader(_lines(file), delimiter="\t", strict=True)
-    records = width = 0
-    try:
-        for records, row in enumerate(reader, start=1):  # noqa: B007 (their number is needed below)
-            width = width or len(row)
-            if row and len(row) != width:
-                return True
-    except csv.Error:
-        return True
-    if records == reader.line_num:
-        return False
-    rows = map(_literal_fields, _lines(file))
-    return all(len(row) == width or row == [""] for row in rows)
-
-
-def _read_parquet(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(file) as parquet:
-            _check_columns(wanted, parquet.schema_arrow.names, str(file))
-            batches = (table for table in parquet.iter_batches(columns=list(wanted)))
-            yield from _numbered(row for batch in batches for row in _arrow_rows(batch, wanted))
-    except (pyarrow.ArrowException, OSError) as e:
-        raise UserError(f"{file} cannot be read as Parquet ({_first_line(e)}); write it anew") from None
-
-
-def _arrow_rows(table: Any, wanted: Sequence[str]) -> Iterator[Sequence[Any]]:
-    """Rows of a pyarrow Table or RecordBatch."""
-    return zip(*(table.column(name).to_pylist() for name in wanted), strict=True)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-READERS: dict[str, Callable[[Path, Sequence[str]], Iterator[Record]]] = {
-    ".jsonl": _read_json_lines,
-    ".json": _read_json_lines,
-    ".tsv": _read_tsv,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-}
-"""Reader by file ending."""
-
-
 # The hub
 
 
@@ -420,9 +283,9 @@ def _hub_rows(task: Task) -> tuple[Rows, Rows]:
         if found is None:
             raise UserError(f"hub data set {name} has no split {' or '.join(names)}; there are: {', '.join(dataset)}")
         source = f"{name}/{found}"
-        _check_columns(_wanted(task), dataset[found].column_names, source)
+        check_columns(_wanted(task), dataset[found].column_names, source)
         tables = dataset[found].select_columns(_wanted(task)).with_format("arrow").iter(batch_size=10_000)
-        return _gather(task, [(source, _numbered(row for t in tables for row in _arrow_rows(t, _wanted(task))))])
+        return _gather(task, [(source, numbered(row for t in tables for row in arrow_rows(t, _wanted(task))))])
 
     return split(task.train_splits), split(task.test_splits)
 
@@ -441,14 +304,15 @@ def _load_hub_dataset(task: Task) -> DatasetDict:
     reason: Exception | None = None
     try:
         try:
-            huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT).dataset_info(task.hub, timeout=HUB_TIMEOUT_S)
+            hub = huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT)
+            hub.dataset_info(str(task.hub), timeout=HUB_TIMEOUT_S)
         except Exception as e:  # whatever the reason, the cache may still have it
             reason = e
             datasets.config.HF_HUB_OFFLINE = True
         return datasets.load_dataset(task.hub, task.hub_config)
     except Exception as e:  # of many kinds: network, missing data set or configuration, full disk
         raise UserError(
-            f"task '{task.name}' cannot be loaded from the hub data set {task.hub} ({_first_line(reason or e)});"
+            f"task '{task.name}' cannot be loaded from the hub data set {task.hub} ({first_line(reason or e)});"
             f" give data.dir=FOLDER with its files, or task={EMBEDDED_TASK}, which needs no download"
         ) from e
     finally:

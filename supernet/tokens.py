@@ -166,7 +166,7 @@ def _fingerprint(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenize
 def _read_cache(file: Path, rows: int) -> Tokens | None:
     """The cached tokens, None if there are none or the file is damaged (a zip file carries check sums)."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             ids, offsets = arrays["ids"], arrays["offsets"]
             types = arrays.get("token_type_ids")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError):

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +203,9 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(split) / config.train.batch_size)
         steps = config.train.epochs * self.steps_per_epoch
         options = config.train
-        optimizer = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.learning_rate)
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(model, options.weight_decay), lr=options.learning_rate, fused=True
+        )
         self.optimizer = accelerator.prepare(optimizer)
         self.schedule = get_linear_schedule_with_warmup(optimizer, round(options.warmup * steps), steps)
         # Dropout differs between processes; everything else that is random has a generator of its own.
