@@ -1,13 +1,15 @@
 """Expected hypervolume improvement (EHVI) over the discrete sub-networks of a space, in two versions.
 
 *Known cost*: parameters and FLOPs of any sub-network follow from a formula, so only the error gets a Gaussian process.
-The expected improvement is then exact and one-dimensional (`known_cost_improvement`). *Plain*: a Gaussian process for
-each objective and BoTorch's EHVI, for costs that must be measured; it is also what the first version is compared with.
+The expected improvement is then exact and one-dimensional (`known_cost_improvement`), and the cost, which says much
+about the error, is an input of the process. *Plain*: a Gaussian process for each objective and BoTorch's EHVI, for
+costs that must be measured; it is also what the first version is compared with.
 
-Everything is in double precision, inputs in the unit cube, both objectives standardised and minimised; BoTorch, which
-maximises, gets them negated. Sub-networks asked but not yet told count as observed at their predicted values.
+All in double precision, inputs in the unit cube, outcomes standardised. Everything here is minimised; BoTorch, which
+maximises, gets its targets negated. Sub-networks asked but not yet told count as observed at their predicted values.
+The numerical half of the searcher: Syne Tune's half is in `searchers.py`.
 
-Shape letters: n observations, p pending, f front members, c candidates, d entries of a vector, s segments of the front.
+Shape letters: n observations, p pending, f = n + p both, c candidates, d entries of a vector, s segments of the front.
 
 Source: Emmerich et al., "Hypervolume-based expected improvement", CEC 2011; Daulton et al., "Differentiable expected
 hypervolume improvement for parallel multi-objective Bayesian optimization", NeurIPS 2020.
@@ -16,17 +18,20 @@ hypervolume improvement for parallel multi-objective Bayesian optimization", Neu
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import torch
-from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.logei import qLogExpectedHypervolumeImprovement
 from botorch.exceptions.errors import ModelFittingError
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import ModelListGP, SingleTaskGP
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from botorch.optim import optimize_acqf
+from botorch.sampling import SobolQMCNormalSampler
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.special import ndtr
@@ -38,59 +43,63 @@ ENUMERABLE = 4096
 """Spaces with at most so many vectors are gone through whole."""
 
 
+POOL = 400
+"""Candidates of each kind looked at for one proposal in larger spaces."""
+
+ROUNDS = 3
+"""Rounds of candidates; from the second on they are mutations of the best so far."""
+
+REFERENCE_MARGIN = 0.1
+"""How far beyond the worst observation the reference point lies, as a share of the range observed."""
+
+
 @dataclass(frozen=True)
 class Observations:
     """What a searcher knows when it makes a proposal.
 
     Attributes:
         space: Where the vectors come from.
-        vectors_nd: (n, d) integers, the sub-networks told.
-        metrics_n2: (n, 2) their errors and costs.
-        pending_pd: (p, d) integers, the sub-networks asked but not yet told; p may be 0.
+        vectors_fd: (f, d) integers: the n sub-networks told, then the p asked but not yet told.
+        metrics_n2: (n, 2) errors and costs of the former.
     """
 
     space: SearchSpace
-    vectors_nd: np.ndarray
+    vectors_fd: np.ndarray
     metrics_n2: np.ndarray
-    pending_pd: np.ndarray
 
     @classmethod
     def of(
-        cls,
-        space: SearchSpace,
-        metrics: Mapping[SubNetwork, tuple[float, ...]],
-        pending: Collection[SubNetwork],
+        cls, space: SearchSpace, metrics: Mapping[SubNetwork, tuple[float, ...]], pending: Collection[SubNetwork]
     ) -> Observations:
-        """Puts the sub-networks in a fixed order: sums of floats, so proposals, would depend on the order of telling."""
+        """Puts the sub-networks into a fixed order: sums of floats, and so proposals, depend on it.
+
+        Args:
+            space: Where the sub-networks come from.
+            metrics: [error, cost] of the sub-networks told, at least one.
+            pending: The sub-networks asked but not yet told.
+        """
         told = sorted((space.encode(subnet), values) for subnet, values in metrics.items())
         asked = sorted(space.encode(subnet) for subnet in pending)
-        return cls(
-            space,
-            np.array([vector for vector, _ in told]),
-            np.array([values for _, values in told], dtype=float),
-            np.array(asked, dtype=int).reshape(len(asked), len(space.bounds)),
-        )
+        vectors_fd = np.array([vector for vector, _ in told] + asked)
+        return cls(space, vectors_fd, np.array([values for _, values in told], dtype=float))
+
+    @property
+    def told(self) -> int:
+        """n."""
+        return len(self.metrics_n2)
 
     @cached_property
-    def standardised_n2(self) -> np.ndarray:
-        """(n, 2) errors and costs with mean 0 and, unless all are equal, standard deviation 1."""
-        return (self.metrics_n2 - self.mean_2) / self.std_2
-
-    @property
-    def mean_2(self) -> np.ndarray:
-        """(2,) means of the errors and of the costs."""
-        return self.metrics_n2.mean(axis=0)
-
-    @property
-    def std_2(self) -> np.ndarray:
-        """(2,) standard deviations of the errors and of the costs, 1 where all are equal."""
-        std_2 = self.metrics_n2.std(axis=0)
-        return np.where(std_2 > 1e-12 * np.abs(self.mean_2), std_2, 1.0)
+    def subnets(self) -> list[SubNetwork]:
+        """The f sub-networks that the vectors stand for."""
+        return [self.space.decode(vector) for vector in self.vectors_fd.tolist()]
 
     def unit_cube(self, vectors_cd: np.ndarray) -> torch.Tensor:
         """(c, d) vectors scaled from the bounds of the space to [0, 1], in double precision."""
         lower_d, upper_d = self.space.lower, self.space.upper
         return torch.from_numpy((vectors_cd - lower_d) / np.maximum(upper_d - lower_d, 1))
+
+
+# --- what a candidate is worth ----------------------------------------------------------------------------------------
 
 
 def known_cost_improvement(
@@ -139,30 +148,47 @@ def expected_improvement(best: np.ndarray, mean: np.ndarray, std: np.ndarray) ->
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
-def fit_gp(inputs_nd: torch.Tensor, targets_n: torch.Tensor) -> SingleTaskGP:
+def standardised(values_n: np.ndarray) -> np.ndarray:
+    """(n,) values with mean 0 and, unless they are all equal up to rounding, standard deviation 1."""
+    centred_n, std = values_n - values_n.mean(), values_n.std()
+    return centred_n / std if std > 1e-12 * np.abs(values_n).max() else np.zeros_like(values_n)
+
+
+def reference_point(costs_f2: np.ndarray) -> np.ndarray:
+    """(2,) a little worse than the worst of (f, 2) points in each objective.
+
+    Of all points, not of the front only: once a smaller sub-network beats the full model, the front ends there, and
+    larger ones that are better still would count for nothing.
+    """
+    return costs_f2.max(axis=0) + REFERENCE_MARGIN * np.ptp(costs_f2, axis=0)
+
+
+def fit_gp(inputs_nd: torch.Tensor, targets_n: np.ndarray, *, seed: int) -> SingleTaskGP:
     """A Gaussian process with maximum a posteriori hyper-parameters.
 
     Args:
         inputs_nd: (n, d) in the unit cube, double.
-        targets_n: (n,) standardised, double.
+        targets_n: (n,) standardised.
+        seed: For the random restarts of a fit that does not converge; torch's own generator stays as it is.
 
     Returns:
-        The model. If the fit fails it has the modes of BoTorch's priors as hyper-parameters; this warns.
+        The model. If the fit fails, which warns, its hyper-parameters are those that BoTorch starts from.
     """
     model = _untrained(inputs_nd, targets_n)
-    try:
-        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-    except (ModelFittingError, RuntimeError, ValueError) as error:
-        warnings.warn(f"Gaussian process not fitted, using default hyper-parameters: {error}", stacklevel=2)
-        model = _untrained(inputs_nd, targets_n)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        except (ModelFittingError, RuntimeError) as error:
+            warnings.warn(f"Gaussian process not fitted, its hyper-parameters are the default: {error}", stacklevel=2)
+            model = _untrained(inputs_nd, targets_n)
     return model.eval()
 
 
-def _untrained(inputs_nd: torch.Tensor, targets_n: torch.Tensor) -> SingleTaskGP:
-    from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior as g
-
-    k = g(ard_num_dims=inputs_nd.shape[1], use_rbf_kernel=KERNEL == "rbf")
-    return SingleTaskGP(inputs_nd, targets_n[:, None], outcome_transform=None, covar_module=k)
+def _untrained(inputs_nd: torch.Tensor, targets_n: np.ndarray) -> SingleTaskGP:
+    # BoTorch's default, but given explicitly it spares equal targets the warning that they are not standardised.
+    kernel = get_covar_module_with_dim_scaled_prior(ard_num_dims=inputs_nd.shape[1])
+    return SingleTaskGP(inputs_nd, torch.from_numpy(targets_n)[:, None], covar_module=kernel, outcome_transform=None)
 
 
 def predict(model: SingleTaskGP, inputs_cd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -205,6 +231,92 @@ def with_believed(model: SingleTaskGP, inputs_pd: torch.Tensor) -> SingleTaskGP:
     return model
 
 
+# --- candidates -------------------------------------------------------------------------------------------------------
+
+
+def all_vectors(space: SearchSpace) -> np.ndarray:
+    """(size, d) every vector of a space, in lexicographic order."""
+    return np.array(list(product(*(range(low, high + 1) for low, high in space.bounds.values()))))
+
+
+def spread_vectors(space: SearchSpace, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, d) vectors spread over all sizes of sub-network.
+
+    Uniform draws of many entries all have about the mean size. Here each vector first draws its own mean and how
+    closely its entries keep to it, then the entries, from the beta distribution with these.
+    """
+    mean_c1 = rng.uniform(0.01, 0.99, size=(count, 1))
+    concentration_c1 = 2.0 ** rng.uniform(0, 5, size=(count, 1))
+    shape = (count, len(space.bounds))
+    share_cd = rng.beta(concentration_c1 * mean_c1, concentration_c1 * (1 - mean_c1), size=shape)
+    levels_d = space.upper - space.lower + 1
+    return space.lower + np.minimum((share_cd * levels_d).astype(int), levels_d - 1)
+
+
+def mutated_vectors(space: SearchSpace, parents_cd: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, d) vectors that differ from one of the parents in one entry, at times in more, by steps of any size."""
+    shape = (count, len(space.bounds))
+    parent_cd = parents_cd[rng.integers(len(parents_cd), size=count)]
+    changed_cd = rng.random(shape) < 1 / shape[1]
+    changed_cd[np.arange(count), rng.integers(shape[1], size=count)] = True
+    scale_c1 = 10.0 ** rng.uniform(-2, -0.3, size=(count, 1))
+    step_cd = np.rint(rng.normal(size=shape) * scale_c1 * (space.upper - space.lower)).astype(int)
+    step_cd = np.where(step_cd == 0, rng.choice([-1, 1], size=shape), step_cd)
+    return np.clip(parent_cd + changed_cd * step_cd, space.lower, space.upper)
+
+
+Improvement = Callable[[np.ndarray, Sequence[SubNetwork]], np.ndarray]
+"""(c, d) vectors and the c sub-networks they stand for -> (c,) what each is worth."""
+
+
+def best_unseen(
+    space: SearchSpace,
+    improvement: Improvement,
+    *,
+    parents_fd: np.ndarray,
+    seen: Container[SubNetwork],
+    rng: np.random.Generator,
+) -> SubNetwork | None:
+    """The most valuable sub-network found among those not seen; None if there was none.
+
+    A small space is gone through whole. Of a larger one: uniform draws, draws spread over all sizes, mutations of the
+    front, then mutations of the best of these.
+
+    Args:
+        space: Where the candidates come from.
+        improvement: What candidates are worth.
+        parents_fd: (f, d) vectors of the front.
+        seen: Sub-networks that are not to be proposed again.
+        rng: For the draws.
+    """
+    if space.size <= ENUMERABLE:
+        return next(iter(_valued(space, improvement, all_vectors(space), seen)), (None,))[0]
+    uniform_cd = rng.integers(space.lower, space.upper, size=(POOL, len(space.bounds)), endpoint=True)
+    pool_cd = np.concatenate(
+        [uniform_cd, spread_vectors(space, POOL, rng), mutated_vectors(space, parents_fd, POOL, rng)]
+    )
+    best: list[tuple[SubNetwork, np.ndarray, float]] = []
+    for _ in range(ROUNDS):
+        best = sorted(best + _valued(space, improvement, pool_cd, seen), key=lambda item: -item[2])[:20]
+        if not best:
+            return None
+        pool_cd = mutated_vectors(space, np.array([vector for _, vector, _ in best]), POOL // 2, rng)
+    return best[0][0]
+
+
+def _valued(
+    space: SearchSpace, improvement: Improvement, vectors_cd: np.ndarray, seen: Container[SubNetwork]
+) -> list[tuple[SubNetwork, np.ndarray, float]]:
+    """The distinct unseen sub-networks among some vectors, with a vector and the value of each, best first."""
+    vectors = {space.decode(vector): vector for vector in np.unique(vectors_cd, axis=0).tolist()}
+    subnets = [subnet for subnet in vectors if subnet not in seen]
+    if not subnets:
+        return []
+    kept_cd = np.array([vectors[subnet] for subnet in subnets])
+    value_c = improvement(kept_cd, subnets)
+    return [(subnets[i], kept_cd[i], float(value_c[i])) for i in np.argsort(-value_c, kind="stable")]
+
+
 # --- proposals --------------------------------------------------------------------------------------------------------
 
 
@@ -215,144 +327,102 @@ def propose_known_cost(
     seen: Container[SubNetwork],
     rng: np.random.Generator,
 ) -> SubNetwork | None:
-    space = observations.space
-    vecs = np.concatenate([observations.vectors_nd, observations.pending_pd])
-    cmax = max(known_cost(space.largest), 1e-9)
+    """The unseen sub-network with the largest expected hypervolume improvement, its cost being known.
 
-    def feats(v_cd, c):
-        raw = (c * observations.std_2[1] + observations.mean_2[1]) / cmax
-        x = observations.unit_cube(v_cd)
-        if FEATURE == "none":
-            return x
-        if FEATURE == "cost":
-            return torch.cat([x, torch.from_numpy(raw)[:, None]], 1)
-        if FEATURE == "sqrt":
-            return torch.cat([x, torch.from_numpy(raw)[:, None].clamp_min(0).sqrt()], 1)
-        if FEATURE == "costonly":
-            return torch.cat([x, torch.from_numpy(raw)[:, None]], 1)[:, -1:]
+    Args:
+        observations: What is known so far, at least one sub-network told.
+        known_cost: The cost of any sub-network, in the unit in which costs were told.
+        seen: Sub-networks that are not to be proposed again.
+        rng: For candidates and for restarts of the fit.
 
-    def cost_of(subnets):
-        return (np.array([known_cost(s) for s in subnets]) - observations.mean_2[1]) / observations.std_2[1]
+    Returns:
+        A sub-network; None if no candidate was new.
 
-    costs = cost_of([space.decode(v) for v in vecs.tolist()])
-    nn = len(observations.vectors_nd)
-    model = fit_gp(feats(observations.vectors_nd, costs[:nn]), torch.from_numpy(observations.standardised_n2[:, 0]))
-    errors = model.train_targets.numpy()
-    ref = np.array([errors.max() + 0.1 * np.ptp(errors), costs.max() + 0.1 * np.ptp(costs)])
-    front = pareto_front(np.stack([errors, costs], 1))
+    Raises:
+        ValueError: if `known_cost` contradicts a cost told.
+    """
+    n, told_n = observations.told, observations.metrics_n2[:, 1]
+    lowest, extent = told_n.min(), np.ptp(told_n)
+    known_f = np.array([known_cost(subnet) for subnet in observations.subnets])
+    _check_known_costs(known_f[:n], told_n)
 
-    def improvement(v_cd, subnets):
-        cc = cost_of(subnets)
-        mean, std = predict(model, feats(v_cd, cc))
-        return known_cost_improvement(
-            errors[front], costs[front], ref, mean_c=mean.numpy(), std_c=std.numpy(), cost_c=cc
-        )
+    def shares(costs_c: Sequence[float] | np.ndarray) -> np.ndarray:
+        return (np.asarray(costs_c, dtype=float) - lowest) / (extent if extent > 0 else 1.0)
 
-    return maximise(space, improvement, vecs[front], seen=seen, rng=rng)
+    def inputs(vectors_cd: np.ndarray, share_c: np.ndarray) -> torch.Tensor:
+        return torch.cat([observations.unit_cube(vectors_cd), torch.from_numpy(share_c)[:, None]], dim=1)
+
+    inputs_fd = inputs(observations.vectors_fd, shares(known_f))
+    model = fit_gp(inputs_fd[:n], standardised(observations.metrics_n2[:, 0]), seed=_torch_seed(rng))
+    model = with_believed(model, inputs_fd[n:])
+    costs_f2 = np.stack([model.train_targets.numpy(), shares(known_f)], axis=1)
+    reference_2 = reference_point(costs_f2)
+
+    def improvement(vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> np.ndarray:
+        share_c = shares([known_cost(subnet) for subnet in subnets])
+        mean_c, std_c = (t.numpy() for t in predict(model, inputs(vectors_cd, share_c)))
+        return known_cost_improvement(*costs_f2.T, reference_2, mean_c=mean_c, std_c=std_c, cost_c=share_c)
+
+    parents_fd = observations.vectors_fd[pareto_front(costs_f2)]
+    return best_unseen(observations.space, improvement, parents_fd=parents_fd, seen=seen, rng=rng)
 
 
-def propose_plain(observations, *, seen, rng):
-    space = observations.space
-    models = [_fitted(observations, objective=i, rng=rng) for i in (0, 1)]
-    Y = -torch.stack([m.train_targets for m in models], 1)
-    vecs = np.concatenate([observations.vectors_nd, observations.pending_pd])
-    ref = Y.min(0).values - 0.1 * (Y.max(0).values - Y.min(0).values)
-    for m in models:
-        m.set_train_data(m.train_inputs[0], -m.train_targets, strict=False)
-        m.mean_module.constant.data.neg_()
-    acq = ExpectedHypervolumeImprovement(ModelListGP(*models), ref.tolist(), FastNondominatedPartitioning(ref, Y))
-    front = pareto_front(-Y.numpy())
-    if MODE == "optimize":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**63)))
-            X, _ = optimize_acqf(
-                acq,
-                torch.stack([torch.zeros(len(space.bounds)), torch.ones(len(space.bounds))]).double(),
-                q=1,
-                num_restarts=RESTARTS,
-                raw_samples=RAW,
-                return_best_only=False,
-                options=dict(batch_limit=RESTARTS),
-            )
-            with torch.no_grad():
-                a = acq(X)
-        cands = space.lower + np.rint(X[:, 0].numpy() * (space.upper - space.lower)).astype(int)
-        # evaluate rounded ones
+def _check_known_costs(known_n: np.ndarray, told_n: np.ndarray) -> None:
+    wrong = ~np.isclose(known_n, told_n, rtol=1e-6, atol=1e-9 * np.abs(told_n).max())
+    if wrong.any():
+        known, told = known_n[wrong][0], told_n[wrong][0]
+        raise ValueError(f"known_cost gives {known:g} for a sub-network told to cost {told:g}; is it the same unit?")
+
+
+def _torch_seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**63))
+
+
+def propose_plain(
+    observations: Observations, *, seen: Container[SubNetwork], rng: np.random.Generator
+) -> SubNetwork | None:
+    """The unseen sub-network with the largest expected hypervolume improvement, both objectives being modelled.
+
+    As in BoTorch's tutorials: the logarithm of the EHVI by quasi-Monte-Carlo, with 64 samples, maximised by gradient
+    from 10 starts in the unit cube. The best of the ends after rounding is taken. If all of them were seen, or if the
+    space can be gone through whole, the candidates of `best_unseen` are taken instead.
+
+    Args:
+        observations: What is known so far, at least one sub-network told.
+        seen: Sub-networks that are not to be proposed again.
+        rng: For candidates, starting points and restarts of the fits.
+
+    Returns:
+        A sub-network; None if no candidate was new.
+    """
+    n, inputs_fd = observations.told, observations.unit_cube(observations.vectors_fd)
+    # BoTorch maximises: the models are of the negated objectives.
+    fits = [fit_gp(inputs_fd[:n], -standardised(m_n), seed=_torch_seed(rng)) for m_n in observations.metrics_n2.T]
+    models = [with_believed(model, inputs_fd[n:]) for model in fits]
+    costs_f2 = -torch.stack([model.train_targets for model in models], dim=1).numpy()
+    reference_2 = torch.from_numpy(-reference_point(costs_f2))
+    partitioning = FastNondominatedPartitioning(reference_2, torch.from_numpy(-costs_f2))
+    sampler = SobolQMCNormalSampler(torch.Size([64]), seed=int(rng.integers(2**31)))
+    acquisition = qLogExpectedHypervolumeImprovement(ModelListGP(*models), reference_2, partitioning, sampler=sampler)
+
+    def improvement(vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> np.ndarray:
+        chunks = observations.unit_cube(vectors_cd)[:, None].split(256)  # BoTorch copies the n x n covariance c times
         with torch.no_grad():
-            a = acq(observations.unit_cube(cands)[:, None])
-        for i in a.argsort(descending=True).tolist():
-            s = space.decode(cands[i].tolist())
-            if s not in seen:
-                return s
-        return None
+            return torch.cat([acquisition(chunk) for chunk in chunks]).numpy()
 
-    def improvement(v_cd, subnets):
-        with torch.no_grad():
-            return acq(observations.unit_cube(v_cd)[:, None]).numpy()
-
-    return maximise(space, improvement, vecs[front], seen=seen, rng=rng)
+    if observations.space.size > ENUMERABLE:
+        ends_cd = _ascended(acquisition, observations.space, seed=_torch_seed(rng))
+        ranked = _valued(observations.space, improvement, ends_cd, seen)
+        if ranked:
+            return ranked[0][0]
+    parents_fd = observations.vectors_fd[pareto_front(costs_f2)]
+    return best_unseen(observations.space, improvement, parents_fd=parents_fd, seen=seen, rng=rng)
 
 
-FEATURE = "none"
-MODE = "optimize"
-RESTARTS = 10
-RAW = 512
-ROUNDS = 3
-COUNT = 600
-KERNEL = "rbf"
-FULLSEEN = True
-
-
-def maximise(space, improvement, parents_pd, *, seen, rng):
-    best = {}
-    pool = np.concatenate(
-        [spread(space, COUNT, rng), uniform(space, COUNT // 2, rng), mutate(space, parents_pd, COUNT, rng)]
-    )
-    for r in range(ROUNDS):
-        pool = np.unique(pool, axis=0)
-        subs = [space.decode(v) for v in pool.tolist()]
-        keep = [i for i, s in enumerate(subs) if s not in seen and s not in best]
-        if keep:
-            pool = pool[keep]
-            subs = [subs[i] for i in keep]
-            val = improvement(pool, subs)
-            for i in np.argsort(-val)[:20]:
-                best[subs[i]] = (val[i], pool[i])
-        top = sorted(best, key=lambda s: -best[s][0])[:20]
-        if not top:
-            return None
-        pool = mutate(space, np.array([best[s][1] for s in top]), COUNT // 2, rng)
-    return max(best, key=lambda s: best[s][0])
-
-
-def uniform(space, c, rng):
-    return rng.integers(space.lower, space.upper, size=(c, len(space.bounds)), endpoint=True)
-
-
-def spread(space, c, rng):
-    t = rng.uniform(size=(c, 1))
-    k = 2.0 ** rng.uniform(0, 5, size=(c, 1))
-    f = rng.beta(np.maximum(k * t, 1e-3), np.maximum(k * (1 - t), 1e-3), size=(c, len(space.bounds)))
-    return space.lower + np.minimum((f * (space.upper - space.lower + 1)).astype(int), space.upper - space.lower)
-
-
-def mutate(space, parents, c, rng):
-    d = len(space.bounds)
-    child = parents[rng.integers(len(parents), size=c)]
-    change = rng.random((c, d)) < 1 / d
-    change[np.arange(c), rng.integers(d, size=c)] = True
-    span = space.upper - space.lower
-    step = np.rint(rng.normal(size=(c, d)) * span * (10.0 ** rng.uniform(-2, -0.3, size=(c, 1)))).astype(int)
-    step = np.where(step == 0, rng.choice([-1, 1], size=(c, d)), step)
-    child = np.where(change, child + step, child)
-    return np.clip(child, space.lower, space.upper)
-
-
-def _fitted(observations, objective, rng):
+def _ascended(acquisition: qLogExpectedHypervolumeImprovement, space: SearchSpace, *, seed: int) -> np.ndarray:
+    """(10, d) vectors nearest to the local maxima that BoTorch finds."""
+    cube_2d = torch.tensor([[0.0], [1.0]], dtype=torch.double).expand(2, len(space.bounds))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**63)))
-        m = fit_gp(
-            observations.unit_cube(observations.vectors_nd),
-            torch.from_numpy(observations.standardised_n2[:, objective]),
-        )
-    return with_believed(m, observations.unit_cube(observations.pending_pd))
+        torch.manual_seed(seed)
+        ends_c1d, _ = optimize_acqf(acquisition, cube_2d, q=1, num_restarts=10, raw_samples=256, return_best_only=False)
+    return space.lower + np.rint(ends_c1d[:, 0].numpy() * (space.upper - space.lower)).astype(int)

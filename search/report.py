@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from search.loop import Trial
@@ -53,17 +54,16 @@ def search_hypervolume(trials: Sequence[Trial]) -> float:
 
 def front_table(front: Sequence[FrontMember], *, task: Task) -> Table:
     """The front for people, the largest sub-network first."""
-    table = Table(title=f"Pareto front of {task.name}: error against size")
-    table.add_column("sub-network")
-    for heading in ("encoder params", "share", "total params", "validation error", f"test {task.metric}"):
-        table.add_column(heading, justify="right")
+    table = Table(title=f"Pareto front of {task.name}: error against encoder parameters", box=SIMPLE_HEAD)
+    headings = ("layers", "heads", "units", "parameters", "share", "error", f"test {task.metric}")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     for member in front:
         m = member.trial.measurements
         table.add_row(
-            str(member.trial.subnet),
+            *member.trial.subnet.widths(),
             f"{m.params / 1e6:.2f} M",
             f"{m.params_share:.1%}",
-            f"{m.total_params / 1e6:.2f} M",
             f"{m.error:.4f}",
             f"{member.test_score:.4f}",
         )

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from search.loop import Trial, run_search
 from search.objectives import OBJECTIVES, Objectives
 from search.report import FrontMember, front_of, front_table, search_hypervolume, write_report
-from search.searchers import SEARCHERS, AskTell, make_scheduler
+from search.ask_tell import AskTell
+from search.searchers import SEARCHERS, make_scheduler
 from supernet.checkpoint import Supernet, find_supernet, load_supernet
 from supernet.data import DataOptions, TaskData, load_task
 from supernet.errors import UserError, unknown
@@ -159,4 +160,4 @@ def _progress(console: Console) -> Progress:
         TextColumn("{task.fields[seen]}"),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=console, transient=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

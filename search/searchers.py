@@ -1,8 +1,8 @@
-"""Names -> Syne Tune schedulers that propose sub-networks. Only this module imports Syne Tune.
+"""Names -> Syne Tune schedulers that propose sub-networks.
 
 Use: `scheduler = make_scheduler("ehvi", space, metrics=["error", "params"], seed=0, known_cost=params)`, then
-`scheduler.suggest()` and `scheduler.on_trial_complete(trial, {"error": 0.2, "params": 1e6})` in turn. A search is resumed
-by telling a new scheduler what the old one was told.
+`scheduler.suggest()` and `scheduler.on_trial_complete(trial, {"error": 0.2, "params": 1e6})` in turn. A search is
+resumed by telling a new scheduler what the old one was told.
 """
 
 from __future__ import annotations

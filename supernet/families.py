@@ -6,8 +6,8 @@ follow from this table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class Family:
         unit_columns: Linear modules whose input features are feed-forward units.
         absent_attention: What stands in for which module of a layer without attention block.
         absent_feed_forward: The same for a layer without feed-forward block.
+        first_position: Index of the first token's position embedding, as a function of the configuration.
     """
 
     layers: str
@@ -52,6 +53,11 @@ class Family:
     unit_columns: tuple[str, ...]
     absent_attention: Mapping[str, type[nn.Module]]
     absent_feed_forward: Mapping[str, type[nn.Module]]
+    first_position: Callable[[PreTrainedConfig], int] = lambda config: 0
+
+    def max_tokens(self, config: PreTrainedConfig) -> int:
+        """Tokens that the model has positions for."""
+        return config.max_position_embeddings - self.first_position(config)
 
     def layers_of(self, model: PreTrainedModel) -> nn.ModuleList:
         """The list of layers of a model of this family."""
@@ -99,7 +105,8 @@ _BERT = Family(
 
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
-    "roberta": _BERT,  # the same modules under the same names; embeddings and classifier differ only in their order
+    # The same modules under the same names; the classifier has as many parameters, and positions start after padding.
+    "roberta": replace(_BERT, first_position=lambda config: config.pad_token_id + 1),
 }
 
 

@@ -20,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -107,6 +108,20 @@ def load_pretrained(folder: Path, task: Task, *, seed: int) -> tuple[PreTrainedM
     return model, tokenizer
 
 
+def check_length(task: Task, config: PreTrainedConfig) -> None:
+    """Sees that the model has a position for every token that the task may have.
+
+    Raises:
+        UserError: if not.
+    """
+    longest = family_of(config).max_tokens(config)
+    if task.max_length > longest:
+        raise UserError(
+            f"task.max_length is {task.max_length}, but this model reads at most {longest} tokens; "
+            f"set task.max_length={longest} or less"
+        )
+
+
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No progress bars and no reports below errors from transformers while the block runs."""
@@ -120,7 +135,7 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.enable_progress_bar()
 
 
-def _from_pretrained(folder: Path, config: object) -> PreTrainedModel:
+def _from_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     try:
         with quiet_transformers():  # its report of the new classifier is no news; what matters is checked below
             model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -191,7 +206,7 @@ def _check_files(folder: Path) -> Path:
     raise UserError(f"{folder} has no weights: no model.safetensors{hint}")
 
 
-def _read_config(folder: Path):  # type: ignore[no-untyped-def]
+def _read_config(folder: Path) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:

@@ -36,5 +36,5 @@ def training_progress(console: Console, description: str, steps: int) -> Iterato
         TextColumn("{task.fields[seen]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield TrainingProgress(progress, progress.add_task(description, total=steps, seen=""))

@@ -25,7 +25,7 @@ def digest(values: Any) -> str:
 
 def folder_name(*parts: str) -> str:
     """The parts joined by dashes, without what a file name should not hold."""
-    return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts)
+    return "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts)
 
 
 def prepare_folder(folder: Path) -> None:

@@ -82,9 +82,13 @@ class SubNetwork:
         """Inverse of `to_json`."""
         return cls(tuple(LayerSlice(i, _kept_from_json(heads), _kept_from_json(units)) for i, heads, units in rows))
 
-    def __str__(self) -> str:
+    def widths(self) -> tuple[str, str, str]:
+        """Layers, heads and units for people: a number each, or a range where layers differ."""
         heads, units = (_span([len(getattr(s, name)) for s in self.layers]) for name in ("heads", "units"))
-        return f"{len(self.layers)} layers, {heads} heads, {units} units"
+        return str(len(self.layers)), heads, units
+
+    def __str__(self) -> str:
+        return "{} layers, {} heads, {} units".format(*self.widths())
 
 
 def _kept_to_json(indices: Kept) -> int | list[int]:
@@ -195,7 +199,7 @@ class SearchSpace(ABC):
 @final
 @dataclass(frozen=True)
 class SmallSpace(SearchSpace):
-    """One number of layers, heads and units for the whole net: the first l layers, with the first h heads and u units."""
+    """One number of layers, heads and units for the whole net: the first l layers, each with the first h and u."""
 
     name = "small"
 

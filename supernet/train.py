@@ -26,7 +26,7 @@ from supernet.data import DataOptions, load_task
 from supernet.errors import UserError, unknown
 from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
-from supernet.models import ModelSource, load_pretrained, locate
+from supernet.models import ModelSource, check_length, load_pretrained, locate
 from supernet.progress import training_progress
 from supernet.runs import append_json_line, digest, folder_name, prepare_folder, write_json
 from supernet.slicing import extract, view
@@ -147,6 +147,7 @@ def train(config: TrainConfig) -> Path:
         (folder / "metrics.jsonl").unlink(missing_ok=True)
         write_json(folder / "config.json", asdict(config))
     model, tokenizer = load_pretrained(locate(config.model), config.task, seed=config.seeds.model)
+    check_length(config.task, model.config)
     with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
         data = load_task(config.task, config.data, tokenizer)
     a = architecture_of(model.config)
@@ -279,7 +280,8 @@ def _accelerator(options: TrainOptions) -> Accelerator:
     if precision is None and os.environ.get("ACCELERATE_MIXED_PRECISION", "no") == "no":
         # A CPU may emulate bf16 hundreds of times slower than fp32, so there it has to be asked for.
         precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    accelerator = Accelerator(mixed_precision=precision)
+    # Several processes on CPUs work only if Accelerate is told so; it would otherwise leave each on its own.
+    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
     if accelerator.device.type == "cpu":
         _share_cores(accelerator)
     return accelerator

@@ -1,10 +1,16 @@
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from transformers import BertTokenizerFast
 
 from supernet.tasks import Task
+from tests.models import tiny_model
+
+torch.set_num_threads(1)  # the models are tiny: more threads would only wait for each other
 
 TASK_FOLDER = Path(__file__).parent.parent / "conf" / "task"
 TASK_NAMES = sorted(file.stem for file in TASK_FOLDER.glob("*.yaml"))
@@ -21,3 +27,32 @@ def tokenizer():
     letters = "etaoinshrdlucmfgpwybvk"
     pieces = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
     return BertTokenizerFast(vocab={piece: i for i, piece in enumerate(pieces)})
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory, tokenizer):
+    """A tiny pre-trained BERT, without a classifier that fits any task, as a folder."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = tiny_model("bert", dtype=torch.float32, max_position_embeddings=160, **no_dropout)
+    model.base_model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory):
+    """Files of sst2 and stsb: 200 training and 40 validation rows whose label is easy to see."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for split, count in (("train", 200), ("validation", 40)):
+        for task in ("sst2", "stsb"):
+            rows = []
+            for i in range(count):
+                text = " ".join(rng.choice(["tree", "rain", "land", "fog"], int(rng.integers(2, 9))))
+                good = "nice " * (i % 2)
+                pair = {"sentence1": good + text, "sentence2": text, "label": 5.0 * (i % 2)}
+                rows.append(pair if task == "stsb" else {"sentence": good + text, "label": i % 2})
+            file = root / task / f"{split}.jsonl"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root

@@ -1,0 +1,63 @@
+"""The import rules that keep the two stages apart."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for package in ("supernet", "search")
+    for path in (ROOT / package).glob("*.py")
+}
+
+
+def imports(name):
+    """Names of the modules that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def importers(package):
+    return {name for name in MODULES if any(i.split(".")[0] == package for i in imports(name))}
+
+
+def test_supernet_never_imports_search():
+    assert all(name.startswith("search.") for name in importers("search"))
+
+
+def test_nobody_imports_a_cli():
+    assert not [name for name in MODULES if {"supernet.cli", "search.cli"} & imports(name)]
+
+
+def test_hydra_and_syne_tune_stay_where_they_belong():
+    assert importers("hydra") | importers("omegaconf") <= {"supernet.config", "supernet.cli", "search.cli"}
+    assert importers("syne_tune") <= {"search.searchers", "search.ehvi"}
+
+
+@pytest.mark.parametrize("name", ["supernet.space", "supernet.cost", "search.pareto", "supernet.tasks"])
+def test_values_and_formulas_need_no_torch(name):
+    reached, todo = set(), [name]
+    while todo:
+        for i in imports(todo.pop()) - reached:
+            reached.add(i)
+            todo += [i] if i in MODULES else []
+    assert not [i for i in reached if i.split(".")[0] in ("torch", "transformers")]
+
+
+def test_there_are_no_cycles():
+    graph = {name: {i for i in imports(name) if i in MODULES} for name in MODULES}
+    while free := [name for name, needs in graph.items() if not needs]:
+        graph = {name: needs - set(free) for name, needs in graph.items() if name not in free}
+    assert not graph
+
+
+def test_yaml_holds_no_python_paths():
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        assert "_target_" not in path.read_text(), path

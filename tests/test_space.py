@@ -1,0 +1,103 @@
+"""Sub-networks as values, and what a space promises: decode(encode(s)) == s, bounds, seeds, sizes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supernet.errors import UserError
+from supernet.space import SPACES, LayerSlice, SubNetwork, kept, search_space
+
+spaces = pytest.mark.parametrize("name", sorted(SPACES))
+
+
+def space_of(name, layers=4, heads=3, units=7):
+    return search_space(name, layers=layers, heads=heads, units=units)
+
+
+@spaces
+@given(seed=st.integers(0, 2**32))
+def test_encode_and_decode_are_inverse(name, seed):
+    space = space_of(name)
+    subnet = space.sample(np.random.default_rng(seed))
+    vector = space.encode(subnet)
+    assert space.decode(vector) == subnet
+    assert hash(space.decode(vector)) == hash(subnet)
+    assert SubNetwork.from_json(subnet.to_json()) == subnet
+    assert all(low <= v <= high for v, (low, high) in zip(vector, space.bounds.values(), strict=True))
+
+
+@spaces
+@given(seed=st.integers(0, 2**32))
+def test_samples_lie_between_smallest_and_largest(name, seed):
+    space = space_of(name)
+    largest = {s.index: (set(s.heads), set(s.units)) for s in space.largest.layers}
+    for s in space.sample(np.random.default_rng(seed)).layers:
+        heads, units = largest[s.index]
+        assert set(s.heads) <= heads
+        assert set(s.units) <= units
+    assert not space.smallest.layers
+
+
+@spaces
+def test_same_seed_same_samples(name):
+    space = space_of(name)
+    first, second, other = ([space.sample(np.random.default_rng([s, n])) for n in range(8)] for s in (1, 1, 2))
+    assert first == second
+    assert first != other
+
+
+@spaces
+def test_largest_smallest_and_middle_are_in_the_space(name):
+    space = space_of(name)
+    for subnet in (space.largest, space.smallest, space.middle):
+        assert space.decode(space.encode(subnet)) == subnet
+    assert space.largest == SubNetwork.uniform(range(4), 3, 7)
+
+
+def test_sizes_are_those_of_the_paper():
+    sizes = {name: search_space(name, layers=12, heads=12, units=3072).size for name in SPACES}
+    assert sizes == {"small": 479_232, "medium": 13**12 * 3073**12, "large": 2**37_008, "layer": 4096}
+
+
+def test_small_keeps_prefixes_in_every_layer():
+    assert space_of("small").decode((2, 1, 5)) == SubNetwork.uniform([0, 1], 1, 5)
+
+
+def test_medium_drops_a_layer_of_nothing():
+    subnet = space_of("medium").decode((0, 1, 0, 2, 0, 3, 5, 0))
+    assert subnet.layers == (LayerSlice(1, range(1), range(3)), LayerSlice(2, (), range(5)), LayerSlice(3, (0, 1), ()))
+
+
+def test_large_keeps_any_subset():
+    space = space_of("large", layers=1, heads=3, units=4)
+    assert space.decode((1, 0, 1, 0, 1, 1, 0)) == SubNetwork((LayerSlice(0, (0, 2), (1, 2)),))
+
+
+def test_layer_keeps_whole_layers():
+    assert space_of("layer").decode((1, 0, 0, 1)) == SubNetwork.uniform([0, 3], 3, 7)
+
+
+def test_a_prefix_is_one_value_however_it_is_written():
+    assert kept([2, 0, 1]) == kept((0, 1, 2)) == range(3)
+    assert LayerSlice(0, (0, 1), ()) == LayerSlice(0, range(2), range(0))
+    assert kept([3, 1]) == (1, 3)
+
+
+def test_sub_networks_for_people():
+    assert str(SubNetwork.uniform(range(3), 2, 5)) == "3 layers, 2 heads, 5 units"
+    assert str(SubNetwork((LayerSlice(0, range(1), ()), LayerSlice(1, range(3), (1, 4))))) == (
+        "2 layers, 1-3 heads, 0-2 units"
+    )
+    assert str(SubNetwork(())) == "0 layers, 0 heads, 0 units"
+
+
+def test_mistakes_are_refused():
+    with pytest.raises(ValueError, match="ascending order"):
+        SubNetwork((LayerSlice(1, range(1), range(1)), LayerSlice(0, range(1), range(1))))
+    scattered = SubNetwork((LayerSlice(0, (1,), range(7)),))
+    for name in ("small", "medium", "layer"):
+        with pytest.raises(ValueError, match=f"not in space {name}"):
+            space_of(name).encode(scattered)
+    with pytest.raises(UserError, match=r"space 'mediun' is unknown.*did you mean medium"):
+        space_of("mediun")
