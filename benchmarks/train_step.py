@@ -1,6 +1,6 @@
 """One `full` training step (k = 2): sliced (ours) against masked (the paper's way), on the same equally padded batches.
 
-usage: python benchmarks/train_step.py [--steps 6] [--batch 16]
+usage: python benchmarks/train_step.py [--steps 8] [--batch 16]
 
 Both take the same sub-networks, losses and batches, padded alike; gradients must agree. The two alternate in one
 process; the optimizer's own step, which is the same for both, is counted. Last line: one JSON object.
@@ -36,7 +36,7 @@ Forward = Callable[[PreTrainedModel, SubNetwork, Batch], Tensor]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=16)
     arguments = parser.parse_args()
 
@@ -50,7 +50,7 @@ def main() -> None:
         "masked": (_masked_forward, copy.deepcopy(model)),
         "ours": (_sliced_forward, model),
     }
-    optimizers = {name: torch.optim.AdamW(m.parameters(), lr=1e-5) for name, (_, m) in ways.items()}
+    optimizers = {name: torch.optim.AdamW(m.parameters(), lr=1e-5, fused=True) for name, (_, m) in ways.items()}
     seconds = dict.fromkeys(ways, 0.0)
     for step in range(arguments.steps + 1):
         batch = collate(split, order[step :: arguments.steps + 1], 0, "cpu")

@@ -32,7 +32,7 @@ from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
-from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
+from botorch.utils.multi_objective.box_decompositions.non_dominated import NondominatedPartitioning
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.special import ndtr
 
@@ -227,7 +227,7 @@ def with_believed(model: SingleTaskGP, inputs_pd: torch.Tensor) -> SingleTaskGP:
     if len(inputs_pd) > 0:
         inputs, targets = model.train_inputs[0], model.train_targets
         mean_p, _ = predict(model, inputs_pd)
-        model.set_train_data(torch.cat([inputs, inputs_pd]), torch.cat([targets, mean_p]), strict=False)
+        model.set_train_data(torch.cat([inputs, inputs_pd]), torch.cat([targets, mean_p]), strict=False)  # type: ignore[operator]
     return model
 
 
@@ -356,12 +356,13 @@ def propose_known_cost(
     model = fit_gp(inputs_fd[:n], standardised(observations.metrics_n2[:, 0]), seed=_torch_seed(rng))
     model = with_believed(model, inputs_fd[n:])
     costs_f2 = np.stack([model.train_targets.numpy(), shares(known_f)], axis=1)
+    error_f, cost_f = costs_f2.T
     reference_2 = reference_point(costs_f2)
 
     def improvement(vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> np.ndarray:
         share_c = shares([known_cost(subnet) for subnet in subnets])
         mean_c, std_c = (t.numpy() for t in predict(model, inputs(vectors_cd, share_c)))
-        return known_cost_improvement(*costs_f2.T, reference_2, mean_c=mean_c, std_c=std_c, cost_c=share_c)
+        return known_cost_improvement(error_f, cost_f, reference_2, mean_c=mean_c, std_c=std_c, cost_c=share_c)
 
     parents_fd = observations.vectors_fd[pareto_front(costs_f2)]
     return best_unseen(observations.space, improvement, parents_fd=parents_fd, seen=seen, rng=rng)
@@ -401,7 +402,7 @@ def propose_plain(
     models = [with_believed(model, inputs_fd[n:]) for model in fits]
     costs_f2 = -torch.stack([model.train_targets for model in models], dim=1).numpy()
     reference_2 = torch.from_numpy(-reference_point(costs_f2))
-    partitioning = FastNondominatedPartitioning(reference_2, torch.from_numpy(-costs_f2))
+    partitioning = NondominatedPartitioning(reference_2, torch.from_numpy(-costs_f2))
     sampler = SobolQMCNormalSampler(torch.Size([64]), seed=int(rng.integers(2**31)))
     acquisition = qLogExpectedHypervolumeImprovement(ModelListGP(*models), reference_2, partitioning, sampler=sampler)
 

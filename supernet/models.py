@@ -31,6 +31,7 @@ from supernet.families import family_of
 from supernet.tasks import Task
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,7 @@ def load_pretrained(folder: Path, task: Task, *, seed: int) -> tuple[PreTrainedM
         config.id2label = dict(enumerate(task.classes))
         config.label2id = {name: i for i, name in enumerate(task.classes)}
     torch.manual_seed(seed)
-    model = _from_pretrained(folder, config)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} has no usable tokenizer ({first_line(error)}); add its tokenizer.json") from error
-    return model, tokenizer
+    return _from_pretrained(folder, config), _load_tokenizer(folder, config)
 
 
 def check_length(task: Task, config: PreTrainedConfig) -> None:
@@ -160,6 +156,21 @@ def _from_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
             f"shape, e.g. {min(wrong)}; fetch the model again"
         )
     return model
+
+
+def _load_tokenizer(folder: Path, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    if not any((folder / name).is_file() for name in VOCABULARIES):  # transformers would make up an empty one
+        raise UserError(f"{folder} has no tokenizer: none of {', '.join(VOCABULARIES)}; add the model's tokenizer.json")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the tokenizer in {folder} cannot be read: {first_line(error)}; fetch it again") from error
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens, its model only {config.vocab_size}; "
+            "they do not belong together"
+        )
+    return tokenizer
 
 
 def _given_folder(name_or_path: str) -> Path | None:

@@ -1,0 +1,93 @@
+"""Every YAML composes into its dataclass; each mistake on the command line gives its one line."""
+
+from pathlib import Path
+
+import pytest
+
+from search.run import SearchConfig
+from supernet.config import check_overrides, load_config
+from supernet.errors import UserError
+from supernet.train import TrainConfig
+
+CONF = Path(__file__).parent.parent / "conf"
+GROUPS = {"train": (TrainConfig, ["task", "model", "space", "strategy"]), "search": (SearchConfig, ["searcher"])}
+CHOICES = [
+    (command, group, file.stem)
+    for command, (_, groups) in GROUPS.items()
+    for group in groups
+    for file in sorted((CONF / group).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize(("command", "group", "name"), CHOICES)
+def test_every_choice_composes_and_is_in_the_help(command, group, name):
+    config = load_config(command, GROUPS[command][0], [f"{group}={name}"])
+    assert getattr(config, group).name == name
+    said = (CONF / f"{command}.yaml").read_text().split("Choices (name=value):")[1]
+    assert name in said.split()
+
+
+def test_defaults_are_as_documented():
+    train, search = load_config("train", TrainConfig), load_config("search", SearchConfig)
+    assert (train.task.name, train.model.name, train.space.name, train.strategy.name) == (
+        "mnli", "minilm", "small", "full",
+    )  # fmt: skip
+    assert (search.searcher.name, search.searcher.known_cost, search.max_evaluations) == ("ehvi", True, 100)
+
+
+def test_seed_sets_every_seed_that_is_not_set_itself():
+    seeds = load_config("train", TrainConfig, ["seed=3", "seeds.data=5"]).seeds
+    assert (seeds.model, seeds.data, seeds.sampling) == (3, 5, 3)
+
+
+def test_the_run_folder_follows_from_the_configuration():
+    def folder(*overrides):
+        return load_config("train", TrainConfig, ["task=rte", *overrides]).folder
+
+    assert folder() == folder() == folder("overwrite=true")
+    assert folder("train.epochs=2") != folder()
+    assert folder("output_dir=/elsewhere").name == folder().name
+    assert folder("model.name_or_path=/models/My Bert").name.startswith("rte-My_Bert-small-full-seed0-")
+
+
+MISTAKES = [
+    ("train", "task=mnil", "task 'mnil' is unknown; allowed: cola, mnli, .*did you mean mnli"),
+    ("train", "model=minlm", "model 'minlm' is unknown; .*did you mean minilm"),
+    ("train", "space=smal", "space 'smal' is unknown; .*did you mean small"),
+    ("train", "strategy=ful", "strategy 'ful' is unknown; .*did you mean full"),
+    ("search", "searcher=evhi", "searcher 'evhi' is unknown; allowed: ehvi, random .*did you mean ehvi"),
+    ("train", "train.epoch=3", "key 'train.epoch' is unknown; did you mean train.epochs"),
+    ("train", "+train.epoch=3", "key 'train.epoch' is unknown; did you mean train.epochs"),
+    ("train", "nonsense=1", "key 'nonsense' is unknown; --help shows all keys"),
+    ("train", "train.epochs", "'train.epochs' is not understood; write key=value"),
+    ("train", "train.epochs=many", "train.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+    ("train", "train.epochs=0", "train.epochs is 0; it must be 1 or more"),
+    ("train", "train.batch_size=0", "train.batch_size is 0"),
+    ("train", "train.learning_rate=-1", "train.learning_rate is -1.0; it must be a number greater than 0"),
+    ("train", "train.learning_rate=nan", "train.learning_rate is nan"),
+    ("train", "train.warmup=2", "train.warmup is 2.0; it must be a share"),
+    ("train", "train.mixed_precision=fp8", "train.mixed_precision 'fp8' is unknown; allowed: auto, bf16, fp16, fp32"),
+    ("train", "strategy.k=-1", "strategy.k is -1; it must be 0 or more"),
+    ("train", "strategy.temperature=0", "strategy.temperature is 0.0; it must be greater than 0"),
+    ("train", "seed=-1", "seeds.model is -1"),
+    ("train", "data.source=hup", "data.source 'hup' is unknown; .*did you mean hub"),
+    ("train", "data.source=local", "data.source=local needs data.dir=FOLDER"),
+    ("train", "data.max_train_samples=1", "data.max_train_samples=1 leaves too few rows"),
+    ("train", "task.metric=f2", "task.metric 'f2' is unknown"),
+    ("search", "max_evaluations=0", "max_evaluations is 0; it must be 1 or more"),
+    ("search", "searcher.known_cost=maybe", "searcher.known_cost: Value 'maybe'"),
+]
+
+
+@pytest.mark.parametrize(("command", "override", "message"), MISTAKES)
+def test_each_mistake_gives_its_line(command, override, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(command, GROUPS[command][0], [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_names_in_a_sweep_are_checked_before_it_starts():
+    load_config("train", TrainConfig)  # registers the schema
+    check_overrides("train", ["task=rte,sst2", "seed=0,1"])
+    with pytest.raises(UserError, match="task 'sts2' is unknown"):
+        check_overrides("train", ["task=rte,sts2"])
