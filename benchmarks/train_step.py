@@ -2,7 +2,7 @@
 
 usage: python benchmarks/train_step.py [--steps 8] [--batch 16]
 
-Both take the same sub-networks, losses and batches, padded alike; gradients must agree. The two alternate in one
+Both take the same sub-networks, losses and batches, padded alike; their losses must agree. The two alternate in one
 process; the optimizer's own step, which is the same for both, is counted. Last line: one JSON object.
 """
 
@@ -13,7 +13,6 @@ import copy
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,13 +24,11 @@ from transformers import PreTrainedModel
 
 from benchmarks.common import device_name, generated_split, minilm
 from benchmarks.masked import masked
+from supernet.distillation import label_loss, soft_loss
 from supernet.families import architecture_of
-from supernet.slicing import view
 from supernet.space import SubNetwork, search_space
 from supernet.strategies import Strategy, accumulate_gradients
 from supernet.tokens import Batch, collate
-
-Forward = Callable[[PreTrainedModel, SubNetwork, Batch], Tensor]
 
 
 def main() -> None:
@@ -46,19 +43,16 @@ def main() -> None:
     strategy = Strategy("full", k=2)
     split = generated_split(arguments.batch * (arguments.steps + 1), seed=0, vocabulary=model.config.vocab_size)
     order = np.argsort(split.lengths, kind="stable")  # rows of similar length together, as in training
-    ways: dict[str, tuple[Forward, PreTrainedModel]] = {
-        "masked": (_masked_forward, copy.deepcopy(model)),
-        "ours": (_sliced_forward, model),
-    }
+    ways = {"masked": (_masked, copy.deepcopy(model)), "ours": (_ours, model)}
     optimizers = {name: torch.optim.AdamW(m.parameters(), lr=1e-5, fused=True) for name, (_, m) in ways.items()}
     seconds = dict.fromkeys(ways, 0.0)
     for step in range(arguments.steps + 1):
         batch = collate(split, order[step :: arguments.steps + 1], 0, "cpu")
         subnets = strategy.draw(space, np.random.default_rng([0, step]))
         losses = {}
-        for name, (forward, its_model) in ways.items():
+        for name, (accumulate, its_model) in ways.items():
             start = time.perf_counter()
-            losses[name] = _step(its_model, forward, batch, subnets, strategy)
+            losses[name] = torch.stack(accumulate(its_model, batch, subnets, strategy.temperature)).tolist()
             optimizers[name].step()
             optimizers[name].zero_grad()
             if step > 0:  # the first is to warm up
@@ -77,27 +71,25 @@ def main() -> None:
     )
 
 
-def _step(
-    model: PreTrainedModel, forward: Forward, batch: Batch, subnets: list[SubNetwork], strategy: Strategy
-) -> list[float]:
-    losses = accumulate_gradients(
-        lambda subnet: forward(model, subnet, batch),
-        batch.labels,
-        subnets,
-        temperature=strategy.temperature,
-        rows=len(batch.labels),
-        backward=lambda loss: loss.backward(),
-    )
-    return torch.stack(losses).tolist()
+def _ours(model: PreTrainedModel, batch: Batch, subnets: list[SubNetwork], temperature: float) -> list[Tensor]:
+    rows = len(batch)
+    return accumulate_gradients(model, batch.inputs, batch.labels, subnets, temperature=temperature, rows=rows)
 
 
-def _sliced_forward(model: PreTrainedModel, subnet: SubNetwork, batch: Batch) -> Tensor:
-    return view(model, subnet)(**batch.inputs).logits
-
-
-def _masked_forward(model: PreTrainedModel, subnet: SubNetwork, batch: Batch) -> Tensor:
-    with masked(model, subnet):
-        return model(**batch.inputs).logits
+def _masked(model: PreTrainedModel, batch: Batch, subnets: list[SubNetwork], temperature: float) -> list[Tensor]:
+    teacher = None
+    losses = []
+    for subnet in subnets:
+        with masked(model, subnet):
+            logits = model(**batch.inputs).logits
+        loss = label_loss(logits, batch.labels)
+        if teacher is None:
+            teacher = logits.detach()
+        else:
+            loss = loss + soft_loss(logits, teacher, temperature=temperature)
+        (loss / len(batch)).backward()
+        losses.append(loss.detach() / len(batch))
+    return losses
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.objectives import Measurements
-from search.ask_tell import AskTell
+from search.searchers import AskTell
 from supernet.errors import UserError
 from supernet.runs import append_json_line, read_json_lines
 from supernet.space import SubNetwork

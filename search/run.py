@@ -13,8 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from search.loop import Trial, run_search
 from search.objectives import OBJECTIVES, Objectives
 from search.report import FrontMember, front_of, front_table, search_hypervolume, write_report
-from search.ask_tell import AskTell
-from search.searchers import SEARCHERS, make_scheduler
+from search.searchers import SEARCHERS, AskTell, make_scheduler
 from supernet.checkpoint import Supernet, find_supernet, load_supernet
 from supernet.data import DataOptions, TaskData, load_task
 from supernet.errors import UserError, unknown
@@ -93,7 +92,7 @@ def search(config: SearchConfig) -> Path:
 
     data = _load_data(supernet, config.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    supernet.model.to(device)
+    supernet.model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides the method's own type
     objectives = Objectives(supernet, Evaluator(data.validation, supernet.info.task, supernet.tokenizer, device=device))
     scheduler = make_scheduler(
         config.searcher.name,

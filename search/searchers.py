@@ -8,13 +8,15 @@ resumed by telling a new scheduler what the old one was told.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from itertools import product
 from typing import Any, Protocol, final
 
 import numpy as np
 from syne_tune.backend.trial_status import Trial
 from syne_tune.config_space import randint
+from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
 
@@ -218,3 +220,33 @@ def make_scheduler(
         )
     searcher = SEARCHERS[name](space, seed=seed, known_cost=known_cost)
     return SubNetworkScheduler(searcher.config_space, metrics=list(metrics), searcher=searcher, random_seed=seed)
+
+
+class AskTell:
+    """Asks a scheduler for sub-networks and tells it what they cost.
+
+    Syne Tune's own AskTellScheduler numbers trials by what was asked, which a resumed search has not, and fails when
+    a space is exhausted.
+
+    Args:
+        scheduler: Any Syne Tune scheduler over the entries of the space's vectors.
+        space: Where the sub-networks come from.
+    """
+
+    def __init__(self, scheduler: TrialScheduler, space: SearchSpace) -> None:
+        self._scheduler, self._space = scheduler, space
+        self._told = 0
+
+    def ask(self) -> SubNetwork | None:
+        """The next sub-network to evaluate; None if none is left."""
+        suggestion = self._scheduler.suggest()
+        if suggestion is None:
+            return None
+        return self._space.decode([suggestion.config[name] for name in self._space.bounds])
+
+    def tell(self, subnet: SubNetwork, metrics: Mapping[str, float]) -> None:
+        """Reports the objectives of a sub-network, asked for or not (a resumed search tells its old trials)."""
+        config = dict(zip(self._space.bounds, self._space.encode(subnet), strict=True))
+        trial = Trial(trial_id=self._told, config=config, creation_time=datetime.now(timezone.utc))
+        self._scheduler.on_trial_complete(trial, dict(metrics))
+        self._told += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -18,9 +17,8 @@ from supernet.errors import UserError
 
 
 def digest(values: Any) -> str:
-    """Eight hexadecimal digits that stand for a configuration (a dataclass or plain values)."""
-    plain = dataclasses.asdict(values) if dataclasses.is_dataclass(values) else values
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits that stand for a configuration in plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def folder_name(*parts: str) -> str:

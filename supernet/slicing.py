@@ -73,7 +73,7 @@ def _assemble(model: M, subnet: SubNetwork, *, own: Callable[[Tensor], Tensor]) 
     config.num_hidden_layers = len(subnet.layers)
     for module in small.modules():
         if getattr(module, "config", None) is model.config:
-            module.config = config
+            module.__dict__["config"] = config
     return small
 
 

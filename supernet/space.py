@@ -91,6 +91,10 @@ class SubNetwork:
         return "{} layers, {} heads, {} units".format(*self.widths())
 
 
+def _ones(bits: np.ndarray) -> Kept:
+    return kept(bits.nonzero()[0].tolist())
+
+
 def _kept_to_json(indices: Kept) -> int | list[int]:
     return len(indices) if isinstance(indices, range) else list(indices)
 
@@ -265,7 +269,7 @@ class LargeSpace(SearchSpace):
         bits = np.asarray(vector, dtype=bool)
         heads, units = np.split(bits, [self.layers * self.heads])
         rows = zip(heads.reshape(self.layers, self.heads), units.reshape(self.layers, self.units), strict=True)
-        return SubNetwork(tuple(LayerSlice(i, h.nonzero()[0], u.nonzero()[0]) for i, (h, u) in enumerate(rows)))
+        return SubNetwork(tuple(LayerSlice(i, _ones(h), _ones(u)) for i, (h, u) in enumerate(rows)))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
         heads = np.zeros((self.layers, self.heads), dtype=int)

@@ -1,18 +1,22 @@
 """What one training step does: which sub-networks it trains, and what each of them learns from.
 
-Every strategy is one row of a table over one shared step, so the passes of all of them are the same code.
+Every strategy is one row of a table over one shared step, so the passes of all of them are the same code. B batch,
+T tokens, D hidden, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from supernet.distillation import label_loss, soft_loss
 from supernet.errors import UserError, unknown
+from supernet.slicing import view
 from supernet.space import SearchSpace, SubNetwork
 
 
@@ -71,31 +75,42 @@ RULES: dict[str, _Rule] = {
 
 
 def accumulate_gradients(
-    forward: Callable[[SubNetwork], Tensor],
+    model: PreTrainedModel,
+    inputs: Mapping[str, Tensor],
     labels_B: Tensor,
     subnets: Sequence[SubNetwork],
     *,
     temperature: float | None,
     rows: int,
-    backward: Callable[[Tensor], None],
+    backward: Callable[[Tensor], None] = Tensor.backward,
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> list[Tensor]:
     """One forward and one backward pass for each sub-network; the gradients add up in the supernet's `.grad`.
 
+    Words are looked up once for all passes: the gradient of the embeddings, which is as large as the vocabulary however
+    few words a batch has, is then made once and not in every pass.
+
     Args:
-        forward: The logits (B, C) of a sub-network on this process's part of the batch.
+        model: The supernet.
+        inputs: What its forward takes; this process's part of the batch.
         labels_B: (B,) the labels of that part.
         subnets: The full net first: its predictions are what the others learn from.
         temperature: T of the soft loss that the others get besides the label loss; None for the label loss alone.
         rows: Rows of the batch over all processes; losses are means over these.
-        backward: Called with each loss (`accelerator.backward`).
+        backward: What to call with each loss (`accelerator.backward`).
+        autocast: Context of the forward passes (`accelerator.autocast`).
 
     Returns:
         Each sub-network's loss, detached: this process's share of the mean over the batch.
     """
+    others = {name: tensor for name, tensor in inputs.items() if name != "input_ids"}
+    words_BTD = model.get_input_embeddings()(inputs["input_ids"])
+    leaf_BTD = words_BTD.detach().requires_grad_()
     teacher_BC: Tensor | None = None
     losses = []
     for subnet in subnets:
-        logits_BC = forward(subnet)
+        with autocast():
+            logits_BC = view(model, subnet)(inputs_embeds=leaf_BTD, **others).logits
         loss = label_loss(logits_BC, labels_B)
         if temperature is not None and teacher_BC is not None:
             loss = loss + soft_loss(logits_BC, teacher_BC, temperature=temperature)
@@ -103,4 +118,5 @@ def accumulate_gradients(
             teacher_BC = logits_BC.detach()
         backward(loss / rows)
         losses.append(loss.detach() / rows)
+    words_BTD.backward(leaf_BTD.grad)
     return losses

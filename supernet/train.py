@@ -29,8 +29,8 @@ from supernet.families import architecture_of
 from supernet.models import ModelSource, check_length, load_pretrained, locate
 from supernet.progress import training_progress
 from supernet.runs import append_json_line, digest, folder_name, prepare_folder, write_json
-from supernet.slicing import extract, view
-from supernet.space import SPACES, SearchSpace, SubNetwork, search_space
+from supernet.slicing import extract
+from supernet.space import SPACES, SearchSpace, search_space
 from supernet.strategies import Strategy, accumulate_gradients
 from supernet.tasks import Task
 from supernet.tokens import Split, collate, training_batches
@@ -251,19 +251,16 @@ class Trainer:
         mine = np.array_split(rows, accelerator.num_processes)[accelerator.process_index]
         if len(mine):
             batch = collate(self.split, mine, self.pad_token_id, accelerator.device)
-
-            def forward(subnet: SubNetwork) -> Tensor:
-                with accelerator.autocast():
-                    return view(self.model, subnet)(**batch.inputs).logits
-
             losses += torch.stack(
                 accumulate_gradients(
-                    forward,
+                    self.model,
+                    batch.inputs,
                     batch.labels,
                     subnets,
                     temperature=strategy.temperature if strategy.distils else None,
                     rows=len(rows),
                     backward=accelerator.backward,
+                    autocast=accelerator.autocast,
                 )
             )
         _sum_over_processes(accelerator, list(self.model.parameters()), losses)

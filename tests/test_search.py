@@ -110,7 +110,11 @@ def test_what_is_evaluated_is_what_is_extracted_and_only_once(supernet_folder):
     assert objectives(subnet) is objectives(subnet)
     assert len(calls) == 1
     counted = sum(p.numel() for p in calls[0].parameters())
-    assert counted == objectives(subnet).total_params == sum(p.numel() for p in extract(supernet.model, subnet).parameters())
+    assert (
+        counted
+        == objectives(subnet).total_params
+        == sum(p.numel() for p in extract(supernet.model, subnet).parameters())
+    )
 
 
 def test_the_data_may_have_moved(supernet_folder, data_folder, tmp_path):

@@ -7,19 +7,20 @@ import torch.nn.functional as F
 
 from supernet.distillation import label_loss, soft_loss
 from supernet.errors import UserError
-from supernet.families import architecture_of
+from supernet.families import FAMILIES, architecture_of
 from supernet.slicing import extract, view
 from supernet.space import search_space
 from supernet.strategies import RULES, Strategy, accumulate_gradients
 from tests.models import tiny_model
 
 
-def setting(num_labels=3):
-    model = tiny_model("bert", num_labels=num_labels)
+def setting(num_labels=3, family="bert"):
+    model = tiny_model(family, num_labels=num_labels)
     a = architecture_of(model.config)
     space = search_space("small", layers=a.layers, heads=a.heads, units=a.units)
     torch.manual_seed(1)
-    inputs = {"input_ids": torch.randint(5, 50, (6, 8))}
+    inputs = {"input_ids": torch.randint(5, 50, (6, 8)), "attention_mask": torch.ones(6, 8, dtype=torch.long)}
+    inputs["input_ids"][4:, 6:], inputs["attention_mask"][4:, 6:] = model.config.pad_token_id, 0
     labels = torch.randint(0, 3, (6,)) if num_labels > 1 else torch.randn(6, dtype=torch.float64)
     return model, space, inputs, labels
 
@@ -27,20 +28,21 @@ def setting(num_labels=3):
 def run(model, inputs, labels, subnets, strategy):
     model.zero_grad()
     losses = accumulate_gradients(
-        lambda subnet: view(model, subnet)(**inputs).logits,
+        model,
+        inputs,
         labels,
         subnets,
         temperature=strategy.temperature if strategy.distils else None,
         rows=len(labels),
-        backward=lambda loss: loss.backward(),
     )
     return [float(loss) for loss in losses], {n: p.grad.clone() for n, p in model.named_parameters()}
 
 
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 @pytest.mark.parametrize("num_labels", [3, 1])
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_gradient_is_the_sum_of_separate_gradients(name, num_labels):
-    model, space, inputs, labels = setting(num_labels)
+def test_gradient_is_the_sum_of_separate_gradients(name, num_labels, family):
+    model, space, inputs, labels = setting(num_labels, family)
     strategy = Strategy(name, k=2, temperature=3.0)
     subnets = strategy.draw(space, np.random.default_rng(0))
     losses, found = run(model, inputs, labels, subnets, strategy)
@@ -74,12 +76,12 @@ def test_parts_of_a_batch_add_up_to_the_whole():
         sums += [
             float(loss)
             for loss in accumulate_gradients(
-                lambda subnet, part=part: view(model, subnet)(input_ids=inputs["input_ids"][part]).logits,
+                model,
+                {name: tensor[part] for name, tensor in inputs.items()},
                 labels[part],
                 subnets,
                 temperature=strategy.temperature,
                 rows=len(labels),
-                backward=lambda loss: loss.backward(),
             )
         ]
     np.testing.assert_allclose(sums, losses, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Stage one on a tiny model and tiny files: it learns, repeats itself exactly, and saves a folder stock code can load."""
+"""Stage one on a tiny model and tiny files: it learns, repeats itself, and saves a folder that stock code can load."""
 
 import json
 import os
