@@ -104,7 +104,7 @@ def _draw(path: Path, trials: Sequence[Trial], front: Sequence[FrontMember], *, 
     axes.scatter(100 * steps[:, 1], tested, marker="x", color="C1", zorder=3, label="the front on the test set")
     axes.set_xlabel("encoder parameters, % of the full model's")
     axes.set_ylabel(f"error (1 - {task.metric})")
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_path(path) as partial:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from supernet.errors import UserError, unknown
 from supernet.evaluate import Evaluator
 from supernet.runs import digest, folder_name, prepare_folder, write_json
 from supernet.slicing import extract
+
+TRIALS_FILE = "trials.jsonl"
 
 
 @dataclass(frozen=True)
@@ -79,21 +80,38 @@ def search(config: SearchConfig) -> Path:
     Raises:
         UserError: if there is no supernet, or its data or the output folder cannot be used.
     """
-    console, progress_console = Console(soft_wrap=True), Console(stderr=True)
+    console = Console(soft_wrap=True, highlight=False)
     supernet_folder = find_supernet(config.supernet, Path(config.output_dir).expanduser())
     supernet = load_supernet(supernet_folder)
-    console.print(f"supernet {supernet_folder}", highlight=False)
-    folder = config.folder(supernet, supernet_folder)
+    info, folder = supernet.info, config.folder(supernet, supernet_folder)
+    console.print(f"supernet {supernet_folder}")
     prepare_folder(folder)
-    trials_path = folder / "trials.jsonl"
     if config.overwrite:
-        trials_path.unlink(missing_ok=True)
+        (folder / TRIALS_FILE).unlink(missing_ok=True)
     write_json(folder / "config.json", asdict(config) | {"supernet": str(supernet_folder.resolve())})
-
     data = _load_data(supernet, config.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     supernet.model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides the method's own type
-    objectives = Objectives(supernet, Evaluator(data.validation, supernet.info.task, supernet.tokenizer, device=device))
+
+    trials = _run(config, supernet, data, folder / TRIALS_FILE, device)
+    if len(trials) < config.max_evaluations:
+        console.print(f"all {len(trials)} sub-networks of space {supernet.space.name} are evaluated")
+    front = _with_test_scores(front_of(trials), supernet, data, device)
+    title = f"{info.task.name}: {info.model}, space {info.space}, strategy {info.strategy.name}, {config.searcher.name}"
+    write_report(folder, trials, front, task=info.task, title=title)
+    console.print(front_table(front, task=info.task))
+    console.print(
+        f"{len(trials)} evaluations, {len(front)} on the front, hypervolume {search_hypervolume(trials):.4f} "
+        "(validation error x encoder share, up to 1 x 1)"
+    )
+    console.print(f"results in {folder}: front.csv front.json front.png trials.jsonl")
+    return folder
+
+
+def _run(config: SearchConfig, supernet: Supernet, data: TaskData, path: Path, device: torch.device) -> list[Trial]:
+    """The trials, old and new, with a progress bar."""
+    evaluator = Evaluator(data.validation, supernet.info.task, supernet.tokenizer, device=device)
+    objectives = Objectives(supernet, evaluator)
     scheduler = make_scheduler(
         config.searcher.name,
         supernet.space,
@@ -101,33 +119,15 @@ def search(config: SearchConfig) -> Path:
         seed=config.seed,
         known_cost=objectives.cost if config.searcher.known_cost else None,
     )
-    with _progress(progress_console) as progress:
+    with _progress() as progress:
         bar = progress.add_task(config.searcher.name, total=config.max_evaluations, seen="")
 
         def show(trial: Trial) -> None:
             m = trial.measurements
             progress.update(bar, advance=1, seen=f"error {m.error:.4f} at {m.params_share:.0%} of the encoder")
 
-        trials = run_search(
-            AskTell(scheduler, supernet.space),
-            objectives,
-            trials_path=trials_path,
-            max_evaluations=config.max_evaluations,
-            on_trial=show,
-        )
-    if len(trials) < config.max_evaluations:
-        console.print(f"all {len(trials)} sub-networks of space {supernet.space.name} are evaluated")
-    front = _with_test_scores(front_of(trials), supernet, data, device)
-    write_report(folder, trials, front, task=supernet.info.task, title=folder.name)
-    console.print(front_table(front, task=supernet.info.task))
-    area = search_hypervolume(trials)
-    console.print(
-        f"{len(trials)} evaluations, {len(front)} on the front, hypervolume {area:.4f} "
-        "(validation error x encoder share, up to 1 x 1)",
-        highlight=False,
-    )
-    console.print(f"results in {folder}: front.csv front.json front.png trials.jsonl", highlight=False)
-    return folder
+        searcher = AskTell(scheduler, supernet.space)
+        return run_search(searcher, objectives, trials_path=path, max_evaluations=config.max_evaluations, on_trial=show)
 
 
 def _load_data(supernet: Supernet, place: DataPlace) -> TaskData:
@@ -143,15 +143,11 @@ def _with_test_scores(
 ) -> list[FrontMember]:
     """The front's members with their test metric. The only place where the test split is read."""
     evaluator = Evaluator(data.test, supernet.info.task, supernet.tokenizer, device=device)
-    members = []
-    for trial in front:
-        score = evaluator.score(extract(supernet.model, trial.subnet, share=True))
-        assert math.isfinite(score)
-        members.append(FrontMember(trial, score))
-    return members
+    return [FrontMember(t, evaluator.score(extract(supernet.model, t.subnet, share=True))) for t in front]
 
 
-def _progress(console: Console) -> Progress:
+def _progress() -> Progress:
+    console = Console(stderr=True)
     columns = (
         TextColumn("searcher {task.description}"),
         BarColumn(),
