@@ -47,7 +47,9 @@ def main() -> None:
     subnets = [space.sample(rng) for _ in range(arguments.subnets)]
     split = generated_split(arguments.rows, seed=0, vocabulary=model.config.vocab_size)
     evaluator = Evaluator(split, classification_task(), tokenizer)
-    padded = [_padded(split, rows, tokenizer.pad_token_id) for rows in np.split(np.arange(len(split)), len(split) // 8)]
+    padded = [
+        _padded(split, rows, tokenizer.pad_token_id) for rows in np.array_split(np.arange(len(split)), len(split) // 8)
+    ]
 
     rate = matmul_rate()
     masked_s, ours_s, flops = 0.0, 0.0, 0

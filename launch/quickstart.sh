@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-train=(task=stdlib train.epochs=2)
+train=(task=stdlib train.epochs=2 train.learning_rate=1e-4)
 search=(searcher=ehvi max_evaluations=60)
 case "${1:-}" in
     "") ;;
@@ -21,7 +21,7 @@ set_up ""
 say() { printf '\n== %s\n' "$*"; }
 
 say "Stage one: train a supernet on the docstrings of Python's standard library (${train[*]})"
-accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no train_supernet.py "${train[@]}"
+accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no train_supernet.py "${train[@]}"
 
 say "Stage two: search its sub-networks (${search[*]})"
 python search.py "${search[@]}"

@@ -3,7 +3,7 @@
 
 set_up() {  # set_up EXTRAS: installs the project, editable, with its extras ("" or "[dev]"), and the embedded model
     local extras=$1 venv=${PLM_SUPERNET_VENV:-.venv} python=${PYTHON:-python3} wanted
-    if [ ! -x "$venv/bin/python" ]; then
+    if [ ! -f "$venv/bin/activate" ]; then
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
             || { echo "error: $python is older than 3.10; name another with PYTHON=python3.12 bash $0" >&2; exit 1; }
         "$python" -m venv "$venv" \

@@ -6,13 +6,9 @@ from search.run import SearchConfig, search
 from supernet.config import run_app
 
 
-def _search(config: SearchConfig) -> None:
-    search(config)
-
-
 def main() -> None:
     """Searches a supernet as the command line says."""
-    run_app("search", SearchConfig, _search)
+    run_app("search", SearchConfig, search)
 
 
 if __name__ == "__main__":

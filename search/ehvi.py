@@ -290,7 +290,8 @@ def best_unseen(
         rng: For the draws.
     """
     if space.size <= ENUMERABLE:
-        return next(iter(_valued(space, improvement, all_vectors(space), seen)), (None,))[0]
+        ranked = _valued(space, improvement, all_vectors(space), seen)
+        return ranked[0][0] if ranked else None
     uniform_cd = rng.integers(space.lower, space.upper, size=(POOL, len(space.bounds)), endpoint=True)
     pool_cd = np.concatenate(
         [uniform_cd, spread_vectors(space, POOL, rng), mutated_vectors(space, parents_fd, POOL, rng)]

@@ -15,7 +15,7 @@ from typing import Any
 from search.objectives import Measurements
 from search.searchers import AskTell
 from supernet.errors import UserError
-from supernet.runs import append_json_line, read_json_lines
+from supernet.runs import append_json_line, cut_half_written_line, read_json_lines
 from supernet.space import SubNetwork
 
 
@@ -82,13 +82,14 @@ def run_search(
         searcher: Proposes sub-networks.
         evaluate: Measures one.
         trials_path: Where trials are appended as they end, and read from at the start.
-        max_evaluations: Trials in all, with those already in the file.
+        max_evaluations: Trials in all, with those already in the file; there are never fewer than these.
         on_trial: Called after each trial, those from the file too.
 
     Returns:
-        The first `max_evaluations` trials.
+        All trials.
     """
-    trials = read_trials(trials_path)[:max_evaluations]
+    cut_half_written_line(trials_path)
+    trials = read_trials(trials_path)
     for trial in trials:
         searcher.tell(trial.subnet, trial.measurements.objectives())
         on_trial(trial)

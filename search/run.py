@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,11 +15,14 @@ from search.objectives import OBJECTIVES, Objectives
 from search.report import FrontMember, front_of, front_table, search_hypervolume, write_report
 from search.searchers import SEARCHERS, AskTell, make_scheduler
 from supernet.checkpoint import Supernet, find_supernet, load_supernet
-from supernet.data import DataOptions, TaskData, load_task
+from supernet.data import TaskData, load_task
 from supernet.errors import UserError, unknown
 from supernet.evaluate import Evaluator
-from supernet.runs import digest, folder_name, prepare_folder, write_json
+from supernet.metrics import majority_error
+from supernet.runs import digest, folder_name, only_writer, prepare_folder, write_json
 from supernet.slicing import extract
+from supernet.tasks import EMBEDDED_TASK
+from supernet.train import MAX_SEED
 
 TRIALS_FILE = "trials.jsonl"
 
@@ -43,9 +47,15 @@ class SearcherOptions:
 
 @dataclass(frozen=True)
 class DataPlace:
-    """Where the task's rows lie now, if no longer where the supernet's training found them; null is there."""
+    """Where the task's rows lie now, if no longer where the supernet's training found them; null is there.
+
+    Attributes:
+        dir: Folder of the task's files, or the folder above it.
+        cache_dir: Folder for tokenised rows.
+    """
 
     dir: str | None = None
+    cache_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,8 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if self.max_evaluations < 1:
             raise UserError(f"max_evaluations is {self.max_evaluations}; it must be 1 or more")
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}; it must be 0 or more")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UserError(f"seed is {self.seed}; it must be from 0 to {MAX_SEED}")
 
     def folder(self, supernet: Supernet, supernet_folder: Path) -> Path:
         """The run folder: of this supernet, searcher and seed. More evaluations continue in the same folder."""
@@ -85,15 +95,18 @@ def search(config: SearchConfig) -> Path:
     supernet = load_supernet(supernet_folder)
     info, folder = supernet.info, config.folder(supernet, supernet_folder)
     console.print(f"supernet {supernet_folder}")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("search.py runs in one process; start it with 'python search.py', without a launcher")
     prepare_folder(folder)
-    if config.overwrite:
-        (folder / TRIALS_FILE).unlink(missing_ok=True)
-    write_json(folder / "config.json", asdict(config) | {"supernet": str(supernet_folder.resolve())})
     data = _load_data(supernet, config.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     supernet.model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides the method's own type
 
-    trials = _run(config, supernet, data, folder / TRIALS_FILE, device)
+    with only_writer(folder):
+        if config.overwrite:
+            (folder / TRIALS_FILE).unlink(missing_ok=True)
+        write_json(folder / "config.json", asdict(config) | {"supernet": str(supernet_folder.resolve())})
+        trials = _run(config, supernet, data, folder / TRIALS_FILE, device)
     if len(trials) < config.max_evaluations:
         console.print(f"all {len(trials)} sub-networks of space {supernet.space.name} are evaluated")
     front = _with_test_scores(front_of(trials), supernet, data, device)
@@ -102,7 +115,8 @@ def search(config: SearchConfig) -> Path:
     console.print(front_table(front, task=info.task))
     console.print(
         f"{len(trials)} evaluations, {len(front)} on the front, hypervolume {search_hypervolume(trials):.4f} "
-        "(validation error x encoder share, up to 1 x 1)"
+        "(validation error x encoder share, up to 1 x 1); "
+        f"always giving the commonest answer has error {majority_error(info.task, data.validation.labels):.4f}"
     )
     console.print(f"results in {folder}: front.csv front.json front.png trials.jsonl")
     return folder
@@ -131,17 +145,27 @@ def _run(config: SearchConfig, supernet: Supernet, data: TaskData, path: Path, d
 
 
 def _load_data(supernet: Supernet, place: DataPlace) -> TaskData:
-    """The very split that the supernet was trained with."""
-    options = supernet.info.data
-    if place.dir is not None:
-        options = DataOptions(**asdict(options) | {"source": "local", "dir": place.dir}).absolute()
-    return load_task(supernet.info.task, options, supernet.tokenizer)
+    """The very splits that the supernet was trained with.
+
+    Raises:
+        UserError: if they cannot be had, or the rows are others: the search might then evaluate on training rows.
+    """
+    info, moved = supernet.info, {k: v for k, v in asdict(place).items() if v is not None}
+    options = replace(info.data, **moved | ({"source": "local"} if "dir" in moved else {}))
+    data = load_task(info.task, options, supernet.tokenizer)
+    if changed := [name for name, digest in data.digests().items() if digest != info.splits.get(name)]:
+        reason = "another version of Python" if info.task.name == EMBEDDED_TASK else "other files"
+        raise UserError(
+            f"the rows of task '{info.task.name}' are not those that the supernet was trained with ({reason}): "
+            f"{', '.join(changed)}; name the right ones with data.dir=FOLDER, or train again"
+        )
+    return data
 
 
 def _with_test_scores(
     front: list[Trial], supernet: Supernet, data: TaskData, device: torch.device
 ) -> list[FrontMember]:
-    """The front's members with their test metric. The only place where the test split is read."""
+    """The front's members with their test metric. The only place where anything is evaluated on the test split."""
     evaluator = Evaluator(data.test, supernet.info.task, supernet.tokenizer, device=device)
     return [FrontMember(t, evaluator.score(extract(supernet.model, t.subnet, share=True))) for t in front]
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from supernet import __version__
 from supernet.data import DataOptions
-from supernet.errors import UserError, first_line
+from supernet.errors import UserError
 from supernet.families import architecture_of
-from supernet.models import quiet_transformers
+from supernet.models import load_tokenizer, quiet_transformers, read_classifier
 from supernet.runs import atomic_folder, write_json
 from supernet.space import SearchSpace, search_space
 from supernet.strategies import Strategy
@@ -25,6 +25,7 @@ from supernet.tasks import Task
 INFO_FILE = "supernet.json"
 """Written last, so a folder that has it is whole."""
 
+_FILES = (INFO_FILE, "config.json", "model.safetensors", "tokenizer.json")
 _FORMAT = 1
 
 
@@ -41,6 +42,7 @@ class SupernetInfo:
         task: What it was trained for.
         data: Where its rows came from, so that the search sees the same split.
         model: Short name of the pre-trained model.
+        splits: Digest of each split's tokens and labels, so that the search can see that it has the same rows.
         space: Name of the search space it was trained for.
         strategy: How it was trained.
         order: How heads and units were ordered before training; "none" is as they came.
@@ -52,6 +54,7 @@ class SupernetInfo:
 
     task: Task
     data: DataOptions
+    splits: dict[str, str]
     model: str
     space: str
     strategy: Strategy
@@ -91,7 +94,7 @@ def read_info(folder: Path) -> SupernetInfo:
     Raises:
         UserError: if the folder is incomplete or of another format.
     """
-    missing = [n for n in (INFO_FILE, "config.json", "model.safetensors") if not (folder / n).is_file()]
+    missing = [name for name in _FILES if not os.path.isfile(folder / name)]
     if missing:
         raise UserError(
             f"supernet folder {folder} is incomplete: no {' and no '.join(missing)}; train it again with "
@@ -103,7 +106,7 @@ def read_info(folder: Path) -> SupernetInfo:
             raise ValueError("written by another version of this program")
         values |= {"task": Task(**values["task"]), "data": DataOptions(**values["data"])}
         return SupernetInfo(**values | {"strategy": Strategy(**values["strategy"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / INFO_FILE} cannot be used ({error}); train the supernet again") from error
 
 
@@ -114,15 +117,8 @@ def load_supernet(folder: Path) -> Supernet:
         UserError: if the folder is incomplete or damaged.
     """
     info = read_info(folder)
-    try:
-        with quiet_transformers():
-            model = AutoModelForSequenceClassification.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"supernet folder {folder} is damaged: {first_line(error)}; train it again") from error
-    return Supernet(model.eval(), tokenizer, info)
+    model = read_classifier(folder)
+    return Supernet(model.eval(), load_tokenizer(folder, model.config), info)
 
 
 def find_supernet(given: str | None, output_dir: Path) -> Path:
@@ -133,13 +129,20 @@ def find_supernet(given: str | None, output_dir: Path) -> Path:
     """
     if given is not None:
         folder = Path(given).expanduser()
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise UserError(f"supernet={given}: there is no such folder")
         return folder / "supernet" if (folder / "supernet").is_dir() else folder
-    found = [path.parent for path in output_dir.glob(f"train/*/supernet/{INFO_FILE}")]
+    found = list(output_dir.glob(f"train/*/supernet/{INFO_FILE}"))
     if not found:
         raise UserError(
             f"there is no trained supernet in {output_dir / 'train'}; train one first, for example with "
             "'accelerate launch train_supernet.py task=stdlib', or name one with supernet=FOLDER"
         )
-    return max(found, key=lambda folder: (read_info(folder).trained_at, folder.name))
+    return max(found, key=_trained_at).parent
+
+
+def _trained_at(file: Path) -> tuple[str, str]:
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["trained_at"]), str(file)
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", str(file)  # cannot be the newest; if it is the only one, reading it says what is wrong

@@ -6,13 +6,9 @@ from supernet.config import run_app
 from supernet.train import TrainConfig, train
 
 
-def _train(config: TrainConfig) -> None:
-    train(config)
-
-
 def main() -> None:
     """Trains a supernet as the command line says."""
-    run_app("train", TrainConfig, _train)
+    run_app("train", TrainConfig, train)
 
 
 if __name__ == "__main__":

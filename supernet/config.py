@@ -28,9 +28,14 @@ from supernet.errors import UserError, unknown
 C = TypeVar("C")
 
 CONFIG_MODULE = "conf"
+HYDRA_FLAGS = {
+    "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
+    "-s", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
+    "-x", "--experimental-rerun", "-i", "--info",
+}  # fmt: skip
 
 
-def run_app(config_name: str, schema: type[C], job: Callable[[C], None]) -> None:
+def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> None:
     """Runs a command: configuration from conf/`config_name`.yaml and the command line, checked before anything starts.
 
     Args:
@@ -46,9 +51,13 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], None]) -> None
             job(_to_dataclass(config))
 
     with one_line_errors():
-        # With any other flag (help, a configuration folder of the user's own) the checking is left to Hydra.
         overrides = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
-        if not any(argument.startswith("-") for argument in overrides):
+        flags = [argument.partition("=")[0] for argument in overrides if argument.startswith("-")]
+        for flag in flags:
+            if flag not in HYDRA_FLAGS:
+                raise UserError(f"'{flag}' is not understood; write key=value without dashes, for example task=mnli")
+        # With Hydra's flags (help, a configuration folder of the user's own) the checking is left to Hydra.
+        if not flags:
             check_overrides(config_name, overrides)
     run()
 
@@ -73,10 +82,10 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
         UserError: with the nearest valid names.
     """
     parsed = [_parse(text) for text in overrides]
-    defaults = _compose(config_name, [])
-    groups = _groups()
+    keys = _keys(_compose(config_name, []))
+    groups = {group: names for group, names in _groups().items() if group in keys}
     for override in parsed:
-        _check_names(override, groups, _keys(defaults))
+        _check_names(override, groups, keys)
     fixed = [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
     _to_dataclass(_compose(config_name, fixed))
 
@@ -165,7 +174,9 @@ def _check_names(override: Override, groups: Mapping[str, list[str]], keys: Mapp
     key = override.key_or_group
     if key.partition("/")[0].partition(".")[0] == "hydra":
         return
-    if key in groups and not override.is_add():
+    if override.is_delete() or (override.is_add() and key in groups):
+        raise UserError(f"'{override.input_line}' is not understood; write {key}=value")
+    if key in groups:
         for choice in _choices(override):
             if choice not in groups[key]:
                 raise unknown(key, choice, groups[key])

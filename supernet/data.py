@@ -112,6 +112,10 @@ class TaskData:
     validation: Split
     test: Split
 
+    def digests(self) -> dict[str, str]:
+        """What tells one set of rows from another, for each split."""
+        return {name: getattr(self, name).digest() for name in ("train", "validation", "test")}
+
 
 def load_task(task: Task, options: DataOptions, tokenizer: PreTrainedTokenizerBase) -> TaskData:
     """Loads, splits and tokenises a task. Errors as for `load_rows` and `tokens.tokenise`."""
@@ -204,7 +208,7 @@ def _gather(task: Task, parts: Iterable[tuple[str, Iterable[Record]]]) -> Rows:
                 column.append(text)
             labels.append(value)
     if not labels:
-        raise UserError(f"{', '.join(names)}: no rows; give a file with rows of the columns {_wanted(task)}")
+        raise UserError(f"{', '.join(names)}: no rows; give a file with rows of the columns {', '.join(_wanted(task))}")
     return Rows(columns, np.array(labels, np.float32 if task.is_regression else np.int64))
 
 
@@ -246,15 +250,22 @@ def _task_folder(task: Task, directory: str) -> Path:
         return re.sub(r"[\W_]", "", name).lower()
 
     root = Path(directory).expanduser()
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UserError(f"data.dir={directory} is not a folder; give the folder of the task's files, or the one above")
-    inside = [entry for entry in root.iterdir() if entry.is_dir() and plain(entry.name) == plain(task.name)]
+    inside = [entry for entry in _entries(root) if plain(entry.name) == plain(task.name) and os.path.isdir(entry)]
     return min(inside, key=lambda entry: (entry.name != task.name, entry.name), default=root)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as e:
+        raise UserError(f"{folder} cannot be read ({e.strerror}); check its permissions") from e
 
 
 def _find_split(task: Task, folder: Path, names: Sequence[str]) -> list[Path]:
     """The file of a split, or its parts (train-00000-of-00002.parquet) in order."""
-    there = sorted(entry.name for entry in folder.iterdir())
+    there = [entry.name for entry in _entries(folder)]
     endings = "|".join(suffix[1:] for suffix in READERS)
     for name in names:
         pattern = re.compile(rf"{re.escape(name)}(?:-\d+-of-(\d+))?\.(?:{endings})")

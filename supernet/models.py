@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -57,6 +59,12 @@ class ModelSource:
     sha256: str | None = None
     size_bytes: int | None = None
 
+    def absolute_path(self) -> str | None:
+        """`name_or_path`, absolute if it is a folder."""
+        if self.name_or_path is not None and os.path.isdir(os.path.expanduser(self.name_or_path)):
+            return os.path.abspath(os.path.expanduser(self.name_or_path))
+        return self.name_or_path
+
     @property
     def label(self) -> str:
         """Short name for folders and tables: the last part of `name_or_path` if that is given."""
@@ -95,13 +103,16 @@ def load_pretrained(folder: Path, task: Task, *, seed: int) -> tuple[PreTrainedM
     """
     config = _read_config(folder)
     config.num_labels = task.num_labels
-    if task.is_regression:
-        config.problem_type = "regression"
-    else:
+    config.problem_type = "regression" if task.is_regression else "single_label_classification"
+    if not task.is_regression:
         config.id2label = dict(enumerate(task.classes))
         config.label2id = {name: i for i, name in enumerate(task.classes)}
-    torch.manual_seed(seed)
-    return _from_pretrained(folder, config), _load_tokenizer(folder, config)
+    model, wrong = read_weights(folder, config)
+    base = tuple(f"{model.base_model_prefix}.{part}." for part in ("encoder", "embeddings"))
+    if lacking := [name for name in wrong if name.startswith(base)]:
+        raise UserError(_do_not_fit(folder, lacking))
+    _renew_classifier(model, seed=seed)
+    return model, load_tokenizer(folder, config)
 
 
 def check_length(task: Task, config: PreTrainedConfig) -> None:
@@ -131,9 +142,17 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.enable_progress_bar()
 
 
-def _from_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+def read_weights(folder: Path, config: PreTrainedConfig) -> tuple[PreTrainedModel, list[str]]:
+    """The classifier that `config` describes, in float32, from the weights in a folder.
+
+    Returns:
+        The model, and the names of its tensors that the folder lacks or has in another shape.
+
+    Raises:
+        UserError: if the weights cannot be read.
+    """
     try:
-        with quiet_transformers():  # its report of the new classifier is no news; what matters is checked below
+        with quiet_transformers():  # what its report says is returned instead
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 config=config,
@@ -146,19 +165,44 @@ def _from_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
             )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise UserError(f"the weights in {folder} cannot be read: {first_line(error)}; fetch them again") from error
-    encoder = f"{model.base_model_prefix}.encoder."
-    embeddings = f"{model.base_model_prefix}.embeddings."
-    wrong = [key for key in report["missing_keys"] if key.startswith((encoder, embeddings))]
-    wrong += [row[0] for row in report["mismatched_keys"] if row[0].startswith((encoder, embeddings))]
+    return model, sorted([*report["missing_keys"], *(row[0] for row in report["mismatched_keys"])])
+
+
+def read_classifier(folder: Path) -> PreTrainedModel:
+    """The classifier that a folder holds, whole.
+
+    Raises:
+        UserError: if its weights cannot be read or lack a tensor.
+    """
+    model, wrong = read_weights(folder, _read_config(folder))
     if wrong:
-        raise UserError(
-            f"the weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing or of another "
-            f"shape, e.g. {min(wrong)}; fetch the model again"
-        )
+        raise UserError(_do_not_fit(folder, wrong))
     return model
 
 
-def _load_tokenizer(folder: Path, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+def _do_not_fit(folder: Path, wrong: list[str]) -> str:
+    return (
+        f"the weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing or of another shape, "
+        f"e.g. {wrong[0]}; fetch or train the model again"
+    )
+
+
+def _renew_classifier(model: PreTrainedModel, *, seed: int) -> None:
+    """New weights after the base model, also where the folder has a classifier, which is one of other labels."""
+    torch.manual_seed(seed)
+    for child in model.children():
+        for module in child.modules() if child is not model.base_model else ():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=model.config.initializer_range)
+                nn.init.zeros_(module.bias)
+
+
+def load_tokenizer(folder: Path, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder.
+
+    Raises:
+        UserError: if there is none, or it has more tokens than the model.
+    """
     if not any((folder / name).is_file() for name in VOCABULARIES):  # transformers would make up an empty one
         raise UserError(f"{folder} has no tokenizer: none of {', '.join(VOCABULARIES)}; add the model's tokenizer.json")
     try:
@@ -176,9 +220,9 @@ def _load_tokenizer(folder: Path, config: PreTrainedConfig) -> PreTrainedTokeniz
 def _given_folder(name_or_path: str) -> Path | None:
     """The folder the user named, or None if it can only be a name on the hub (`name` or `organisation/name`)."""
     path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, False also where it is not allowed to look
         return path
-    if path.exists():
+    if os.path.exists(path):
         raise UserError(f"model.name_or_path={name_or_path} is a file; give the folder that it lies in")
     if path.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
         raise UserError(f"model.name_or_path={name_or_path}: there is no such folder")
@@ -226,9 +270,12 @@ def _read_config(folder: Path) -> PreTrainedConfig:
 
 def _check_sha256(weights: Path, expected: str) -> None:
     sha256 = hashlib.sha256()
-    with weights.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha256.update(block)
+    try:
+        with weights.open("rb") as file:
+            while block := file.read(1 << 20):
+                sha256.update(block)
+    except OSError as error:
+        raise UserError(f"{weights} cannot be read ({error.strerror}); check its permissions") from error
     if (found := sha256.hexdigest()) != expected:
         raise UserError(
             f"{weights} has sha256 {found}, expected {expected}: the file is damaged or not the official one; "

@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 
 from supernet.errors import UserError, first_line
 
+MAX_FIELD = 2**30
+"""Characters of a CSV field; the csv module's own limit is 2**17, which a long document exceeds."""
+
 Record: TypeAlias = "tuple[int, Sequence[Any]]"
 """Line (or row) number from 1, and the values of the wanted columns: the texts, then the label."""
 
@@ -60,6 +63,7 @@ def _read_json_lines(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
             record = json.loads(line)
         except (ValueError, RecursionError) as e:
             reason = getattr(e, "msg", type(e).__name__)
+            reason = "the beginning of an array?" if line.strip() == "[" else reason
             raise UserError(f"{file}:{number}: not valid JSON ({reason}); one object per line is needed") from None
         if not isinstance(record, dict):
             raise UserError(f"{file}:{number}: {shown(record)} is not a JSON object; one object per line is needed")
@@ -69,6 +73,7 @@ def _read_json_lines(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
 
 
 def _read_csv(file: Path, wanted: Sequence[str], delimiter: str = ",") -> Iterator[Record]:
+    csv.field_size_limit(MAX_FIELD)
     # Strict: otherwise a quote that is never closed would silently swallow the rest of the file.
     reader = csv.reader(_lines(file), delimiter=delimiter, strict=True)
     try:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from supernet.errors import UserError
 
 
@@ -57,12 +59,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder` to fill, put in its place when the block ends well and removed otherwise."""
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    partial.chmod(0o755)
+    partial.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's own is for its user alone
     try:
         yield partial
+        old = partial.with_suffix(".old")
         if folder.exists():
-            shutil.rmtree(folder)
+            os.replace(folder, old)
         os.replace(partial, folder)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -82,21 +86,40 @@ def append_json_line(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; none if there is no file. A half-written last line is cut off the file.
+    """The objects of a file of JSON lines; none if there is no file. A half-written last line is left out.
 
     Raises:
         UserError: if a line other than the last is broken; names file and line.
     """
     if not path.exists():
         return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
     rows = []
-    for number, line in enumerate(whole.decode().splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number} is no JSON ({error.msg}); remove the file to start anew") from error
+        except ValueError as error:  # no JSON, or no UTF-8
+            raise UserError(f"{path}:{number} is no JSON ({error}); remove the file to start anew") from error
     return rows
+
+
+def cut_half_written_line(path: Path) -> None:
+    """Removes what a killed process may have left after the last whole line of a file, if there is a file."""
+    if path.exists():
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Holds a lock on a folder while the block runs, so that two processes do not write the same results.
+
+    Raises:
+        UserError: if another process holds it.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"another process is writing in {folder}; wait until it has ended") from error
+    with lock:
+        yield

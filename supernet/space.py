@@ -139,9 +139,9 @@ class SearchSpace(ABC):
         """A vector for a sub-network of this space; anything for another one (`encode` checks)."""
 
     @property
-    @abstractmethod
     def middle(self) -> SubNetwork:
-        """Half of what there is; the third point of every search, after the largest and the smallest."""
+        """Half of what there is (here: of each layer); the third point of every search, after largest and smallest."""
+        return SubNetwork.uniform(range(self.layers), self.heads // 2, self.units // 2)
 
     @final
     def encode(self, subnet: SubNetwork) -> tuple[int, ...]:
@@ -194,11 +194,6 @@ class SearchSpace(ABC):
         """A sub-network whose vector is drawn uniformly within the bounds."""
         return self.decode(rng.integers(self.lower, self.upper, endpoint=True).tolist())
 
-    @final
-    def half_of_each_layer(self) -> SubNetwork:
-        """All layers, each with its first half of heads and units."""
-        return SubNetwork.uniform(range(self.layers), self.heads // 2, self.units // 2)
-
 
 @final
 @dataclass(frozen=True)
@@ -247,10 +242,6 @@ class MediumSpace(SearchSpace):
             heads[s.index], units[s.index] = len(s.heads), len(s.units)
         return heads + units
 
-    @property
-    def middle(self) -> SubNetwork:
-        return self.half_of_each_layer()
-
 
 @final
 @dataclass(frozen=True)
@@ -278,10 +269,6 @@ class LargeSpace(SearchSpace):
             heads[s.index, list(s.heads)] = 1
             units[s.index, list(s.units)] = 1
         return np.concatenate([heads.ravel(), units.ravel()]).tolist()
-
-    @property
-    def middle(self) -> SubNetwork:
-        return self.half_of_each_layer()
 
 
 @final

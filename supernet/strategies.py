@@ -6,6 +6,7 @@ T tokens, D hidden, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ class Strategy:
             raise unknown("strategy", self.name, RULES)
         if self.k < 0:
             raise UserError(f"strategy.k is {self.k}; it must be 0 or more: random sub-networks per step")
-        if not self.temperature > 0:
-            raise UserError(f"strategy.temperature is {self.temperature}; it must be greater than 0")
+        if not 0 < self.temperature < math.inf:
+            raise UserError(f"strategy.temperature is {self.temperature}; it must be a number greater than 0")
 
     @property
     def distils(self) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import parse_flag_from_env, set_seed
 from rich.console import Console
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
@@ -37,6 +37,9 @@ from supernet.tokens import Split, collate, training_batches
 
 LOG_EVERY = 10
 """Steps between two looks at the loss: each waits for the device."""
+
+MAX_SEED = 2**31
+"""Well below what NumPy's and torch's global generators take, with room for a seed of each process."""
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 """Our names, and Accelerate's."""
@@ -64,8 +67,8 @@ class TrainOptions:
         weight_decay: Of all but biases and LayerNorm.
         warmup: Share of the steps over which the learning rate rises.
         max_grad_norm: Gradients are clipped to this norm.
-        mixed_precision: auto | fp32 | bf16 | fp16. `auto` is what `accelerate launch --mixed_precision` says, else
-            bf16 on a GPU that has it, else fp32.
+        mixed_precision: auto | fp32 | bf16 | fp16. `auto` is what `accelerate launch --mixed_precision` says if that
+            is bf16 or fp16, else bf16 on a GPU that has it, else fp32.
     """
 
     epochs: int
@@ -79,7 +82,8 @@ class TrainOptions:
     def __post_init__(self) -> None:
         _at_least("train.epochs", self.epochs, 1)
         _at_least("train.batch_size", self.batch_size, 1)
-        _at_least("train.weight_decay", self.weight_decay, 0)
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError(f"train.weight_decay is {self.weight_decay}; it must be 0 or a number greater than that")
         for key in ("learning_rate", "max_grad_norm"):
             if not 0 < getattr(self, key) < math.inf:
                 raise UserError(f"train.{key} is {getattr(self, key)}; it must be a number greater than 0")
@@ -99,7 +103,8 @@ class Seeds:
 
     def __post_init__(self) -> None:
         for key, value in asdict(self).items():
-            _at_least(f"seeds.{key}", value, 0)
+            if not 0 <= value <= MAX_SEED:
+                raise UserError(f"seeds.{key} is {value}; it must be from 0 to {MAX_SEED}")
 
 
 @dataclass(frozen=True)
@@ -120,9 +125,11 @@ class TrainConfig:
     @property
     def folder(self) -> Path:
         """The run folder: named after the configuration, without a time stamp."""
-        values = asdict(self)
+        values = asdict(self) | {"data": asdict(self.data.absolute())}
+        values["model"]["name_or_path"] = self.model.absolute_path()
         for key in ("output_dir", "overwrite"):
             del values[key]
+        del values["data"]["cache_dir"]
         name = folder_name(
             self.task.name, self.model.label, self.space.name, self.strategy.name, f"seed{self.seed}", digest(values)
         )
@@ -138,25 +145,26 @@ def train(config: TrainConfig) -> Path:
     folder = config.folder
     target = folder / "supernet"
     accelerator = _accelerator(config.train)
-    console = Console(stderr=True, quiet=not accelerator.is_main_process)
-    if (target / INFO_FILE).is_file() and not config.overwrite:
-        console.print(f"already trained: {target} (overwrite=true trains it again)", soft_wrap=True)
+    console = Console(stderr=True, quiet=not accelerator.is_main_process, soft_wrap=True, highlight=False)
+    if os.path.isfile(target / INFO_FILE) and not config.overwrite:
+        console.print(f"already trained: {target} (overwrite=true trains it again)")
         return target
     if accelerator.is_main_process:
-        prepare_folder(folder)
-        (folder / "metrics.jsonl").unlink(missing_ok=True)
-        write_json(folder / "config.json", asdict(config))
+        prepare_folder(folder.parent)
     model, tokenizer = load_pretrained(locate(config.model), config.task, seed=config.seeds.model)
     check_length(config.task, model.config)
     with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
         data = load_task(config.task, config.data, tokenizer)
+    if accelerator.is_main_process:
+        prepare_folder(folder)
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        write_json(folder / "config.json", asdict(config))
     a = architecture_of(model.config)
     space = search_space(config.space.name, layers=a.layers, heads=a.heads, units=a.units)
     console.print(
         f"task {config.task.name}: {len(data.train)} training, {len(data.validation)} validation and "
         f"{len(data.test)} test rows; model {config.model.label}: {space.largest}; space {space.name}, strategy "
-        f"{config.strategy.name}, {accelerator.num_processes} process(es) on {accelerator.device}",
-        soft_wrap=True,
+        f"{config.strategy.name}, {accelerator.num_processes} process(es) on {accelerator.device}"
     )
     trainer = Trainer(config, accelerator, model, tokenizer, space, data.train)
     evaluator = Evaluator(data.validation, config.task, tokenizer, device=accelerator.device)
@@ -167,12 +175,13 @@ def train(config: TrainConfig) -> Path:
             errors = _validate(model, space, evaluator)
             append_json_line(folder / "metrics.jsonl", {"epoch": epoch + 1, "validation_error": errors})
             said = ", ".join(f"{kind} net {error:.4f}" for kind, error in errors.items())
-            console.print(f"epoch {epoch + 1}/{config.train.epochs}: validation error {said}", soft_wrap=True)
+            console.print(f"epoch {epoch + 1}/{config.train.epochs}: validation error {said}")
         accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         info = SupernetInfo(
             task=config.task,
             data=config.data.absolute(),
+            splits=data.digests(),
             model=config.model.label,
             space=space.name,
             strategy=config.strategy,
@@ -180,7 +189,7 @@ def train(config: TrainConfig) -> Path:
             validation_error=errors,
         )
         save_supernet(target, Supernet(model, tokenizer, info))
-        console.print(f"supernet saved in {target}", soft_wrap=True)
+        console.print(f"supernet saved in {target}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return target
@@ -204,8 +213,9 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(split) / config.train.batch_size)
         steps = config.train.epochs * self.steps_per_epoch
         options = config.train
+        # Fused is several times faster on a CPU, but does not tell Accelerate which steps fp16's scaler has skipped.
         optimizer = torch.optim.AdamW(
-            _parameter_groups(model, options.weight_decay), lr=options.learning_rate, fused=True
+            _parameter_groups(model, options.weight_decay), lr=options.learning_rate, fused=accelerator.scaler is None
         )
         self.optimizer = accelerator.prepare(optimizer)
         self.schedule = get_linear_schedule_with_warmup(optimizer, round(options.warmup * steps), steps)
@@ -227,13 +237,21 @@ class Trainer:
                     continue
                 seen = {
                     "step": step,
-                    **_by_kind(losses.tolist()),
+                    **_by_kind(self._checked(losses.tolist(), step)),
                     "learning_rate": learning_rate,
                     "samples_per_second": rows_done / (time.perf_counter() - start),
                 }
                 progress.advance(seen)
                 if self.accelerator.is_main_process:
                     append_json_line(log, seen)
+
+    def _checked(self, losses: list[float], step: int) -> list[float]:
+        if not all(math.isfinite(loss) for loss in losses):
+            raise UserError(
+                f"the loss is not finite at step {step}: training has diverged; lower train.learning_rate "
+                f"({self.config.train.learning_rate:g}) or use train.mixed_precision=fp32"
+            )
+        return losses
 
     def step(self, rows: np.ndarray, step: int) -> Tensor:
         """One optimizer step on a batch that is divided among the processes; the sub-networks are the same in all.
@@ -263,6 +281,8 @@ class Trainer:
                     autocast=accelerator.autocast,
                 )
             )
+        elif accelerator.scaler is not None:
+            accelerator.scaler.scale(losses)  # without rows of its own, too, a process has to know the scale
         _sum_over_processes(accelerator, list(self.model.parameters()), losses)
         accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.max_grad_norm)
         self.optimizer.step()
@@ -273,12 +293,14 @@ class Trainer:
 
 
 def _accelerator(options: TrainOptions) -> Accelerator:
+    # Several processes on CPUs work only if Accelerate is told so; it would otherwise leave each on its own.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     precision = PRECISIONS.get(options.mixed_precision)
     if precision is None and os.environ.get("ACCELERATE_MIXED_PRECISION", "no") == "no":
-        # A CPU may emulate bf16 hundreds of times slower than fp32, so there it has to be asked for.
-        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    # Several processes on CPUs work only if Accelerate is told so; it would otherwise leave each on its own.
-    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
+        # Where bf16 is emulated it may be hundreds of times slower than fp32, so there it has to be asked for.
+        native = not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if native else "no"
+    accelerator = Accelerator(mixed_precision=precision, cpu=cpu)
     if accelerator.device.type == "cpu":
         _share_cores(accelerator)
     return accelerator
@@ -292,7 +314,12 @@ def _share_cores(accelerator: Accelerator) -> None:
     """
     if "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_processes))
+        torch.set_num_threads(max(1, _usable_cores() // local_processes))
+
+
+def _usable_cores() -> int:
+    """Cores that this process may run on, which on a cluster are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

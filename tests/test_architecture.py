@@ -37,8 +37,8 @@ def test_nobody_imports_a_cli():
 
 
 def test_hydra_and_syne_tune_stay_where_they_belong():
-    assert importers("hydra") | importers("omegaconf") <= {"supernet.config", "supernet.cli", "search.cli"}
-    assert importers("syne_tune") <= {"search.searchers", "search.ehvi"}
+    assert importers("hydra") | importers("omegaconf") == {"supernet.config"}
+    assert importers("syne_tune") == {"search.searchers"}
 
 
 @pytest.mark.parametrize("name", ["supernet.space", "supernet.cost", "search.pareto", "supernet.tasks"])

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from supernet.checkpoint import Supernet, SupernetInfo, find_supernet, load_supernet, save_supernet
 from supernet.data import DataOptions
@@ -16,6 +17,7 @@ from tests.models import tiny_model
 
 def info(**values):
     known = {"task": read_task("rte"), "data": DataOptions(dir="/data"), "model": "tiny", "space": "medium"}
+    known |= {"splits": {"train": "a", "validation": "b", "test": "c"}}
     known |= {"strategy": Strategy("full", k=1), "seed": 4, "validation_error": {"largest": 0.25}}
     return SupernetInfo(**known | values)
 
@@ -43,7 +45,7 @@ def test_what_is_saved_is_loaded(saved):
     assert (supernet.space.name, supernet.space.layers, supernet.space.units) == ("medium", 4, 10)
 
 
-@pytest.mark.parametrize("name", ["supernet.json", "config.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["supernet.json", "config.json", "model.safetensors", "tokenizer.json"])
 def test_an_incomplete_folder(saved, name):
     (saved / name).unlink()
     assert f"is incomplete: no {name}; train it again" in refused(saved)
@@ -52,11 +54,18 @@ def test_an_incomplete_folder(saved, name):
 def test_damaged_files(saved):
     weights = saved / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
-    assert "is damaged" in refused(saved)
+    assert "cannot be read" in refused(saved)
     (saved / "supernet.json").write_text("{")
     assert "supernet.json cannot be used" in refused(saved)
     (saved / "supernet.json").write_text(json.dumps({"format": 99}))
     assert "another version" in refused(saved)
+
+
+def test_weights_that_lack_a_tensor(saved):
+    weights = load_file(saved / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, saved / "model.safetensors", {"format": "pt"})
+    assert "1 tensors are missing or of another shape, e.g. classifier.weight" in refused(saved)
 
 
 def test_a_failing_save_leaves_what_was_there(saved, tokenizer):
@@ -76,6 +85,10 @@ def test_the_newest_is_found_and_either_folder_may_be_named(saved, tmp_path):
     shutil.copytree(saved, newer)
     values = json.loads((newer / "supernet.json").read_text())
     (newer / "supernet.json").write_text(json.dumps(values | {"trained_at": "2999-01-01T00:00:00+00:00"}))
+    assert find_supernet(None, tmp_path) == newer
+    broken = tmp_path / "train" / "broken" / "supernet"
+    broken.mkdir(parents=True)
+    (broken / "supernet.json").write_text("{")
     assert find_supernet(None, tmp_path) == newer
     assert find_supernet(str(saved), tmp_path) == find_supernet(str(saved.parent), tmp_path) == saved
 

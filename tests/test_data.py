@@ -242,7 +242,7 @@ HEADER = "sentence,label\n"
         ("train.jsonl", GOOD_LINE + '{"sentence": "x", "label": 2}', "train.jsonl:2: label 2 in column 'label' is not "
          "allowed; task 'sst2' takes ids or class names: 0 (negative), 1 (positive)"),
         ("train.jsonl", GOOD_LINE + '{"sentence": "x", "label": "a\\nb"}', "train.jsonl:2: label 'a\\nb' in column"),
-        ("train.jsonl", "", "train.jsonl: no rows; give a file with rows of the columns ['sentence', 'label']"),
+        ("train.jsonl", "", "train.jsonl: no rows; give a file with rows of the columns sentence, label"),
         ("train.jsonl", GOOD_LINE.encode() + b"{\xe9}", "train.jsonl:2: byte 0xe9 is not UTF-8"),
         ("train.jsonl", GOOD_LINE, "1 training row(s) cannot be split"),
         ("train.csv", "", "train.csv: no rows"),

@@ -48,6 +48,17 @@ def test_a_folder_loads_with_a_seeded_classifier(folder):
     assert source(folder).label == "model"
 
 
+def test_a_classifier_in_the_folder_is_not_taken_over(folder):
+    model, tokenizer = load_pretrained(locate(source(folder)), read_task("sst2"), seed=0)
+    model.config.problem_type = "regression"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    again, _ = load_pretrained(locate(source(folder)), read_task("sst2"), seed=1)
+    assert not torch.equal(again.classifier.weight, model.classifier.weight)
+    assert torch.equal(again.bert.pooler.dense.weight, model.bert.pooler.dense.weight)
+    assert again.config.problem_type == "single_label_classification"
+
+
 def test_no_config(folder):
     (folder / "config.json").unlink()
     assert "has no config.json" in refused(source(folder))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from supernet.cost import encoder_params, total_params
 from supernet.errors import UserError
 from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
+from supernet.runs import only_writer
 from supernet.slicing import extract
 from supernet.train import TrainConfig, train
 
@@ -128,6 +130,27 @@ def test_the_data_may_have_moved(supernet_folder, data_folder, tmp_path):
     finally:
         (moved / "sst2").rename(data_folder / "sst2")
     assert trials_in(here) == trials_in(run(supernet_folder, tmp_path / "again", "searcher=random"))
+
+
+def test_other_rows_than_those_of_the_training_are_refused(supernet_folder, data_folder, tmp_path):
+    shutil.copytree(data_folder, tmp_path / "changed")
+    file = tmp_path / "changed" / "sst2" / "validation.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(UserError, match=r"are not those that the supernet was trained with \(other files\): test;"):
+        run(supernet_folder, tmp_path, f"data.dir={tmp_path / 'changed'}")
+
+
+def test_two_searches_do_not_write_the_same_trials(supernet_folder, tmp_path):
+    folder = run(supernet_folder, tmp_path, "searcher=random")
+    with only_writer(folder), pytest.raises(UserError, match="another process is writing in"):
+        run(supernet_folder, tmp_path, "searcher=random")
+
+
+def test_fewer_evaluations_report_all_there_are(supernet_folder, tmp_path):
+    folder = run(supernet_folder, tmp_path, "searcher=random")
+    before = (folder / "front.json").read_text()
+    assert run(supernet_folder, tmp_path, "searcher=random", "max_evaluations=3") == folder
+    assert (folder / "front.json").read_text() == before
 
 
 def test_a_broken_line_of_trials_is_named(supernet_folder, tmp_path):

@@ -117,6 +117,25 @@ def test_regression_trains(model_folder, data_folder, tmp_path):
     assert records(folder)[-1]["validation_error"]["smallest"] == 1.0
 
 
+def test_training_that_diverges_is_not_saved(model_folder, data_folder, tmp_path):
+    with pytest.raises(UserError, match=r"the loss is not finite at step \d+: .*lower train.learning_rate \(1e\+30\)"):
+        run(model_folder, data_folder, tmp_path, "train.learning_rate=1e30")
+    assert not list(tmp_path.glob("train/*/supernet"))
+
+
+def test_a_mistake_leaves_what_was_there(model_folder, data_folder, tmp_path):
+    few = ("train.epochs=1", "data.max_train_samples=20")
+    folder = run(model_folder, data_folder, tmp_path, *few)
+    before = (folder.parent / "metrics.jsonl").read_text()
+    (data_folder / "sst2").rename(data_folder / "away")
+    try:
+        with pytest.raises(UserError, match="no file of task 'sst2'"):
+            run(model_folder, data_folder, tmp_path, *few, "overwrite=true")
+    finally:
+        (data_folder / "away").rename(data_folder / "sst2")
+    assert (folder.parent / "metrics.jsonl").read_text() == before
+
+
 def test_an_output_folder_that_cannot_be_written(model_folder, data_folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"output folder .* cannot be written .*output_dir=FOLDER"):
