@@ -1,6 +1,6 @@
 """One `full` training step (k = 2): sliced (ours) against masked (the paper's way), on the same equally padded batches.
 
-usage: python benchmarks/train_step.py [--steps 8] [--batch 16]
+usage: python benchmarks/train_step.py [--steps 16] [--batch 16]
 
 Both take the same sub-networks, losses and batches, padded alike; their losses must agree. The two alternate in one
 process; the optimizer's own step, which is the same for both, is counted. Last line: one JSON object.
@@ -33,7 +33,7 @@ from supernet.tokens import Batch, collate
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--batch", type=int, default=16)
     arguments = parser.parse_args()
 
@@ -42,7 +42,7 @@ def main() -> None:
     space = search_space("small", layers=a.layers, heads=a.heads, units=a.units)
     strategy = Strategy("full", k=2)
     split = generated_split(arguments.batch * (arguments.steps + 1), seed=0, vocabulary=model.config.vocab_size)
-    order = np.argsort(split.lengths, kind="stable")  # rows of similar length together, as in training
+    order = np.argsort(split.lengths, kind="stable")  # every batch gets rows of all lengths, so all are padded alike
     ways = {"masked": (_masked, copy.deepcopy(model)), "ours": (_ours, model)}
     optimizers = {name: torch.optim.AdamW(m.parameters(), lr=1e-5, fused=True) for name, (_, m) in ways.items()}
     seconds = dict.fromkeys(ways, 0.0)
