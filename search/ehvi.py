@@ -21,7 +21,6 @@ import warnings
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import torch
@@ -36,18 +35,9 @@ from botorch.utils.multi_objective.box_decompositions.non_dominated import Nondo
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.special import ndtr
 
+from search.candidates import ENUMERABLE, best_unseen, ranked_unseen
 from search.pareto import pareto_front
 from supernet.space import SearchSpace, SubNetwork
-
-ENUMERABLE = 4096
-"""Spaces with at most so many vectors are gone through whole."""
-
-
-POOL = 400
-"""Candidates of each kind looked at for one proposal in larger spaces."""
-
-ROUNDS = 3
-"""Rounds of candidates; from the second on they are mutations of the best so far."""
 
 REFERENCE_MARGIN = 0.1
 """How far beyond the worst observation the reference point lies, as a share of the range observed."""
@@ -231,93 +221,6 @@ def with_believed(model: SingleTaskGP, inputs_pd: torch.Tensor) -> SingleTaskGP:
     return model
 
 
-# --- candidates -------------------------------------------------------------------------------------------------------
-
-
-def all_vectors(space: SearchSpace) -> np.ndarray:
-    """(size, d) every vector of a space, in lexicographic order."""
-    return np.array(list(product(*(range(low, high + 1) for low, high in space.bounds.values()))))
-
-
-def spread_vectors(space: SearchSpace, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, d) vectors spread over all sizes of sub-network.
-
-    Uniform draws of many entries all have about the mean size. Here each vector first draws its own mean and how
-    closely its entries keep to it, then the entries, from the beta distribution with these.
-    """
-    mean_c1 = rng.uniform(0.01, 0.99, size=(count, 1))
-    concentration_c1 = 2.0 ** rng.uniform(0, 5, size=(count, 1))
-    shape = (count, len(space.bounds))
-    share_cd = rng.beta(concentration_c1 * mean_c1, concentration_c1 * (1 - mean_c1), size=shape)
-    levels_d = space.upper - space.lower + 1
-    return space.lower + np.minimum((share_cd * levels_d).astype(int), levels_d - 1)
-
-
-def mutated_vectors(space: SearchSpace, parents_cd: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, d) vectors that differ from one of the parents in one entry, at times in more, by steps of any size."""
-    shape = (count, len(space.bounds))
-    parent_cd = parents_cd[rng.integers(len(parents_cd), size=count)]
-    changed_cd = rng.random(shape) < 1 / shape[1]
-    changed_cd[np.arange(count), rng.integers(shape[1], size=count)] = True
-    scale_c1 = 10.0 ** rng.uniform(-2, -0.3, size=(count, 1))
-    step_cd = np.rint(rng.normal(size=shape) * scale_c1 * (space.upper - space.lower)).astype(int)
-    step_cd = np.where(step_cd == 0, rng.choice([-1, 1], size=shape), step_cd)
-    return np.clip(parent_cd + changed_cd * step_cd, space.lower, space.upper)
-
-
-Improvement = Callable[[np.ndarray, Sequence[SubNetwork]], np.ndarray]
-"""(c, d) vectors and the c sub-networks they stand for -> (c,) what each is worth."""
-
-
-def best_unseen(
-    space: SearchSpace,
-    improvement: Improvement,
-    *,
-    parents_fd: np.ndarray,
-    seen: Container[SubNetwork],
-    rng: np.random.Generator,
-) -> SubNetwork | None:
-    """The most valuable sub-network found among those not seen; None if there was none.
-
-    A small space is gone through whole. Of a larger one: uniform draws, draws spread over all sizes, mutations of the
-    front, then mutations of the best of these.
-
-    Args:
-        space: Where the candidates come from.
-        improvement: What candidates are worth.
-        parents_fd: (f, d) vectors of the front.
-        seen: Sub-networks that are not to be proposed again.
-        rng: For the draws.
-    """
-    if space.size <= ENUMERABLE:
-        ranked = _valued(space, improvement, all_vectors(space), seen)
-        return ranked[0][0] if ranked else None
-    uniform_cd = rng.integers(space.lower, space.upper, size=(POOL, len(space.bounds)), endpoint=True)
-    pool_cd = np.concatenate(
-        [uniform_cd, spread_vectors(space, POOL, rng), mutated_vectors(space, parents_fd, POOL, rng)]
-    )
-    best: list[tuple[SubNetwork, np.ndarray, float]] = []
-    for _ in range(ROUNDS):
-        best = sorted(best + _valued(space, improvement, pool_cd, seen), key=lambda item: -item[2])[:20]
-        if not best:
-            return None
-        pool_cd = mutated_vectors(space, np.array([vector for _, vector, _ in best]), POOL // 2, rng)
-    return best[0][0]
-
-
-def _valued(
-    space: SearchSpace, improvement: Improvement, vectors_cd: np.ndarray, seen: Container[SubNetwork]
-) -> list[tuple[SubNetwork, np.ndarray, float]]:
-    """The distinct unseen sub-networks among some vectors, with a vector and the value of each, best first."""
-    vectors = {space.decode(vector): vector for vector in np.unique(vectors_cd, axis=0).tolist()}
-    subnets = [subnet for subnet in vectors if subnet not in seen]
-    if not subnets:
-        return []
-    kept_cd = np.array([vectors[subnet] for subnet in subnets])
-    value_c = improvement(kept_cd, subnets)
-    return [(subnets[i], kept_cd[i], float(value_c[i])) for i in np.argsort(-value_c, kind="stable")]
-
-
 # --- proposals --------------------------------------------------------------------------------------------------------
 
 
@@ -414,7 +317,7 @@ def propose_plain(
 
     if observations.space.size > ENUMERABLE:
         ends_cd = _ascended(acquisition, observations.space, seed=_torch_seed(rng))
-        ranked = _valued(observations.space, improvement, ends_cd, seen)
+        ranked = ranked_unseen(observations.space, improvement, ends_cd, seen)
         if ranked:
             return ranked[0][0]
     parents_fd = observations.vectors_fd[pareto_front(costs_f2)]

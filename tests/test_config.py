@@ -1,5 +1,7 @@
 """Every YAML composes into its dataclass; each mistake on the command line gives its one line."""
 
+import re
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,16 @@ def test_every_choice_composes_and_is_in_the_help(command, group, name):
     assert getattr(config, group).name == name
     said = (CONF / f"{command}.yaml").read_text().split("Choices (name=value):")[1]
     assert name in said.split()
+
+
+@pytest.mark.parametrize("command", sorted(GROUPS))
+def test_every_key_in_the_help_is_one(command):
+    said = (CONF / f"{command}.yaml").read_text().split("Values (key=value)")[1]
+    keys = re.findall(r"^ {8}([a-z][a-z_.]+) +", said, flags=re.MULTILINE)
+    assert len(keys) >= 8
+    config = load_config(command, GROUPS[command][0])
+    for key in keys:
+        reduce(getattr, key.split("."), config)
 
 
 def test_defaults_are_as_documented():

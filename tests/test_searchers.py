@@ -14,7 +14,7 @@ from botorch.exceptions.errors import ModelFittingError
 from syne_tune.backend.trial_status import Trial
 from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
 
-from search import ehvi
+from search import candidates, ehvi
 from search.pareto import hypervolume
 from search.searchers import EHVI_DIMENSIONS, SEARCHERS, make_scheduler
 from supernet.errors import UserError
@@ -93,7 +93,7 @@ def test_a_duplicate_among_the_first_is_skipped() -> None:
 @versions
 @pytest.mark.parametrize("space", [COLLIDING, LayerSpace(3, 12, 3072), MediumSpace(1, 1, 2)], ids=lambda s: s.name)
 def test_every_subnetwork_once_and_then_none(name: str, known: bool, space: SearchSpace) -> None:
-    everything = set(map(space.decode, ehvi.all_vectors(space).tolist()))
+    everything = set(map(space.decode, candidates.all_vectors(space).tolist()))
     scheduler = scheduler_of(name, known, space)
     found = subnets(space, search(scheduler, space, space.size + 1))
     assert len(found) == len(everything)
@@ -269,7 +269,7 @@ def test_a_known_cost_in_another_unit_is_noticed() -> None:
 
 def test_spread_vectors_reach_all_sizes_where_uniform_draws_do_not() -> None:
     space, rng = MediumSpace(12, 12, 3072), np.random.default_rng(0)
-    sizes = [cost(space.decode(v)) for v in ehvi.spread_vectors(space, 500, rng).tolist()]
+    sizes = [cost(space.decode(v)) for v in candidates.spread_vectors(space, 500, rng).tolist()]
     uniform = [cost(space.sample(rng)) for _ in range(500)]
     assert (np.histogram(sizes, bins=10, range=(0, 1))[0] >= 20).all()
     assert np.histogram(uniform, bins=10, range=(0, 1))[0][:2].sum() == 0
