@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from supernet.config import load_config
 from supernet.models import load_pretrained, locate
+from supernet.options import TrainConfig
 from supernet.tasks import Task
 from supernet.tokens import Split
-from supernet.train import TrainConfig
 
 
 def classification_task() -> Task:

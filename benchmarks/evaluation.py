@@ -29,7 +29,7 @@ from supernet.cost import encoder_flops
 from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
 from supernet.slicing import extract
-from supernet.space import search_space
+from supernet.space import SpaceOptions, search_space
 from supernet.tokens import collate
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     model, folder = minilm()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     a = architecture_of(model.config)
-    space = search_space("small", layers=a.layers, heads=a.heads, units=a.units)
+    space = search_space(SpaceOptions("small"), layers=a.layers, heads=a.heads, units=a.units)
     rng = np.random.default_rng(0)
     subnets = [space.sample(rng) for _ in range(arguments.subnets)]
     split = generated_split(arguments.rows, seed=0, vocabulary=model.config.vocab_size)

@@ -13,6 +13,7 @@ import copy
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -24,11 +25,13 @@ from transformers import PreTrainedModel
 
 from benchmarks.common import device_name, generated_split, minilm
 from benchmarks.masked import masked
-from supernet.distillation import label_loss, soft_loss
+from supernet.distillation import Distillation, label_loss, soft_loss
 from supernet.families import architecture_of
-from supernet.space import SubNetwork, search_space
-from supernet.strategies import Strategy, accumulate_gradients
+from supernet.space import SpaceOptions, search_space
+from supernet.strategies import Pass, Strategy, accumulate_gradients
 from supernet.tokens import Batch, collate
+
+DISTILLATION = Distillation()
 
 
 def main() -> None:
@@ -39,7 +42,7 @@ def main() -> None:
 
     model, _ = minilm()  # in evaluation mode: without dropout the two can be compared
     a = architecture_of(model.config)
-    space = search_space("small", layers=a.layers, heads=a.heads, units=a.units)
+    space = search_space(SpaceOptions("small"), layers=a.layers, heads=a.heads, units=a.units)
     strategy = Strategy("full", k=2)
     split = generated_split(arguments.batch * (arguments.steps + 1), seed=0, vocabulary=model.config.vocab_size)
     order = np.argsort(split.lengths, kind="stable")  # every batch gets rows of all lengths, so all are padded alike
@@ -48,17 +51,17 @@ def main() -> None:
     seconds = dict.fromkeys(ways, 0.0)
     for step in range(arguments.steps + 1):
         batch = collate(split, order[step :: arguments.steps + 1], 0, "cpu")
-        subnets = strategy.draw(space, np.random.default_rng([0, step]))
+        passes = strategy.passes(space, partial(space.sample, np.random.default_rng([0, step])))
         losses = {}
         for name, (accumulate, its_model) in ways.items():
             start = time.perf_counter()
-            losses[name] = torch.stack(accumulate(its_model, batch, subnets, strategy.temperature)).tolist()
+            losses[name] = torch.stack(accumulate(its_model, batch, passes)).tolist()
             optimizers[name].step()
             optimizers[name].zero_grad()
             if step > 0:  # the first is to warm up
                 seconds[name] += time.perf_counter() - start
         np.testing.assert_allclose(losses["ours"], losses["masked"], rtol=2e-3)
-        print(f"step {step}: " + ", ".join(str(s) for s in subnets), flush=True)
+        print(f"step {step}: " + ", ".join(str(s) for s in (p.subnet for p in passes)), flush=True)
     print(f"{device_name()}; batch {arguments.batch}, {split.lengths.mean():.1f} tokens, {arguments.steps} steps")
     print(
         json.dumps(
@@ -71,22 +74,21 @@ def main() -> None:
     )
 
 
-def _ours(model: PreTrainedModel, batch: Batch, subnets: list[SubNetwork], temperature: float) -> list[Tensor]:
-    rows = len(batch)
-    return accumulate_gradients(model, batch.inputs, batch.labels, subnets, temperature=temperature, rows=rows)
+def _ours(model: PreTrainedModel, batch: Batch, passes: list[Pass]) -> list[Tensor]:
+    return accumulate_gradients(model, batch.inputs, batch.labels, passes, distillation=DISTILLATION, rows=len(batch))
 
 
-def _masked(model: PreTrainedModel, batch: Batch, subnets: list[SubNetwork], temperature: float) -> list[Tensor]:
+def _masked(model: PreTrainedModel, batch: Batch, passes: list[Pass]) -> list[Tensor]:
     teacher = None
     losses = []
-    for subnet in subnets:
-        with masked(model, subnet):
+    for p in passes:
+        with masked(model, p.subnet):
             logits = model(**batch.inputs).logits
         loss = label_loss(logits, batch.labels)
         if teacher is None:
             teacher = logits.detach()
         else:
-            loss = loss + soft_loss(logits, teacher, temperature=temperature)
+            loss = loss + soft_loss(logits, teacher, temperature=DISTILLATION.temperature)
         (loss / len(batch)).backward()
         losses.append(loss.detach() / len(batch))
     return losses

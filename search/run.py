@@ -19,10 +19,10 @@ from supernet.data import TaskData, load_task
 from supernet.errors import UserError, unknown
 from supernet.evaluate import Evaluator
 from supernet.metrics import majority_error
+from supernet.options import MAX_SEED
 from supernet.runs import digest, folder_name, only_writer, prepare_folder, write_json
 from supernet.slicing import extract
 from supernet.tasks import EMBEDDED_TASK
-from supernet.train import MAX_SEED
 
 TRIALS_FILE = "trials.jsonl"
 
@@ -110,7 +110,8 @@ def search(config: SearchConfig) -> Path:
     if len(trials) < config.max_evaluations:
         console.print(f"all {len(trials)} sub-networks of space {supernet.space.name} are evaluated")
     front = _with_test_scores(front_of(trials), supernet, data, device)
-    title = f"{info.task.name}: {info.model}, space {info.space}, strategy {info.strategy.name}, {config.searcher.name}"
+    how = f"space {info.space.name}, strategy {info.strategy.name}, {config.searcher.name}"
+    title = f"{info.task.name}: {info.model}, {how}"
     write_report(folder, trials, front, task=info.task, title=title)
     console.print(front_table(front, task=info.task))
     console.print(

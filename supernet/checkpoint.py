@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -14,11 +15,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from supernet import __version__
 from supernet.data import DataOptions
+from supernet.distillation import Distillation
 from supernet.errors import UserError
 from supernet.families import architecture_of
+from supernet.importance import OrderOptions
 from supernet.models import load_tokenizer, quiet_transformers, read_classifier
 from supernet.runs import atomic_folder, write_json
-from supernet.space import SearchSpace, search_space
+from supernet.sampling import SamplingOptions
+from supernet.space import SearchSpace, SpaceOptions, search_space
 from supernet.strategies import Strategy
 from supernet.tasks import Task
 
@@ -26,7 +30,18 @@ INFO_FILE = "supernet.json"
 """Written last, so a folder that has it is whole."""
 
 _FILES = (INFO_FILE, "config.json", "model.safetensors", "tokenizer.json")
-_FORMAT = 1
+_FORMAT = 2
+
+_PARTS: dict[str, Callable[..., object]] = {
+    "task": Task,
+    "data": DataOptions,
+    "space": SpaceOptions,
+    "strategy": Strategy,
+    "sampling": SamplingOptions,
+    "distillation": Distillation,
+    "order": OrderOptions,
+}
+"""Values of `SupernetInfo` that are dataclasses themselves."""
 
 
 def _versions() -> dict[str, str]:
@@ -43,9 +58,10 @@ class SupernetInfo:
         data: Where its rows came from, so that the search sees the same split.
         model: Short name of the pre-trained model.
         splits: Digest of each split's tokens and labels, so that the search can see that it has the same rows.
-        space: Name of the search space it was trained for.
-        strategy: How it was trained.
-        order: How heads and units were ordered before training; "none" is as they came.
+        space: The search space it was trained for.
+        strategy, sampling, distillation: How it was trained.
+        order: How heads and units were ordered before training.
+        layer_importance: A score for each layer, if the space's depth follows importance.
         seed: The run's seed.
         validation_error: Of the largest and the smallest sub-network, after the last epoch.
         trained_at: UTC, ISO 8601.
@@ -56,11 +72,14 @@ class SupernetInfo:
     data: DataOptions
     splits: dict[str, str]
     model: str
-    space: str
+    space: SpaceOptions
     strategy: Strategy
+    sampling: SamplingOptions
+    distillation: Distillation
+    order: OrderOptions
     seed: int
     validation_error: dict[str, float]
-    order: str = "none"
+    layer_importance: list[float] | None = None
     trained_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
     versions: dict[str, str] = field(default_factory=_versions)
 
@@ -77,7 +96,8 @@ class Supernet:
     def space(self) -> SearchSpace:
         """The search space it was trained for."""
         a = architecture_of(self.model.config)
-        return search_space(self.info.space, layers=a.layers, heads=a.heads, units=a.units)
+        importance = self.info.layer_importance
+        return search_space(self.info.space, layers=a.layers, heads=a.heads, units=a.units, layer_importance=importance)
 
 
 def save_supernet(folder: Path, supernet: Supernet) -> None:
@@ -104,8 +124,7 @@ def read_info(folder: Path) -> SupernetInfo:
         values = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
         if values.pop("format") != _FORMAT:
             raise ValueError("written by another version of this program")
-        values |= {"task": Task(**values["task"]), "data": DataOptions(**values["data"])}
-        return SupernetInfo(**values | {"strategy": Strategy(**values["strategy"])})
+        return SupernetInfo(**values | {name: kind(**values[name]) for name, kind in _PARTS.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / INFO_FILE} cannot be used ({error}); train the supernet again") from error
 

@@ -1,13 +1,53 @@
-"""Losses as pure functions of logits. B batch, C classes (1 for regression).
+"""Losses as pure functions of logits and hidden states.
 
-All are sums over the batch, so that the parts of a batch that several processes compute simply add up.
+All are sums over the batch, so that the parts of a batch that several processes or micro-batches compute simply add up.
+Shape letters: B rows, C classes (1 for regression), S sequences (B, or B x C for multiple choice), T tokens, D hidden.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from supernet.errors import UserError, unknown
+
+SOFT_LOSSES = ("forward", "reverse")
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What the sub-networks learn from the teacher, besides the labels, in strategies that distil.
+
+    Attributes:
+        divergence: forward: cross-entropy to the teacher's predictions, as in the paper (the Kullback-Leibler
+            divergence KL(teacher | student) and a constant). reverse: KL(student | teacher).
+        temperature: T > 0; larger values soften both sides' predictions.
+        weight: Of this loss; the loss against the labels has 1.
+        hidden_weight: Of the squared distance of hidden states from the teacher's; 0 leaves it out.
+        teacher: Folder of a fine-tuned model to learn from; None learns from the full net as it is in this step.
+    """
+
+    divergence: str = "forward"
+    temperature: float = 10.0
+    weight: float = 1.0
+    hidden_weight: float = 0.0
+    teacher: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.divergence not in SOFT_LOSSES:
+            raise unknown("distillation.divergence", self.divergence, SOFT_LOSSES)
+        if not 0 < self.temperature < math.inf:
+            raise UserError(f"distillation.temperature is {self.temperature}; it must be a number greater than 0")
+        for key in ("weight", "hidden_weight"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise UserError(
+                    f"distillation.{key} is {getattr(self, key)}; it must be 0 or a number greater than that"
+                )
 
 
 def label_loss(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
@@ -26,25 +66,63 @@ def label_loss(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
     return F.cross_entropy(logits_BC, labels_B, reduction="sum")
 
 
-def soft_loss(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float) -> Tensor:
+def soft_loss(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float, divergence: str = "forward") -> Tensor:
     """Loss against the predictions of a teacher, summed over the batch.
 
-    T^2 * CE(student / T, softmax(teacher / T)); the factor keeps the gradient's size independent of T. For a
-    regression the squared difference. No gradient flows into the teacher.
+    forward: T^2 * CE(student / T, softmax(teacher / T)). reverse: T^2 * KL(softmax(student / T), softmax(teacher / T)).
+    The factor keeps the gradient's size independent of T. For a regression the squared difference. No gradient flows
+    into the teacher.
 
     Args:
         student_BC: (B, C) predictions of the sub-network.
-        teacher_BC: (B, C) predictions of the full network.
+        teacher_BC: (B, C) predictions of the teacher.
         temperature: T > 0; larger values soften the targets.
+        divergence: One of `SOFT_LOSSES`.
 
     Source:
-        Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
+        Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2; reverse: Gu et al.,
+        "MiniLLM: Knowledge Distillation of Large Language Models", ICLR 2024.
     """
     student_BC, teacher_BC = _at_least_float32(student_BC), _at_least_float32(teacher_BC.detach())
     if student_BC.shape[1] == 1:
         return F.mse_loss(student_BC, teacher_BC, reduction="sum")
-    target_BC = F.softmax(teacher_BC / temperature, dim=1)
-    return temperature**2 * F.cross_entropy(student_BC / temperature, target_BC, reduction="sum")
+    if divergence == "forward":
+        target_BC = F.softmax(teacher_BC / temperature, dim=1)
+        return temperature**2 * F.cross_entropy(student_BC / temperature, target_BC, reduction="sum")
+    log_student_BC, log_teacher_BC = (F.log_softmax(x / temperature, dim=1) for x in (student_BC, teacher_BC))
+    return temperature**2 * F.kl_div(log_teacher_BC, log_student_BC, reduction="sum", log_target=True)
+
+
+def hidden_loss(
+    student_lSTD: Sequence[Tensor], teacher_LSTD: Sequence[Tensor], mask_ST: Tensor | None, *, rows: int
+) -> Tensor:
+    """Mean squared distance of hidden states, summed over the batch's rows.
+
+    Layers are matched from the top: a student's last layer learns from the teacher's last, the one before from the one
+    before, and so on; the teacher's lowest layers are left over. Padding does not count.
+
+    Args:
+        student_lSTD: l tensors (S, T, D), the outputs of the student's layers, lowest first; l may be 0.
+        teacher_LSTD: L >= l tensors (S, T, D).
+        mask_ST: (S, T) 1 for tokens, 0 for padding; None if there is none.
+        rows: B. With S = B x C sequences, a row counts the mean of its sequences.
+
+    Returns:
+        Sum over rows of the mean over layers, tokens and features.
+
+    Source:
+        Hidden states as targets: Jiao et al., "TinyBERT: Distilling BERT for Natural Language Understanding", 2020.
+    """
+    pairs = list(zip(reversed(student_lSTD), reversed(teacher_LSTD), strict=False))
+    if not pairs:
+        return teacher_LSTD[0].new_zeros(())
+    total = teacher_LSTD[0].new_zeros((), dtype=torch.promote_types(teacher_LSTD[0].dtype, torch.float32))
+    for student_STD, teacher_STD in pairs:
+        distance_ST = (_at_least_float32(student_STD) - _at_least_float32(teacher_STD.detach())).square().mean(dim=2)
+        weight_ST = torch.ones_like(distance_ST) if mask_ST is None else mask_ST.to(distance_ST.dtype)
+        total = total + ((distance_ST * weight_ST).sum(dim=1) / weight_ST.sum(dim=1)).sum()
+    sequences = teacher_LSTD[0].shape[0]
+    return total * rows / (sequences * len(pairs))
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

@@ -10,14 +10,14 @@ Search", TMLR 2024.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeAlias, final
 
 import numpy as np
 
-from supernet.errors import unknown
+from supernet.errors import UserError, unknown
 
 Kept: TypeAlias = "range | tuple[int, ...]"
 """Indices kept, ascending. A prefix is always a `range`, so that equal sub-networks compare and hash equal."""
@@ -108,22 +108,126 @@ def _span(counts: list[int]) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
+DEPTH_ORDERS = ("prefix", "even", "importance")
+
+LARGEST_MULTIPLE = 1024
+
+
+@dataclass(frozen=True)
+class SpaceOptions:
+    """Which search space, and its limits (conf/space/*.yaml).
+
+    Attributes:
+        name: A key of `SPACES`.
+        depth: Which layers a net of l layers keeps, where the space has a number of layers: the first l (prefix), l
+            spread evenly from the first to the last (even), or the l most important ones (importance).
+        multiple_of: Feed-forward units come in groups of so many; hardware likes multiples of 64.
+        min_layers, min_heads, min_units: The smallest sub-network, where the space has such a number; None is the
+            space's own (see each space).
+    """
+
+    name: str
+    depth: str = "prefix"
+    multiple_of: int = 1
+    min_layers: int | None = None
+    min_heads: int | None = None
+    min_units: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in SPACES:
+            raise unknown("space", self.name, SPACES)
+        if self.depth not in DEPTH_ORDERS:
+            raise unknown("space.depth", self.depth, DEPTH_ORDERS)
+        if not 1 <= self.multiple_of <= LARGEST_MULTIPLE:
+            raise UserError(f"space.multiple_of is {self.multiple_of}; it must be from 1 to {LARGEST_MULTIPLE}")
+        counts = SPACES[self.name].counts
+        for count in ("layers", "heads", "units"):
+            least = getattr(self, f"min_{count}")
+            if least is not None and count not in counts:
+                has = " and ".join(f"min_{c}" for c in counts) or "no smallest numbers"
+                raise UserError(f"space.min_{count} is {least}, but space {self.name} has {has}; leave it null")
+            if least is not None and least < 0:
+                raise UserError(f"space.min_{count} is {least}; it must be 0 or more")
+        if self.depth != "prefix" and "layers" not in counts:
+            with_layers = ", ".join(name for name, space in SPACES.items() if "layers" in space.counts)
+            raise UserError(
+                f"space.depth is {self.depth}, but space {self.name} chooses layers one by one; leave it at prefix, "
+                f"or use space={with_layers}"
+            )
+
+
+def layer_sets(depth: str, layers: int, importance: Sequence[float] | None = None) -> tuple[tuple[int, ...], ...]:
+    """For each number of layers from 0 to all, which ones are kept, ascending.
+
+    Args:
+        depth: One of `DEPTH_ORDERS`.
+        layers: Of the full model.
+        importance: A score for each layer, larger is more important; needed for depth "importance".
+    """
+    if depth == "even":
+        spread = [[round(i * (layers - 1) / max(n - 1, 1)) for i in range(n)] for n in range(layers + 1)]
+        return tuple(map(tuple, spread))
+    order = range(layers) if depth == "prefix" else np.argsort(-np.asarray(importance), kind="stable").tolist()
+    return tuple(tuple(sorted(order[:n])) for n in range(layers + 1))
+
+
 @dataclass(frozen=True)
 class SearchSpace(ABC):
     """A set of sub-networks of one full model, described by vectors of integers within bounds.
 
     Different vectors may stand for the same sub-network (no layers: the widths do not matter), so compare
-    sub-networks, not vectors.
+    sub-networks, not vectors. Units come in groups of `multiple_of`; where they do not divide, the last is smaller.
 
     Attributes:
         layers, heads, units: Sizes of the full model: number of layers, heads and feed-forward units per layer.
+        kept_layers: For each number of layers, which ones are kept (see `layer_sets`).
+        multiple_of: Units in a group.
+        min_layers, min_heads, min_units: Smallest numbers, where the space has them; None for its own.
+
+    Raises:
+        UserError: if a smallest number is larger than the model has.
     """
 
     layers: int
     heads: int
     units: int
+    kept_layers: tuple[tuple[int, ...], ...] = ()
+    multiple_of: int = 1
+    min_layers: int | None = None
+    min_heads: int | None = None
+    min_units: int | None = None
 
     name: ClassVar[str]
+    counts: ClassVar[Mapping[str, int]]
+    """What a vector has a number of, and the smallest such number unless another is set."""
+
+    def __post_init__(self) -> None:
+        if not self.kept_layers:
+            object.__setattr__(self, "kept_layers", layer_sets("prefix", self.layers))
+        for count in ("layers", "heads", "units"):
+            least, most = getattr(self, f"min_{count}"), getattr(self, count)
+            if least is not None and least > most:
+                raise UserError(f"space.min_{count} is {least}, but the model has {most}; give {most} or less")
+
+    def _range(self, count: str) -> tuple[int, int]:
+        """Smallest and largest number of layers, heads or groups of units."""
+        least = getattr(self, f"min_{count}")
+        least = self.counts[count] if least is None else least
+        return (-(-least // self.multiple_of), self.groups) if count == "units" else (least, getattr(self, count))
+
+    @final
+    @property
+    def groups(self) -> int:
+        """Groups of units per layer."""
+        return -(-self.units // self.multiple_of)
+
+    def _units(self, groups: int) -> int:
+        """Units in the first so many groups."""
+        return min(groups * self.multiple_of, self.units)
+
+    def _groups(self, units: int) -> int:
+        """Groups that so many units are; of no use if they end within one (`encode` checks)."""
+        return -(-units // self.multiple_of)
 
     @property
     @abstractmethod
@@ -139,9 +243,13 @@ class SearchSpace(ABC):
         """A vector for a sub-network of this space; anything for another one (`encode` checks)."""
 
     @property
+    @abstractmethod
     def middle(self) -> SubNetwork:
-        """Half of what there is (here: of each layer); the third point of every search, after largest and smallest."""
-        return SubNetwork.uniform(range(self.layers), self.heads // 2, self.units // 2)
+        """Half of what there is, or the smallest if that is more; the third point of every search."""
+
+    def _half(self, count: str) -> int:
+        low, high = self._range(count)
+        return max(high // 2, low)
 
     @final
     def encode(self, subnet: SubNetwork) -> tuple[int, ...]:
@@ -198,26 +306,28 @@ class SearchSpace(ABC):
 @final
 @dataclass(frozen=True)
 class SmallSpace(SearchSpace):
-    """One number of layers, heads and units for the whole net: the first l layers, each with the first h and u."""
+    """One number of layers, heads and units for the whole net: each kept layer has the first h heads and u units."""
 
     name = "small"
+    counts: ClassVar[Mapping[str, int]] = {"layers": 0, "heads": 1, "units": 1}
 
     @cached_property
     def bounds(self) -> dict[str, tuple[int, int]]:
-        return {"layers": (0, self.layers), "heads": (1, self.heads), "units": (1, self.units)}
+        return {count: self._range(count) for count in self.counts}
 
     def decode(self, vector: Sequence[int]) -> SubNetwork:
-        layers, heads, units = vector
-        return SubNetwork.uniform(range(layers), heads, units)
+        layers, heads, groups = vector
+        return SubNetwork.uniform(self.kept_layers[layers], heads, self._units(groups))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
         if not subnet.layers:
-            return (0, 1, 1)
-        return (len(subnet.layers), len(subnet.layers[0].heads), len(subnet.layers[0].units))
+            return (0, self._range("heads")[0], self._range("units")[0])
+        first = subnet.layers[0]
+        return (len(subnet.layers), len(first.heads), self._groups(len(first.units)))
 
     @property
     def middle(self) -> SubNetwork:
-        return SubNetwork.uniform(range(self.layers // 2), max(self.heads // 2, 1), max(self.units // 2, 1))
+        return self.decode([self._half(count) for count in self.counts])
 
 
 @final
@@ -226,49 +336,61 @@ class MediumSpace(SearchSpace):
     """A number of heads and a number of units for each layer; none of both removes the layer."""
 
     name = "medium"
+    counts: ClassVar[Mapping[str, int]] = {"heads": 0, "units": 0}
 
     @cached_property
     def bounds(self) -> dict[str, tuple[int, int]]:
-        heads = {f"heads_{i}": (0, self.heads) for i in range(self.layers)}
-        return heads | {f"units_{i}": (0, self.units) for i in range(self.layers)}
+        return {f"{count}_{i}": self._range(count) for count in self.counts for i in range(self.layers)}
 
     def decode(self, vector: Sequence[int]) -> SubNetwork:
         pairs = zip(vector[: self.layers], vector[self.layers :], strict=True)
-        return SubNetwork(tuple(LayerSlice(i, range(h), range(u)) for i, (h, u) in enumerate(pairs)))
+        return SubNetwork(tuple(LayerSlice(i, range(h), range(self._units(g))) for i, (h, g) in enumerate(pairs)))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
-        heads, units = [0] * self.layers, [0] * self.layers
+        heads, groups = [0] * self.layers, [0] * self.layers
         for s in subnet.layers:
-            heads[s.index], units[s.index] = len(s.heads), len(s.units)
-        return heads + units
+            heads[s.index], groups[s.index] = len(s.heads), self._groups(len(s.units))
+        return heads + groups
+
+    @property
+    def middle(self) -> SubNetwork:
+        return self.decode([self._half("heads")] * self.layers + [self._half("units")] * self.layers)
 
 
 @final
 @dataclass(frozen=True)
 class LargeSpace(SearchSpace):
-    """Each single head and unit is kept or not: any subset."""
+    """Each single head and group of units is kept or not: any subset."""
 
     name = "large"
+    counts: ClassVar[Mapping[str, int]] = {}
 
     @cached_property
     def bounds(self) -> dict[str, tuple[int, int]]:
         heads = [f"head_{i}_{n}" for i in range(self.layers) for n in range(self.heads)]
-        units = [f"unit_{i}_{f}" for i in range(self.layers) for f in range(self.units)]
+        units = [f"unit_{i}_{g}" for i in range(self.layers) for g in range(self.groups)]
         return dict.fromkeys(heads + units, (0, 1))
 
     def decode(self, vector: Sequence[int]) -> SubNetwork:
         bits = np.asarray(vector, dtype=bool)
-        heads, units = np.split(bits, [self.layers * self.heads])
-        rows = zip(heads.reshape(self.layers, self.heads), units.reshape(self.layers, self.units), strict=True)
+        heads, groups = np.split(bits, [self.layers * self.heads])
+        units = groups.reshape(self.layers, self.groups).repeat(self.multiple_of, axis=1)[:, : self.units]
+        rows = zip(heads.reshape(self.layers, self.heads), units, strict=True)
         return SubNetwork(tuple(LayerSlice(i, _ones(h), _ones(u)) for i, (h, u) in enumerate(rows)))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
         heads = np.zeros((self.layers, self.heads), dtype=int)
-        units = np.zeros((self.layers, self.units), dtype=int)
+        groups = np.zeros((self.layers, self.groups), dtype=int)
         for s in subnet.layers:
             heads[s.index, list(s.heads)] = 1
-            units[s.index, list(s.units)] = 1
-        return np.concatenate([heads.ravel(), units.ravel()]).tolist()
+            groups[s.index, np.asarray(s.units, dtype=int) // self.multiple_of] = 1
+        return np.concatenate([heads.ravel(), groups.ravel()]).tolist()
+
+    @property
+    def middle(self) -> SubNetwork:
+        """The first half of the heads and units of each layer."""
+        units = self._units(self.groups // 2)
+        return SubNetwork.uniform(range(self.layers), self.heads // 2, units)
 
 
 @final
@@ -277,6 +399,7 @@ class LayerSpace(SearchSpace):
     """Each layer is kept whole or not at all."""
 
     name = "layer"
+    counts: ClassVar[Mapping[str, int]] = {}
 
     @cached_property
     def bounds(self) -> dict[str, tuple[int, int]]:
@@ -291,20 +414,62 @@ class LayerSpace(SearchSpace):
 
     @property
     def middle(self) -> SubNetwork:
+        """Every other layer."""
         return SubNetwork.uniform(range(0, self.layers, 2), self.heads, self.units)
 
 
+@final
+@dataclass(frozen=True)
+class NativeSpace(SearchSpace):
+    """Each layer is kept or not, and one number of units for all: what stock transformers can load without code."""
+
+    name = "native"
+    counts: ClassVar[Mapping[str, int]] = {"units": 1}
+
+    @cached_property
+    def bounds(self) -> dict[str, tuple[int, int]]:
+        return {f"layer_{i}": (0, 1) for i in range(self.layers)} | {"units": self._range("units")}
+
+    def decode(self, vector: Sequence[int]) -> SubNetwork:
+        *keep, groups = vector
+        return SubNetwork.uniform([i for i, one in enumerate(keep) if one], self.heads, self._units(groups))
+
+    def _encode(self, subnet: SubNetwork) -> Sequence[int]:
+        indices = {s.index for s in subnet.layers}
+        groups = self._groups(len(subnet.layers[0].units)) if subnet.layers else self._range("units")[0]
+        return [*(int(i in indices) for i in range(self.layers)), groups]
+
+    @property
+    def middle(self) -> SubNetwork:
+        """Every other layer, half of the units."""
+        return SubNetwork.uniform(range(0, self.layers, 2), self.heads, self._units(self._half("units")))
+
+
 SPACES: dict[str, type[SearchSpace]] = {
-    space.name: space for space in (SmallSpace, MediumSpace, LargeSpace, LayerSpace)
+    space.name: space for space in (SmallSpace, MediumSpace, LargeSpace, LayerSpace, NativeSpace)
 }
 
 
-def search_space(name: str, *, layers: int, heads: int, units: int) -> SearchSpace:
-    """The space called `name` over a full model of the given sizes.
+def search_space(
+    options: SpaceOptions, *, layers: int, heads: int, units: int, layer_importance: Sequence[float] | None = None
+) -> SearchSpace:
+    """The space that `options` describe, over a full model of the given sizes.
+
+    Args:
+        options: Name and limits.
+        layers, heads, units: Of the full model.
+        layer_importance: A score for each layer; needed for depth "importance".
 
     Raises:
-        UserError: if no space has that name.
+        UserError: if the model is smaller than the limits.
     """
-    if name not in SPACES:
-        raise unknown("space", name, SPACES)
-    return SPACES[name](layers, heads, units)
+    return SPACES[options.name](
+        layers,
+        heads,
+        units,
+        kept_layers=layer_sets(options.depth, layers, layer_importance),
+        multiple_of=options.multiple_of,
+        min_layers=options.min_layers,
+        min_heads=options.min_heads,
+        min_units=options.min_units,
+    )

@@ -2,6 +2,9 @@
 
 Every strategy is one row of a table over one shared step, so the passes of all of them are the same code. B batch,
 T tokens, D hidden, C classes.
+
+Source of the strategies: Klein et al., "Structural Pruning of Pre-trained Language Models via Neural Architecture
+Search", TMLR 2024; sandwich rule: Yu & Huang, "Universally Slimmable Networks and Improved Training Techniques", 2019.
 """
 
 from __future__ import annotations
@@ -11,14 +14,34 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-import numpy as np
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from supernet.distillation import label_loss, soft_loss
+from supernet.distillation import Distillation, hidden_loss, label_loss, soft_loss
 from supernet.errors import UserError, unknown
 from supernet.slicing import view
 from supernet.space import SearchSpace, SubNetwork
+
+LARGEST, SMALLEST, RANDOM = KINDS = ("largest", "smallest", "random")
+"""Kinds of sub-network in a step."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward and backward pass of a step.
+
+    Attributes:
+        kind: One of `KINDS`.
+        subnet: What is trained.
+        distils: Whether it learns from the teacher too, and not from the labels alone.
+        weight: Of its loss.
+    """
+
+    kind: str
+    subnet: SubNetwork
+    distils: bool = False
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -28,61 +51,93 @@ class Strategy:
     Attributes:
         name: A key of `RULES`.
         k: Random sub-networks per step (those strategies that draw any).
-        temperature: Softness of the full net's predictions as targets (those strategies that distil).
+        subnet_weight: Weight of the loss of each sub-network but the full one, whose weight is 1.
     """
 
     name: str
     k: int = 2
-    temperature: float = 10.0
+    subnet_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in RULES:
             raise unknown("strategy", self.name, RULES)
-        if self.k < 0:
-            raise UserError(f"strategy.k is {self.k}; it must be 0 or more: random sub-networks per step")
-        if not 0 < self.temperature < math.inf:
-            raise UserError(f"strategy.temperature is {self.temperature}; it must be a number greater than 0")
+        if self.k < RULES[self.name].least_k:
+            least = RULES[self.name].least_k
+            raise UserError(f"strategy.k is {self.k}; it must be {least} or more: random sub-networks per step")
+        if not 0 < self.subnet_weight < math.inf:
+            raise UserError(f"strategy.subnet_weight is {self.subnet_weight}; it must be a number greater than 0")
 
     @property
     def distils(self) -> bool:
-        """Whether the smaller sub-networks also learn from the full net's predictions."""
+        """Whether the smaller sub-networks also learn from a teacher's predictions."""
         return RULES[self.name].distils
 
-    def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[SubNetwork]:
-        """The sub-networks that one step trains, the full net first."""
-        return [space.largest, *RULES[self.name].others(space, rng, self.k)]
+    def passes(self, space: SearchSpace, draw: Callable[[], SubNetwork], *, ramp: bool = False) -> list[Pass]:
+        """The passes of one step; the full net's, if there is one, comes first.
+
+        Args:
+            space: For the largest and the smallest sub-network.
+            draw: Draws a random one. Called k times in every strategy, needed or not, so that the same seed gives the
+                same sub-networks in all of them.
+            ramp: Whether those strategies that go over from the full net to random sub-networks train the latter.
+        """
+        rule = RULES[self.name]
+        random = [Pass(RANDOM, draw(), rule.distils, self.subnet_weight) for _ in range(self.k)]
+        ends = [Pass(LARGEST, space.largest), Pass(SMALLEST, space.smallest, rule.distils, self.subnet_weight)]
+        return rule.choose(ends, random, ramp)
 
 
 @dataclass(frozen=True)
 class _Rule:
-    others: Callable[[SearchSpace, np.random.Generator, int], list[SubNetwork]]
+    """Which passes a step has: `choose` gets [the largest, the smallest], the random ones, and `ramp`."""
+
+    choose: Callable[[list[Pass], list[Pass], bool], list[Pass]]
     distils: bool = False
+    least_k: int = 0
 
 
-def _nothing(space: SearchSpace, rng: np.random.Generator, k: int) -> list[SubNetwork]:
-    return []
+def _standard(ends: list[Pass], random: list[Pass], ramp: bool) -> list[Pass]:
+    return ends[:1]
 
 
-def _sandwich(space: SearchSpace, rng: np.random.Generator, k: int) -> list[SubNetwork]:
-    """Source: Yu & Huang, "Universally Slimmable Networks and Improved Training Techniques", ICCV 2019."""
-    return [space.smallest, *(space.sample(rng) for _ in range(k))]
+def _random(ends: list[Pass], random: list[Pass], ramp: bool) -> list[Pass]:
+    return random
 
 
+def _random_linear(ends: list[Pass], random: list[Pass], ramp: bool) -> list[Pass]:
+    return random if ramp else ends[:1]
+
+
+def _sandwich(ends: list[Pass], random: list[Pass], ramp: bool) -> list[Pass]:
+    return ends + random
+
+
+# random_linear and kd train random sub-networks with a probability that rises from 0 to 1 over the training.
 RULES: dict[str, _Rule] = {
-    "standard": _Rule(_nothing),
+    "standard": _Rule(_standard),
+    "random": _Rule(_random, least_k=1),
+    "random_linear": _Rule(_random_linear, least_k=1),
     "sandwich": _Rule(_sandwich),
+    "kd": _Rule(_random_linear, distils=True, least_k=1),
     "full": _Rule(_sandwich, distils=True),
 }
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    logits_BC: Tensor
+    hidden_LSTD: tuple[Tensor, ...]
 
 
 def accumulate_gradients(
     model: PreTrainedModel,
     inputs: Mapping[str, Tensor],
     labels_B: Tensor,
-    subnets: Sequence[SubNetwork],
+    passes: Sequence[Pass],
     *,
-    temperature: float | None,
+    distillation: Distillation,
     rows: int,
+    teacher: PreTrainedModel | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> list[Tensor]:
@@ -95,29 +150,53 @@ def accumulate_gradients(
         model: The supernet.
         inputs: What its forward takes; this process's part of the batch.
         labels_B: (B,) the labels of that part.
-        subnets: The full net first: its predictions are what the others learn from.
-        temperature: T of the soft loss that the others get besides the label loss; None for the label loss alone.
+        passes: What to train. If the full net is among them it comes first, and the others that distil learn from
+            what it has just predicted; otherwise it predicts without being trained.
+        distillation: How those that distil learn from the teacher.
         rows: Rows of the batch over all processes; losses are means over these.
+        teacher: A fixed model to learn from instead of the full net.
         backward: What to call with each loss (`accelerator.backward`).
         autocast: Context of the forward passes (`accelerator.autocast`).
 
     Returns:
-        Each sub-network's loss, detached: this process's share of the mean over the batch.
+        Each pass's loss before its weight, detached: this process's share of the mean over the batch.
     """
     others = {name: tensor for name, tensor in inputs.items() if name != "input_ids"}
-    words_BTD = model.get_input_embeddings()(inputs["input_ids"])
-    leaf_BTD = words_BTD.detach().requires_grad_()
-    teacher_BC: Tensor | None = None
-    losses = []
-    for subnet in subnets:
+    words = model.get_input_embeddings()(inputs["input_ids"])
+    leaf = words.detach().requires_grad_()
+    with_hidden = distillation.hidden_weight > 0 and any(p.distils for p in passes)
+
+    def predict(net: PreTrainedModel, **words: Tensor) -> _Predictions:
         with autocast():
-            logits_BC = view(model, subnet)(inputs_embeds=leaf_BTD, **others).logits
-        loss = label_loss(logits_BC, labels_B)
-        if temperature is not None and teacher_BC is not None:
-            loss = loss + soft_loss(logits_BC, teacher_BC, temperature=temperature)
-        if teacher_BC is None:
-            teacher_BC = logits_BC.detach()
-        backward(loss / rows)
+            output = net(output_hidden_states=with_hidden, **words, **others)
+        return _Predictions(output.logits, output.hidden_states[1:] if with_hidden else ())
+
+    target: _Predictions | None = None
+    if any(p.distils for p in passes) and (teacher is not None or passes[0].kind != LARGEST):
+        with torch.no_grad():
+            target = predict(model if teacher is None else teacher, input_ids=inputs["input_ids"])
+    losses = []
+    for p in passes:
+        found = predict(view(model, p.subnet), inputs_embeds=leaf)
+        loss = label_loss(found.logits_BC, labels_B)
+        if p.distils and target is not None:
+            loss = loss + _distillation_loss(found, target, inputs.get("attention_mask"), distillation)
+        if p.kind == LARGEST and target is None:
+            target = _Predictions(found.logits_BC.detach(), tuple(h.detach() for h in found.hidden_LSTD))
+        backward(p.weight * loss / rows)
         losses.append(loss.detach() / rows)
-    words_BTD.backward(leaf_BTD.grad)
+    words.backward(leaf.grad)
     return losses
+
+
+def _distillation_loss(
+    student: _Predictions, teacher: _Predictions, mask: Tensor | None, options: Distillation
+) -> Tensor:
+    loss = options.weight * soft_loss(
+        student.logits_BC, teacher.logits_BC, temperature=options.temperature, divergence=options.divergence
+    )
+    if options.hidden_weight == 0:
+        return loss
+    mask_ST = None if mask is None else mask.flatten(0, -2)
+    hidden = hidden_loss(student.hidden_LSTD, teacher.hidden_LSTD, mask_ST, rows=len(student.logits_BC))
+    return loss + options.hidden_weight * hidden

@@ -10,7 +10,8 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,118 +23,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
 from supernet.checkpoint import INFO_FILE, Supernet, SupernetInfo, save_supernet
-from supernet.data import DataOptions, load_task
-from supernet.errors import UserError, unknown
+from supernet.data import load_task
+from supernet.errors import UserError
 from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
-from supernet.models import ModelSource, check_length, load_pretrained, locate
+from supernet.models import check_length, load_pretrained, locate
+from supernet.options import PRECISIONS, TrainConfig, TrainOptions
 from supernet.progress import training_progress
-from supernet.runs import append_json_line, digest, folder_name, prepare_folder, write_json
+from supernet.runs import append_json_line, prepare_folder, write_json
+from supernet.sampling import SAMPLERS
 from supernet.slicing import extract
-from supernet.space import SPACES, SearchSpace, search_space
-from supernet.strategies import Strategy, accumulate_gradients
-from supernet.tasks import Task
+from supernet.space import SearchSpace, search_space
+from supernet.strategies import KINDS, LARGEST, SMALLEST, Pass, accumulate_gradients
 from supernet.tokens import Split, collate, training_batches
 
 LOG_EVERY = 10
 """Steps between two looks at the loss: each waits for the device."""
-
-MAX_SEED = 2**31
-"""Well below what NumPy's and torch's global generators take, with room for a seed of each process."""
-
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-"""Our names, and Accelerate's."""
-
-
-@dataclass(frozen=True)
-class SpaceChoice:
-    """Which search space (conf/space/*.yaml)."""
-
-    name: str
-
-    def __post_init__(self) -> None:
-        if self.name not in SPACES:
-            raise unknown("space", self.name, SPACES)
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How long and how fast to train.
-
-    Attributes:
-        epochs: Passes over the training rows.
-        batch_size: Rows per optimizer step, over all processes.
-        learning_rate: At the end of the warm-up; falls linearly to 0.
-        weight_decay: Of all but biases and LayerNorm.
-        warmup: Share of the steps over which the learning rate rises.
-        max_grad_norm: Gradients are clipped to this norm.
-        mixed_precision: auto | fp32 | bf16 | fp16. `auto` is what `accelerate launch --mixed_precision` says if that
-            is bf16 or fp16, else bf16 on a GPU that has it, else fp32.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    warmup: float
-    max_grad_norm: float
-    mixed_precision: str
-
-    def __post_init__(self) -> None:
-        _at_least("train.epochs", self.epochs, 1)
-        _at_least("train.batch_size", self.batch_size, 1)
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError(f"train.weight_decay is {self.weight_decay}; it must be 0 or a number greater than that")
-        for key in ("learning_rate", "max_grad_norm"):
-            if not 0 < getattr(self, key) < math.inf:
-                raise UserError(f"train.{key} is {getattr(self, key)}; it must be a number greater than 0")
-        if not 0 <= self.warmup <= 1:
-            raise UserError(f"train.warmup is {self.warmup}; it must be a share of the steps, from 0 to 1")
-        if self.mixed_precision not in ("auto", *PRECISIONS):
-            raise unknown("train.mixed_precision", self.mixed_precision, ("auto", *PRECISIONS))
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """Of each source of randomness: the classifier's weights and dropout, the order of the rows, the sub-networks."""
-
-    model: int
-    data: int
-    sampling: int
-
-    def __post_init__(self) -> None:
-        for key, value in asdict(self).items():
-            if not 0 <= value <= MAX_SEED:
-                raise UserError(f"seeds.{key} is {value}; it must be from 0 to {MAX_SEED}")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that stage one can be told (conf/train.yaml)."""
-
-    task: Task
-    model: ModelSource
-    space: SpaceChoice
-    strategy: Strategy
-    data: DataOptions
-    train: TrainOptions
-    seeds: Seeds
-    seed: int = 0
-    output_dir: str = "runs"
-    overwrite: bool = False
-
-    @property
-    def folder(self) -> Path:
-        """The run folder: named after the configuration, without a time stamp."""
-        values = asdict(self) | {"data": asdict(self.data.absolute())}
-        values["model"]["name_or_path"] = self.model.absolute_path()
-        for key in ("output_dir", "overwrite"):
-            del values[key]
-        del values["data"]["cache_dir"]
-        name = folder_name(
-            self.task.name, self.model.label, self.space.name, self.strategy.name, f"seed{self.seed}", digest(values)
-        )
-        return Path(self.output_dir).expanduser() / "train" / name
 
 
 def train(config: TrainConfig) -> Path:
@@ -160,7 +65,7 @@ def train(config: TrainConfig) -> Path:
         (folder / "metrics.jsonl").unlink(missing_ok=True)
         write_json(folder / "config.json", asdict(config))
     a = architecture_of(model.config)
-    space = search_space(config.space.name, layers=a.layers, heads=a.heads, units=a.units)
+    space = search_space(config.space, layers=a.layers, heads=a.heads, units=a.units)
     console.print(
         f"task {config.task.name}: {len(data.train)} training, {len(data.validation)} validation and "
         f"{len(data.test)} test rows; model {config.model.label}: {space.largest}; space {space.name}, strategy "
@@ -183,8 +88,11 @@ def train(config: TrainConfig) -> Path:
             data=config.data.absolute(),
             splits=data.digests(),
             model=config.model.label,
-            space=space.name,
+            space=config.space,
             strategy=config.strategy,
+            sampling=config.sampling,
+            distillation=config.distillation,
+            order=config.order,
             seed=config.seed,
             validation_error=errors,
         )
@@ -210,8 +118,9 @@ class Trainer:
         self.config, self.accelerator, self.space, self.split = config, accelerator, space, split
         self.pad_token_id = tokenizer.pad_token_id
         self.model = model.to(accelerator.device).train()
+        self.sample = partial(SAMPLERS[config.sampling.name], space, architecture_of(model.config))
         self.steps_per_epoch = math.ceil(len(split) / config.train.batch_size)
-        steps = config.train.epochs * self.steps_per_epoch
+        steps = self.steps = config.train.epochs * self.steps_per_epoch
         options = config.train
         # Fused is several times faster on a CPU, but does not tell Accelerate which steps fp16's scaler has skipped.
         optimizer = torch.optim.AdamW(
@@ -237,7 +146,7 @@ class Trainer:
                     continue
                 seen = {
                     "step": step,
-                    **_by_kind(self._checked(losses.tolist(), step)),
+                    **self._checked({f"loss_{kind}": loss.item() for kind, loss in losses.items()}, step),
                     "learning_rate": learning_rate,
                     "samples_per_second": rows_done / (time.perf_counter() - start),
                 }
@@ -245,15 +154,15 @@ class Trainer:
                 if self.accelerator.is_main_process:
                     append_json_line(log, seen)
 
-    def _checked(self, losses: list[float], step: int) -> list[float]:
-        if not all(math.isfinite(loss) for loss in losses):
+    def _checked(self, losses: dict[str, float], step: int) -> dict[str, float]:
+        if not all(math.isfinite(loss) for loss in losses.values()):
             raise UserError(
                 f"the loss is not finite at step {step}: training has diverged; lower train.learning_rate "
                 f"({self.config.train.learning_rate:g}) or use train.mixed_precision=fp32"
             )
         return losses
 
-    def step(self, rows: np.ndarray, step: int) -> Tensor:
+    def step(self, rows: np.ndarray, step: int) -> dict[str, Tensor]:
         """One optimizer step on a batch that is divided among the processes; the sub-networks are the same in all.
 
         Args:
@@ -261,11 +170,11 @@ class Trainer:
             step: Number of the step, from which the random sub-networks are drawn.
 
         Returns:
-            Mean loss of each sub-network over the whole batch, the full net's first.
+            Mean loss over the whole batch of each kind of sub-network that was trained.
         """
-        accelerator, strategy = self.accelerator, self.config.strategy
-        subnets = strategy.draw(self.space, np.random.default_rng([self.config.seeds.sampling, step]))
-        losses = torch.zeros(len(subnets), device=accelerator.device)
+        accelerator, config = self.accelerator, self.config
+        passes = self._passes(step)
+        losses = torch.zeros(len(passes), device=accelerator.device)
         mine = np.array_split(rows, accelerator.num_processes)[accelerator.process_index]
         if len(mine):
             batch = collate(self.split, mine, self.pad_token_id, accelerator.device)
@@ -274,8 +183,8 @@ class Trainer:
                     self.model,
                     batch.inputs,
                     batch.labels,
-                    subnets,
-                    temperature=strategy.temperature if strategy.distils else None,
+                    passes,
+                    distillation=config.distillation,
                     rows=len(rows),
                     backward=accelerator.backward,
                     autocast=accelerator.autocast,
@@ -289,7 +198,20 @@ class Trainer:
         if not accelerator.optimizer_step_was_skipped:
             self.schedule.step()
         self.optimizer.zero_grad()
-        return losses
+        return {
+            kind: losses[[i for i, p in enumerate(passes) if p.kind == kind]].mean()
+            for kind in KINDS
+            if any(p.kind == kind for p in passes)
+        }
+
+    def _passes(self, step: int) -> list[Pass]:
+        """What a step trains, from the step's number alone (and the process's, if each draws its own)."""
+        config = self.config
+        seed = [config.seeds.sampling, step]
+        own = [1 + self.accelerator.process_index] if config.sampling.per_rank else []
+        rng = np.random.default_rng(seed + own)
+        ramp = np.random.default_rng([*seed, 0]).random() < step / self.steps  # the same in all processes
+        return config.strategy.passes(self.space, lambda: self.sample(rng), ramp=ramp)
 
 
 def _accelerator(options: TrainOptions) -> Accelerator:
@@ -344,17 +266,6 @@ def _sum_over_processes(accelerator: Accelerator, parameters: Sequence[nn.Parame
         tensor.copy_(part.view_as(tensor))
 
 
-def _by_kind(losses: Sequence[float]) -> dict[str, float]:
-    """Losses of the full net, of the smallest, and the mean over the random ones, so far as there are any."""
-    named = dict(zip(("loss_largest", "loss_smallest"), losses, strict=False))
-    return named | ({"loss_random": float(np.mean(losses[2:]))} if len(losses) > 2 else {})
-
-
 def _validate(model: PreTrainedModel, space: SearchSpace, evaluator: Evaluator) -> dict[str, float]:
-    subnets = {"largest": space.largest, "smallest": space.smallest}
+    subnets = {LARGEST: space.largest, SMALLEST: space.smallest}
     return {kind: evaluator.error(extract(model, subnet, share=True)) for kind, subnet in subnets.items()}
-
-
-def _at_least(key: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise UserError(f"{key} is {value}; it must be {least} or more")

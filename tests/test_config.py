@@ -9,7 +9,7 @@ import pytest
 from search.run import SearchConfig
 from supernet.config import check_overrides, load_config
 from supernet.errors import UserError
-from supernet.train import TrainConfig
+from supernet.options import TrainConfig
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = {"train": (TrainConfig, ["task", "model", "space", "strategy"]), "search": (SearchConfig, ["searcher"])}
@@ -75,7 +75,7 @@ MISTAKES = [
     ("train", "searcher=random", "key 'searcher' is unknown"),
     ("search", "task=rte", "key 'task' is unknown"),
     ("train", "seed=5000000000", "seeds.model is 5000000000; it must be from 0 to"),
-    ("train", "strategy.temperature=inf", "strategy.temperature is inf"),
+    ("train", "distillation.temperature=inf", "distillation.temperature is inf"),
     ("train", "train.weight_decay=inf", "train.weight_decay is inf"),
     ("train", "nonsense=1", "key 'nonsense' is unknown; --help shows all keys"),
     ("train", "train.epochs", "'train.epochs' is not understood; write key=value"),
@@ -87,7 +87,7 @@ MISTAKES = [
     ("train", "train.warmup=2", "train.warmup is 2.0; it must be a share"),
     ("train", "train.mixed_precision=fp8", "train.mixed_precision 'fp8' is unknown; allowed: auto, bf16, fp16, fp32"),
     ("train", "strategy.k=-1", "strategy.k is -1; it must be 0 or more"),
-    ("train", "strategy.temperature=0", "strategy.temperature is 0.0; it must be a number greater than 0"),
+    ("train", "distillation.temperature=0", "distillation.temperature is 0.0; it must be a number greater than 0"),
     ("train", "seed=-1", "seeds.model is -1"),
     ("train", "data.source=hup", "data.source 'hup' is unknown; .*did you mean hub"),
     ("train", "data.source=local", "data.source=local needs data.dir=FOLDER"),

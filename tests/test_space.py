@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supernet.errors import UserError
-from supernet.space import SPACES, LayerSlice, SubNetwork, kept, search_space
+from supernet.space import SPACES, LayerSlice, SpaceOptions, SubNetwork, kept, search_space
 
 spaces = pytest.mark.parametrize("name", sorted(SPACES))
 
 
 def space_of(name, layers=4, heads=3, units=7):
-    return search_space(name, layers=layers, heads=heads, units=units)
+    return search_space(SpaceOptions(name), layers=layers, heads=heads, units=units)
 
 
 @spaces
@@ -56,8 +56,10 @@ def test_largest_smallest_and_middle_are_in_the_space(name):
 
 
 def test_sizes_are_those_of_the_paper():
-    sizes = {name: search_space(name, layers=12, heads=12, units=3072).size for name in SPACES}
-    assert sizes == {"small": 479_232, "medium": 13**12 * 3073**12, "large": 2**37_008, "layer": 4096}
+    sizes = {name: search_space(SpaceOptions(name), layers=12, heads=12, units=3072).size for name in SPACES}
+    assert sizes == {"small": 479_232, "medium": 13**12 * 3073**12, "large": 2**37_008, "layer": 4096} | {
+        "native": 4096 * 3072
+    }
 
 
 def test_small_keeps_prefixes_in_every_layer():

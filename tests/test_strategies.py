@@ -5,11 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from supernet.distillation import label_loss, soft_loss
+from supernet.distillation import Distillation, label_loss, soft_loss
 from supernet.errors import UserError
 from supernet.families import FAMILIES, architecture_of
 from supernet.slicing import extract, view
-from supernet.space import search_space
+from supernet.space import SpaceOptions, search_space
 from supernet.strategies import RULES, Strategy, accumulate_gradients
 from tests.models import tiny_model
 
@@ -17,7 +17,7 @@ from tests.models import tiny_model
 def setting(num_labels=3, family="bert"):
     model = tiny_model(family, num_labels=num_labels)
     a = architecture_of(model.config)
-    space = search_space("small", layers=a.layers, heads=a.heads, units=a.units)
+    space = search_space(SpaceOptions("small"), layers=a.layers, heads=a.heads, units=a.units)
     torch.manual_seed(1)
     inputs = {"input_ids": torch.randint(5, 50, (6, 8)), "attention_mask": torch.ones(6, 8, dtype=torch.long)}
     inputs["input_ids"][4:, 6:], inputs["attention_mask"][4:, 6:] = model.config.pad_token_id, 0
@@ -25,17 +25,57 @@ def setting(num_labels=3, family="bert"):
     return model, space, inputs, labels
 
 
-def run(model, inputs, labels, subnets, strategy):
+def drawn(space):
+    rng = np.random.default_rng(0)
+    return lambda: space.sample(rng)
+
+
+def run(model, inputs, labels, passes, **options):
     model.zero_grad()
-    losses = accumulate_gradients(
-        model,
-        inputs,
-        labels,
-        subnets,
-        temperature=strategy.temperature if strategy.distils else None,
-        rows=len(labels),
-    )
+    distillation = Distillation(**{"temperature": 3.0} | options)
+    losses = accumulate_gradients(model, inputs, labels, passes, distillation=distillation, rows=len(labels))
     return [float(loss) for loss in losses], {n: p.grad.clone() for n, p in model.named_parameters()}
+
+
+def separate_losses(model, inputs, labels, passes, *, temperature=3.0, divergence="forward", weight=1.0, hidden=0.0):
+    """Each pass's loss, written plainly: means over the batch, the teacher being the full net."""
+    teacher = model(**inputs, output_hidden_states=True)
+    mask = inputs["attention_mask"][..., None]
+    for p in passes:
+        output = view(model, p.subnet)(**inputs, output_hidden_states=True)
+        logits = output.logits
+        loss = F.mse_loss(logits[:, 0], labels) if logits.shape[1] == 1 else F.cross_entropy(logits, labels)
+        if p.distils:
+            target = teacher.logits.detach()
+            if logits.shape[1] == 1:
+                soft = F.mse_loss(logits, target)
+            else:
+                ours, theirs = (F.softmax(x / temperature, dim=1) for x in (logits, target))
+                if divergence == "forward":
+                    soft = -(theirs * ours.log()).sum(1).mean() * temperature**2
+                else:
+                    soft = (ours * (ours / theirs).log()).sum(1).mean() * temperature**2
+            loss = loss + weight * soft
+            depth = len(p.subnet.layers)
+            for i in range(depth if hidden else 0):
+                theirs = teacher.hidden_states[len(teacher.hidden_states) - depth + i].detach()
+                distance = (output.hidden_states[1 + i] - theirs).square() * mask
+                per_row = distance.sum((1, 2)) / (mask.sum((1, 2)) * distance.shape[2])
+                loss = loss + hidden * per_row.mean() / depth
+        yield loss
+
+
+def assert_sum_of_separate_gradients(model, inputs, labels, passes, **options):
+    hidden = {"hidden": options.pop("hidden_weight")} if "hidden_weight" in options else {}
+    losses, found = run(model, inputs, labels, passes, **options, **{f"{key}_weight": v for key, v in hidden.items()})
+    expected = {n: torch.zeros_like(p) for n, p in model.named_parameters()}
+    for i, loss in enumerate(separate_losses(model, inputs, labels, passes, **options, **hidden)):
+        assert losses[i] == pytest.approx(loss.item(), rel=1e-12)
+        gradients = torch.autograd.grad(passes[i].weight * loss, list(model.parameters()), allow_unused=True)
+        for (n, _), gradient in zip(model.named_parameters(), gradients, strict=True):
+            expected[n] += 0 if gradient is None else gradient
+    for n in expected:
+        torch.testing.assert_close(found[n], expected[n], rtol=0, atol=1e-11, msg=n)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -43,62 +83,76 @@ def run(model, inputs, labels, subnets, strategy):
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_gradient_is_the_sum_of_separate_gradients(name, num_labels, family):
     model, space, inputs, labels = setting(num_labels, family)
-    strategy = Strategy(name, k=2, temperature=3.0)
-    subnets = strategy.draw(space, np.random.default_rng(0))
-    losses, found = run(model, inputs, labels, subnets, strategy)
+    strategy = Strategy(name, k=2, subnet_weight=0.5)
+    for ramp in (False, True):
+        passes = strategy.passes(space, drawn(space), ramp=ramp)
+        assert_sum_of_separate_gradients(model, inputs, labels, passes)
 
-    teacher = model(**inputs).logits.detach()
-    expected = {n: torch.zeros_like(p) for n, p in model.named_parameters()}
-    for i, subnet in enumerate(subnets):
-        logits = view(model, subnet)(**inputs).logits
-        loss = F.mse_loss(logits[:, 0], labels) if num_labels == 1 else F.cross_entropy(logits, labels)
-        if strategy.distils and i > 0:
-            if num_labels == 1:
-                loss = loss + F.mse_loss(logits, teacher)
-            else:
-                loss = loss + 9 * F.cross_entropy(logits / 3, F.softmax(teacher / 3, dim=1))
-        assert losses[i] == pytest.approx(loss.item(), rel=1e-12)
-        gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
-        for (n, _), gradient in zip(model.named_parameters(), gradients, strict=True):
-            expected[n] += 0 if gradient is None else gradient
-    for n in expected:
-        torch.testing.assert_close(found[n], expected[n], rtol=0, atol=1e-12, msg=n)
+
+@pytest.mark.parametrize("num_labels", [3, 1])
+@pytest.mark.parametrize(
+    "options",
+    [{"divergence": "reverse"}, {"weight": 0.3, "temperature": 1.0}, {"hidden_weight": 2.0}, {"weight": 0.0}],
+)
+@pytest.mark.parametrize("name", ["full", "kd"])
+def test_gradient_of_every_kind_of_distillation(name, options, num_labels):
+    model, space, inputs, labels = setting(num_labels)
+    passes = Strategy(name, k=2).passes(space, drawn(space), ramp=True)
+    assert_sum_of_separate_gradients(model, inputs, labels, passes, **options)
+
+
+def test_a_fixed_teacher_takes_the_full_nets_place():
+    model, space, inputs, labels = setting()
+    teacher = tiny_model("bert", num_hidden_layers=2)
+    with torch.no_grad():
+        teacher.classifier.weight.mul_(-1)
+        target = teacher(**inputs).logits
+    passes = Strategy("full", k=1).passes(space, drawn(space))
+    arguments = {"distillation": Distillation(temperature=2.0), "rows": len(labels), "teacher": teacher}
+    losses = accumulate_gradients(model, inputs, labels, passes, **arguments)
+    assert all(p.grad is None for p in teacher.parameters())
+    logits = view(model, passes[2].subnet)(**inputs).logits
+    expected = F.cross_entropy(logits, labels) + 4 * F.cross_entropy(logits / 2, F.softmax(target / 2, dim=1))
+    assert float(losses[2]) == pytest.approx(expected.item(), rel=1e-12)
+    assert float(losses[0]) == pytest.approx(F.cross_entropy(model(**inputs).logits, labels).item(), rel=1e-12)
 
 
 def test_parts_of_a_batch_add_up_to_the_whole():
     model, space, inputs, labels = setting()
-    strategy = Strategy("full", k=1)
-    subnets = strategy.draw(space, np.random.default_rng(0))
-    losses, whole = run(model, inputs, labels, subnets, strategy)
+    passes = Strategy("full", k=1).passes(space, drawn(space))
+    losses, whole = run(model, inputs, labels, passes, hidden_weight=1.0)
     model.zero_grad()
-    sums = np.zeros(len(subnets))
+    sums = np.zeros(len(passes))
+    distillation = Distillation(temperature=3.0, hidden_weight=1.0)
     for part in (slice(0, 2), slice(2, 6)):
-        sums += [
-            float(loss)
-            for loss in accumulate_gradients(
-                model,
-                {name: tensor[part] for name, tensor in inputs.items()},
-                labels[part],
-                subnets,
-                temperature=strategy.temperature,
-                rows=len(labels),
-            )
-        ]
+        inputs_part = {name: tensor[part] for name, tensor in inputs.items()}
+        parts = accumulate_gradients(
+            model, inputs_part, labels[part], passes, distillation=distillation, rows=len(labels)
+        )
+        sums += [float(loss) for loss in parts]
     np.testing.assert_allclose(sums, losses, rtol=1e-12)
     for n, p in model.named_parameters():
         torch.testing.assert_close(p.grad, whole[n], rtol=0, atol=1e-12, msg=n)
 
 
 def test_what_each_strategy_trains():
-    space = search_space("small", layers=4, heads=4, units=10)
-    rng = np.random.default_rng(0)
-    assert Strategy("standard").draw(space, rng) == [space.largest]
-    for name in ("sandwich", "full"):
-        subnets = Strategy(name, k=3).draw(space, rng)
-        assert subnets[:2] == [space.largest, space.smallest]
-        assert len(subnets) == 5
-    assert Strategy("full", k=0).draw(space, rng) == [space.largest, space.smallest]
-    assert [Strategy(n).distils for n in ("standard", "sandwich", "full")] == [False, False, True]
+    space = search_space(SpaceOptions("small"), layers=4, heads=4, units=10)
+
+    def kinds(name, ramp=False, k=2):
+        passes = Strategy(name, k=k).passes(space, drawn(space), ramp=ramp)
+        ends = {"largest": space.largest, "smallest": space.smallest}
+        assert all(p.subnet == ends.get(p.kind, p.subnet) for p in passes)
+        assert all(p.distils == (name in ("kd", "full") and p.kind != "largest") for p in passes)
+        return [p.kind for p in passes]
+
+    for ramp in (False, True):
+        assert kinds("standard", ramp) == ["largest"]
+        assert kinds("random", ramp) == ["random"] * 2
+        assert kinds("sandwich", ramp) == kinds("full", ramp) == ["largest", "smallest", "random", "random"]
+    for name in ("random_linear", "kd"):
+        assert kinds(name, False) == ["largest"]
+        assert kinds(name, True) == ["random"] * 2
+    assert kinds("full", k=0) == ["largest", "smallest"]
 
 
 def test_no_gradient_reaches_the_teacher_and_none_is_left_behind():
@@ -128,10 +182,25 @@ def test_losses_are_sums_in_at_least_single_precision():
     [
         ({"name": "ful"}, "strategy 'ful' is unknown"),
         ({"name": "full", "k": -1}, "strategy.k is -1"),
-        ({"name": "full", "temperature": 0.0}, "strategy.temperature is 0.0"),
-        ({"name": "full", "temperature": float("nan")}, "strategy.temperature is nan"),
+        ({"name": "random", "k": 0}, "strategy.k is 0; it must be 1 or more"),
+        ({"name": "full", "subnet_weight": 0.0}, "strategy.subnet_weight is 0.0"),
     ],
 )
 def test_impossible_values_are_refused(values, message):
     with pytest.raises(UserError, match=message):
         Strategy(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"divergence": "backward"}, "distillation.divergence 'backward' is unknown; allowed: forward, reverse"),
+        ({"temperature": 0.0}, "distillation.temperature is 0.0"),
+        ({"temperature": float("nan")}, "distillation.temperature is nan"),
+        ({"weight": -1.0}, "distillation.weight is -1.0"),
+        ({"hidden_weight": float("inf")}, "distillation.hidden_weight is inf"),
+    ],
+)
+def test_impossible_distillation_is_refused(values, message):
+    with pytest.raises(UserError, match=message):
+        Distillation(**values)

@@ -15,7 +15,8 @@ from transformers import AutoModelForSequenceClassification
 from supernet.checkpoint import load_supernet
 from supernet.config import load_config
 from supernet.errors import UserError
-from supernet.train import TrainConfig, train
+from supernet.options import TrainConfig
+from supernet.train import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,7 +35,7 @@ def options(model_folder, data_folder, output, *more):
         "train.epochs=4",
         "train.batch_size=8",
         "train.learning_rate=3e-3",
-        "strategy.temperature=2.0",
+        "distillation.temperature=2.0",
         *more,
     ]
 
@@ -75,7 +76,7 @@ def test_the_folder_loads_with_stock_transformers_and_says_what_it_is(golden_run
     assert torch.equal(stock(**ids).logits, ours.model(**ids).logits)
     assert stock.config.id2label == {0: "negative", 1: "positive"}
     said = json.loads((golden_run / "supernet.json").read_text())
-    assert (said["task"]["name"], said["space"], said["order"]) == ("sst2", "small", "none")
+    assert (said["task"]["name"], said["space"]["name"], said["order"]["name"]) == ("sst2", "small", "none")
     assert {"plm-supernet", "torch", "transformers"} <= said["versions"].keys()
     assert ours.space.largest.layers
     assert ours.info.task.name == "sst2"
