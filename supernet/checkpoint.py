@@ -136,7 +136,7 @@ def load_supernet(folder: Path) -> Supernet:
         UserError: if the folder is incomplete or damaged.
     """
     info = read_info(folder)
-    model = read_classifier(folder)
+    model = read_classifier(folder, info.task)
     return Supernet(model.eval(), load_tokenizer(folder, model.config), info)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from supernet.config import run_app
-from supernet.train import TrainConfig, train
+from supernet.options import TrainConfig
+from supernet.processes import end_processes
+from supernet.train import train
 
 
 def main() -> None:
     """Trains a supernet as the command line says."""
     run_app("train", TrainConfig, train)
+    end_processes()
 
 
 if __name__ == "__main__":

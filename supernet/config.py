@@ -28,6 +28,9 @@ from supernet.errors import UserError, unknown
 C = TypeVar("C")
 
 CONFIG_MODULE = "conf"
+PRESETS = ("experiment", "debug")
+"""Named sets of values. Each command has its own: experiment=best of `train` is conf/experiment/train/best.yaml."""
+
 HYDRA_FLAGS = {
     "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
     "-s", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
@@ -52,6 +55,7 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
 
     with one_line_errors():
         overrides = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
+        sys.argv[1:] = _of_command(config_name, sys.argv[1:])
         flags = [argument.partition("=")[0] for argument in overrides if argument.startswith("-")]
         for flag in flags:
             if flag not in HYDRA_FLAGS:
@@ -83,7 +87,7 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
     """
     parsed = [_parse(text) for text in overrides]
     keys = _keys(_compose(config_name, []))
-    groups = {group: names for group, names in _groups().items() if group in keys}
+    groups = {group: names for group, names in _groups(config_name).items() if group in (*keys, *PRESETS)}
     for override in parsed:
         _check_names(override, groups, keys)
     fixed = [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
@@ -122,7 +126,7 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     # Not left initialised: hydra.main wants to do that itself.
     with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         try:
-            return hydra.compose(config_name, overrides=list(overrides))
+            return hydra.compose(config_name, overrides=_of_command(config_name, overrides))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_message(error)) from error
 
@@ -151,10 +155,21 @@ def _parse(text: str) -> Override:
         raise UserError(f"'{text}' is not understood; write key=value, for example task=mnli") from error
 
 
-def _groups() -> dict[str, list[str]]:
-    """Configuration groups and the names in each."""
-    folders = [entry for entry in importlib.resources.files(CONFIG_MODULE).iterdir() if entry.is_dir()]
-    names = {f.name: sorted(y.name[:-5] for y in f.iterdir() if y.name.endswith(".yaml")) for f in folders}
+def _of_command(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """The overrides with the command's own presets in place of the short names."""
+    short = tuple(f"{preset}=" for preset in PRESETS)
+    return [o.replace("=", f"/{config_name}=", 1) if o.startswith(short) else o for o in overrides]
+
+
+def _groups(config_name: str) -> dict[str, list[str]]:
+    """Configuration groups and the names in each; presets under their short names."""
+    root = importlib.resources.files(CONFIG_MODULE)
+    folders = {f.name: f / config_name if f.name in PRESETS else f for f in root.iterdir() if f.is_dir()}
+    names = {
+        group: sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml"))
+        for group, folder in folders.items()
+        if folder.is_dir()
+    }
     return {group: options for group, options in names.items() if options}
 
 

@@ -19,11 +19,17 @@ class Architecture:
         layers, heads, units: Number of layers; attention heads and feed-forward units per layer.
         head_size: Features of one head.
         head_params, unit_params: Parameters of one head (query, key, value, its columns of the output) and one unit.
-        attention_params, feed_forward_params: Parameters that a block has whatever its width: output bias, LayerNorm.
+        attention_params, feed_forward_params: For each layer, parameters that its block has whatever its width: output
+            bias, LayerNorm.
         head_macs, unit_macs: Multiply-adds with weights, per token, of one head and one unit.
-        embedding_params: Parameters of the embeddings.
+        embedding_params: Parameters of the base model besides layers and pooler: embeddings, above all.
+        embedding_macs: Multiply-adds with weights there, per token.
         classifier_params: Parameters after the last layer: pooler and classifier.
         classifier_macs: Multiply-adds after the last layer, per sequence.
+        positions: Relative positions that each layer computes attention scores with (DeBERTa).
+        positions_per_token: How many of these each token of a sequence brings into use; 0 if all are always used.
+        position_macs: Multiply-adds of one head with weights, per relative position.
+        position_scores: Scores that one head computes from each token and relative position.
     """
 
     layers: int
@@ -32,13 +38,18 @@ class Architecture:
     head_size: int
     head_params: int
     unit_params: int
-    attention_params: int
-    feed_forward_params: int
+    attention_params: tuple[int, ...]
+    feed_forward_params: tuple[int, ...]
     head_macs: int
     unit_macs: int
     embedding_params: int
+    embedding_macs: int
     classifier_params: int
     classifier_macs: int
+    positions: int = 0
+    positions_per_token: int = 0
+    position_macs: int = 0
+    position_scores: int = 0
 
     @property
     def full(self) -> SubNetwork:
@@ -64,23 +75,33 @@ def params_share(architecture: Architecture, subnet: SubNetwork) -> float:
 def encoder_flops(architecture: Architecture, subnet: SubNetwork, *, tokens: int) -> int:
     """Floating-point operations of the layers for one sequence of `tokens` tokens.
 
-    Matrix products only, two operations for each multiply-add; biases, LayerNorm, softmax and activations, which are
-    of lower order, are not counted (as `torch.utils.flop_counter` does not).
+    Matrix products only, two operations for each multiply-add; biases, LayerNorm, softmax, activations and rotations,
+    which are of lower order, are not counted (as `torch.utils.flop_counter` does not). Attention counts as computed
+    whole, also where a layer only looks at neighbours. What DeBERTa computes once a batch from relative positions
+    counts as computed for each sequence.
     """
-    return sum(2 * tokens * _layer_macs(architecture, s, tokens) for s in subnet.layers)
+    return sum(2 * _layer_macs(architecture, s, tokens) for s in subnet.layers)
 
 
 def total_flops(architecture: Architecture, subnet: SubNetwork, *, tokens: int) -> int:
-    """Floating-point operations of the whole model for one sequence: `encoder_flops`, pooler and classifier."""
-    return encoder_flops(architecture, subnet, tokens=tokens) + 2 * architecture.classifier_macs
+    """Floating-point operations of the whole model for one sequence: embeddings, layers, pooler and classifier."""
+    outside = tokens * architecture.embedding_macs + architecture.classifier_macs
+    return encoder_flops(architecture, subnet, tokens=tokens) + 2 * outside
 
 
 def _layer_params(a: Architecture, s: LayerSlice) -> int:
-    attention = len(s.heads) * a.head_params + a.attention_params if s.heads else 0
-    feed_forward = len(s.units) * a.unit_params + a.feed_forward_params if s.units else 0
+    attention = len(s.heads) * a.head_params + a.attention_params[s.index] if s.heads else 0
+    feed_forward = len(s.units) * a.unit_params + a.feed_forward_params[s.index] if s.units else 0
     return attention + feed_forward
 
 
 def _layer_macs(a: Architecture, s: LayerSlice, tokens: int) -> int:
-    """Multiply-adds per token. Each head adds its scores (tokens * head_size) and its mix of values (as much again)."""
-    return len(s.heads) * (a.head_macs + 2 * tokens * a.head_size) + len(s.units) * a.unit_macs
+    """Multiply-adds per sequence.
+
+    Besides its weights, a head has scores (tokens * head_size for each token), its mix of values (as much again) and
+    scores with relative positions.
+    """
+    positions = min(a.positions, a.positions_per_token * tokens) if a.positions_per_token else a.positions
+    scores = tokens * a.head_size * (2 * tokens + a.position_scores * positions)
+    head = tokens * a.head_macs + positions * a.position_macs + scores
+    return len(s.heads) * head + len(s.units) * tokens * a.unit_macs

@@ -1,112 +1,154 @@
 """The table of model families: where each architecture of transformers keeps its layers, heads and units.
 
-One entry a family, no `if` on model types anywhere. Slicing, counting and the error for an unknown architecture all
-follow from this table.
+One entry a family, no `if` on model types anywhere. Slicing, permuting, counting and the error for an unknown
+architecture all follow from this table. `supernet.blocks` explains its fields, docs/families.md how to add an entry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+import copy
+from dataclasses import replace
 
-from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
+from supernet.blocks import (
+    AbsentAttention,
+    AbsentOutput,
+    Block,
+    Family,
+    RelativePositions,
+    SharedBias,
+    Zero,
+    ZeroAttention,
+)
 from supernet.cost import Architecture
-from supernet.errors import unknown
-
-
-class AbsentAttention(nn.Module):
-    """Stands where an attention block was: passes the hidden states on, with no attention weights."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        return hidden_states, None
-
-
-class AbsentOutput(nn.Module):
-    """Stands where a block's output (dense, residual, LayerNorm) was: passes the residual stream on."""
-
-    def forward(self, hidden_states: Tensor, residual: Tensor) -> Tensor:
-        return residual
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where one architecture keeps what can be left out. Paths of a layer's modules are relative to the layer.
-
-    Attributes:
-        layers: Path from the base model to the list of layers.
-        head_rows: Linear modules whose output features are heads (query, key, value).
-        head_columns: Linear modules whose input features are heads.
-        unit_rows: Linear modules whose output features are feed-forward units.
-        unit_columns: Linear modules whose input features are feed-forward units.
-        absent_attention: What stands in for which module of a layer without attention block.
-        absent_feed_forward: The same for a layer without feed-forward block.
-        first_position: Index of the first token's position embedding, as a function of the configuration.
-    """
-
-    layers: str
-    head_rows: tuple[str, ...]
-    head_columns: tuple[str, ...]
-    unit_rows: tuple[str, ...]
-    unit_columns: tuple[str, ...]
-    absent_attention: Mapping[str, type[nn.Module]]
-    absent_feed_forward: Mapping[str, type[nn.Module]]
-    first_position: Callable[[PreTrainedConfig], int] = lambda config: 0
-
-    def max_tokens(self, config: PreTrainedConfig) -> int:
-        """Tokens that the model has positions for."""
-        return config.max_position_embeddings - self.first_position(config)
-
-    def layers_of(self, model: PreTrainedModel) -> nn.ModuleList:
-        """The list of layers of a model of this family."""
-        layers = model.base_model.get_submodule(self.layers)
-        assert isinstance(layers, nn.ModuleList)
-        return layers
-
-    def architecture(self, config: PreTrainedConfig) -> Architecture:
-        """Sizes and cost coefficients of the sequence classifier that `config` describes.
-
-        Post-LayerNorm blocks with biases; embeddings for words, positions and token types with a LayerNorm; a dense
-        layer of the hidden size before the classifier.
-        """
-        hidden, labels = config.hidden_size, config.num_labels
-        head_size = hidden // config.num_attention_heads
-        positions = config.vocab_size + config.max_position_embeddings + config.type_vocab_size
-        bias_and_norm = 3 * hidden
-        return Architecture(
-            layers=config.num_hidden_layers,
-            heads=config.num_attention_heads,
-            units=config.intermediate_size,
-            head_size=head_size,
-            head_params=(len(self.head_rows) + len(self.head_columns)) * hidden * head_size
-            + len(self.head_rows) * head_size,
-            unit_params=(len(self.unit_rows) + len(self.unit_columns)) * hidden + len(self.unit_rows),
-            attention_params=bias_and_norm,
-            feed_forward_params=bias_and_norm,
-            head_macs=(len(self.head_rows) + len(self.head_columns)) * hidden * head_size,
-            unit_macs=(len(self.unit_rows) + len(self.unit_columns)) * hidden,
-            embedding_params=positions * hidden + 2 * hidden,
-            classifier_params=hidden * hidden + hidden + hidden * labels + labels,
-            classifier_macs=hidden * hidden + hidden * labels,
-        )
-
+from supernet.errors import UserError, unknown
+from supernet.measure import measure
 
 _BERT = Family(
     layers="encoder.layer",
-    head_rows=("attention.self.query", "attention.self.key", "attention.self.value"),
-    head_columns=("attention.output.dense",),
-    unit_rows=("intermediate.dense",),
-    unit_columns=("output.dense",),
-    absent_attention={"attention": AbsentAttention},
-    absent_feed_forward={"intermediate": nn.Identity, "output": AbsentOutput},
+    attention=Block(
+        rows=("attention.self.query", "attention.self.key", "attention.self.value"),
+        columns=("attention.output.dense",),
+        absent={"attention": AbsentAttention},
+        widths=("attention.self.num_attention_heads", "attention.self.all_head_size"),
+    ),
+    feed_forward=Block(
+        rows=("intermediate.dense",),
+        columns=("output.dense",),
+        absent={"intermediate": nn.Identity, "output": AbsentOutput},
+    ),
+)
+
+# The same modules under the same names; the classifier is another, and positions start after that of padding.
+_ROBERTA = replace(_BERT, first_position=lambda config: config.pad_token_id + 1)
+
+_DISTILBERT = Family(
+    layers="transformer.layer",
+    attention=Block(
+        rows=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        columns=("attention.out_lin",),
+        absent={"attention": ZeroAttention, "sa_layer_norm": nn.Identity},
+        widths=("attention.n_heads", "attention.dim"),
+    ),
+    feed_forward=Block(
+        rows=("ffn.lin1",),
+        columns=("ffn.lin2",),
+        absent={"ffn": Zero, "output_layer_norm": nn.Identity},
+    ),
+    units="hidden_dim",
+)
+
+_MPNET = replace(
+    _BERT,
+    attention=Block(
+        rows=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+        columns=("attention.attn.o",),
+        absent={"attention": AbsentAttention},
+        widths=("attention.attn.num_attention_heads", "attention.attn.all_head_size"),
+    ),
+    first_position=lambda config: 2,  # whatever the configuration says about padding
+    shared_bias=SharedBias("encoder.relative_attention_bias.weight", reader="attention.attn", argument=2),
+)
+
+
+def _relative_span(config: PreTrainedConfig) -> int:
+    """Largest distance that DeBERTa tells from larger ones, in either direction; 0 without relative attention."""
+    if not config.relative_attention or not config.pos_att_type:
+        return 0
+    return config.max_relative_positions if config.max_relative_positions > 0 else config.max_position_embeddings
+
+
+def _buckets(config: PreTrainedConfig) -> int:
+    """The same for DeBERTa-v2, which may put distances into buckets."""
+    span, buckets = _relative_span(config), getattr(config, "position_buckets", -1)
+    return buckets if span and buckets > 0 else span
+
+
+_DEBERTA = replace(
+    _BERT,
+    attention=Block(
+        rows=tuple(f"attention.self.{name}" for name in ("in_proj", "q_bias", "v_bias", "pos_proj", "pos_q_proj")),
+        columns=("attention.output.dense",),
+        absent={"attention": AbsentAttention},
+        widths=("attention.self.num_attention_heads", "attention.self.all_head_size"),
+    ),
+    relative=RelativePositions(
+        rows=("attention.self.pos_proj", "attention.self.pos_q_proj"),
+        shared_rows=(),
+        positions=lambda config: 2 * _relative_span(config),
+        per_token=2,
+    ),
+    refused=("talking_head",),
+)
+
+_DEBERTA_V2 = replace(
+    _BERT,
+    attention=Block(
+        rows=tuple(f"attention.self.{name}_proj" for name in ("query", "key", "value", "pos_key", "pos_query")),
+        columns=("attention.output.dense",),
+        absent={"attention": AbsentAttention},
+        widths=("attention.self.num_attention_heads", "attention.self.all_head_size"),
+    ),
+    first_stays=True,  # a convolution may come after it, and there is no result without any layer
+    relative=RelativePositions(
+        rows=("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
+        shared_rows=("attention.self.key_proj", "attention.self.query_proj"),
+        positions=lambda config: 2 * _buckets(config),
+        per_token=0,
+    ),
+)
+
+_MODERNBERT = Family(
+    layers="layers",
+    attention=Block(
+        rows=("attn.Wqkv",),
+        columns=("attn.Wo",),
+        absent={"attn_norm": nn.Identity, "attn": ZeroAttention},
+        fused=3,
+    ),
+    feed_forward=Block(
+        rows=("mlp.Wi",),
+        columns=("mlp.Wo",),
+        absent={"mlp_norm": nn.Identity, "mlp": Zero},
+        fused=2,
+    ),
+    per_layer=("layer_types",),
 )
 
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
-    # The same modules under the same names; the classifier has as many parameters, and positions start after padding.
-    "roberta": replace(_BERT, first_position=lambda config: config.pad_token_id + 1),
+    "camembert": _ROBERTA,
+    "deberta": _DEBERTA,
+    "deberta-v2": _DEBERTA_V2,  # and v3
+    "distilbert": _DISTILBERT,
+    "electra": _BERT,
+    "modernbert": _MODERNBERT,
+    "mpnet": _MPNET,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
 }
 
 
@@ -114,13 +156,29 @@ def family_of(config: PreTrainedConfig) -> Family:
     """The family of the model that `config` describes.
 
     Raises:
-        UserError: if the architecture is not in the table; names it and those that are.
+        UserError: if the architecture is not in the table; names it and those that are. If the configuration has
+            something switched on that cannot be sliced; names it.
     """
     if config.model_type not in FAMILIES:
         raise unknown("model architecture", config.model_type, FAMILIES)
-    return FAMILIES[config.model_type]
+    family = FAMILIES[config.model_type]
+    if on := [switch for switch in family.refused if getattr(config, switch, False)]:
+        raise UserError(
+            f"{on[0]} is on in this {config.model_type}'s config.json; such a model cannot be sliced; take another"
+        )
+    return family
 
 
 def architecture_of(config: PreTrainedConfig) -> Architecture:
-    """Sizes and cost coefficients of the model that `config` describes (see `Family.architecture`)."""
-    return family_of(config).architecture(config)
+    """Sizes and cost coefficients of the sequence classifier that `config` describes.
+
+    They are read off a model that has shapes but no memory (torch's device "meta"), which takes about 10 ms. A model
+    for multiple choice has the same costs as a classifier with one label.
+
+    Raises:
+        UserError: if the architecture is not in the table, or cannot be sliced (`family_of`).
+    """
+    family = family_of(config)
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config))
+    return measure(family, model)

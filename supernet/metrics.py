@@ -84,5 +84,5 @@ def majority_error(task: Task, labels: np.ndarray) -> float:
     """
     if task.is_regression:
         return 1.0
-    commonest = np.bincount(labels, minlength=task.num_labels).argmax()
+    commonest = np.bincount(labels, minlength=len(task.answers)).argmax()
     return error(task.metric, np.full(len(labels), commonest), labels)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -33,7 +34,7 @@ from supernet.families import family_of
 from supernet.tasks import Task
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def locate(source: ModelSource) -> Path:
     if folder is None:
         folder = _snapshot(str(source.name_or_path if given else source.hub))
     weights = _check_files(folder)
-    family_of(_read_config(folder))
+    family_of(read_config(folder))
     if source.sha256 is not None:
         another = given and source.size_bytes is not None and weights.stat().st_size != source.size_bytes
         if not another:
@@ -95,21 +96,25 @@ def load_pretrained(folder: Path, task: Task, *, seed: int) -> tuple[PreTrainedM
 
     Args:
         folder: What `locate` returned.
-        task: Says how many outputs there are, and what they are called.
+        task: Says which kind of model it is, how many outputs there are, and what they are called. Not open.
         seed: Of the new classifier's initial weights.
 
     Raises:
         UserError: if the weights cannot be read or lack some of the encoder's tensors, or there is no tokenizer.
     """
-    config = _read_config(folder)
+    config = read_config(folder)
     config.num_labels = task.num_labels
-    config.problem_type = "regression" if task.is_regression else "single_label_classification"
-    if not task.is_regression:
+    if task.is_choice:
+        config.problem_type = None
+    else:
+        config.problem_type = "regression" if task.is_regression else "single_label_classification"
+    if task.kind == "classification":
         config.id2label = dict(enumerate(task.classes))
         config.label2id = {name: i for i, name in enumerate(task.classes)}
-    model, wrong = read_weights(folder, config)
-    base = tuple(f"{model.base_model_prefix}.{part}." for part in ("encoder", "embeddings"))
-    if lacking := [name for name in wrong if name.startswith(base)]:
+    torch.manual_seed(seed)  # of what the folder lacks, as a pooler
+    model, wrong = read_weights(folder, config, choice=task.is_choice)
+    base = f"{model.base_model_prefix}."
+    if lacking := [name for name in wrong if name.startswith(base) and not name.startswith(f"{base}pooler.")]:
         raise UserError(_do_not_fit(folder, lacking))
     _renew_classifier(model, seed=seed)
     return model, load_tokenizer(folder, config)
@@ -142,8 +147,8 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.enable_progress_bar()
 
 
-def read_weights(folder: Path, config: PreTrainedConfig) -> tuple[PreTrainedModel, list[str]]:
-    """The classifier that `config` describes, in float32, from the weights in a folder.
+def read_weights(folder: Path, config: PreTrainedConfig, *, choice: bool = False) -> tuple[PreTrainedModel, list[str]]:
+    """The classifier that `config` describes, or for `choice` that of multiple choice, in float32, from a folder.
 
     Returns:
         The model, and the names of its tensors that the folder lacks or has in another shape.
@@ -153,7 +158,8 @@ def read_weights(folder: Path, config: PreTrainedConfig) -> tuple[PreTrainedMode
     """
     try:
         with quiet_transformers():  # what its report says is returned instead
-            model, report = AutoModelForSequenceClassification.from_pretrained(
+            auto_class = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
+            model, report = auto_class.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -168,13 +174,13 @@ def read_weights(folder: Path, config: PreTrainedConfig) -> tuple[PreTrainedMode
     return model, sorted([*report["missing_keys"], *(row[0] for row in report["mismatched_keys"])])
 
 
-def read_classifier(folder: Path) -> PreTrainedModel:
-    """The classifier that a folder holds, whole.
+def read_classifier(folder: Path, task: Task | None = None) -> PreTrainedModel:
+    """The classifier that a folder holds, whole; for a task of multiple choice one of choices.
 
     Raises:
         UserError: if its weights cannot be read or lack a tensor.
     """
-    model, wrong = read_weights(folder, _read_config(folder))
+    model, wrong = read_weights(folder, read_config(folder), choice=task is not None and task.is_choice)
     if wrong:
         raise UserError(_do_not_fit(folder, wrong))
     return model
@@ -194,11 +200,12 @@ def _renew_classifier(model: PreTrainedModel, *, seed: int) -> None:
         for module in child.modules() if child is not model.base_model else ():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=model.config.initializer_range)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
 
-def load_tokenizer(folder: Path, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer in a model's folder.
+def load_tokenizer(folder: Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder, held against the model's `config` (None reads the folder's).
 
     Raises:
         UserError: if there is none, or it has more tokens than the model.
@@ -209,6 +216,7 @@ def load_tokenizer(folder: Path, config: PreTrainedConfig) -> PreTrainedTokenize
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"the tokenizer in {folder} cannot be read: {first_line(error)}; fetch it again") from error
+    config = read_config(folder) if config is None else config
     if len(tokenizer) > config.vocab_size:
         raise UserError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens, its model only {config.vocab_size}; "
@@ -261,7 +269,12 @@ def _check_files(folder: Path) -> Path:
     raise UserError(f"{folder} has no weights: no model.safetensors{hint}")
 
 
-def _read_config(folder: Path) -> PreTrainedConfig:
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of the model in a folder.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:

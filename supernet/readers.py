@@ -6,8 +6,10 @@ Every mistake in a file is told with its name and line.
 from __future__ import annotations
 
 import csv
+import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +17,15 @@ from supernet.errors import UserError, first_line
 
 MAX_FIELD = 2**30
 """Characters of a CSV field; the csv module's own limit is 2**17, which a long document exceeds."""
+DELIMITERS = (",", ";", "\t", "|")
+"""What may separate the columns of a CSV file, in order of preference."""
+PARQUET_ROWS = 4096
+"""Rows of a Parquet file in memory at a time."""
+
+_ONE_PER_LINE = "one object per line is needed (pandas: to_json(orient='records', lines=True))"
 
 Record: TypeAlias = "tuple[int, Sequence[Any]]"
-"""Line (or row) number from 1, and the values of the wanted columns: the texts, then the label."""
+"""Line (or row) number from 1, and the values of the wanted columns: the texts, the choices, then the label."""
 
 
 def shown(value: object) -> str:
@@ -26,20 +34,32 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def listing(names: Iterable[str], most: int = 12) -> str:
+    """Names of columns or classes in one line; many are counted, and those that are whole texts are cut short."""
+    short = [" ".join(name.split()) or "''" for name in names]
+    shown_names = [name if len(name) <= 40 else f"{name[:37]}..." for name in short[:most]]
+    more = f" and {len(short) - most} more" if len(short) > most else ""
+    return (", ".join(shown_names) or "none") + more
+
+
 def numbered(values: Iterable[Sequence[Any]]) -> Iterator[Record]:
     """Rows with their numbers from 1."""
     return enumerate(values, start=1)
 
 
 def check_columns(wanted: Sequence[str], present: Iterable[str], where: str) -> None:
-    """Raises a UserError if a wanted column is not present; `where` is the file, and the line if there is one."""
-    present = list(present)
+    """Raises a UserError if a wanted column is not there once; `where` is the file, with the line if there is one."""
+    present = [str(name) for name in present]
     for column in wanted:
         if column not in present:
+            near = difflib.get_close_matches(column.lower(), [name.lower() for name in present], n=1, cutoff=0.6)
+            hint = next((f" (did you mean '{name}'?)" for name in present if near and name.lower() == near[0]), "")
             raise UserError(
-                f"{where}: column '{column}' is missing; there are: {', '.join(present).strip() or 'none'};"
-                " name the file's columns with task.text=[...] and task.label=..."
+                f"{where}: column '{column}' is missing; there are: {listing(present)};"
+                f" name the file's columns with data.text=[...] and data.label=...{hint}"
             )
+        if present.count(column) > 1:
+            raise UserError(f"{where}: there are {present.count(column)} columns '{column}'; rename all but one")
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -56,6 +76,14 @@ def _lines(file: Path) -> Iterator[str]:
 
 
 def _read_json_lines(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
+    for number, record in _json_objects(file):
+        if any(column not in record for column in wanted):
+            check_columns(wanted, record, f"{file}:{number}")
+        yield number, [record[column] for column in wanted]
+
+
+def _json_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of each line that is not empty."""
     for number, line in enumerate(_lines(file), start=1):
         if not line.strip():
             continue
@@ -63,17 +91,17 @@ def _read_json_lines(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
             record = json.loads(line)
         except (ValueError, RecursionError) as e:
             reason = getattr(e, "msg", type(e).__name__)
-            reason = "the beginning of an array?" if line.strip() == "[" else reason
+            if line.strip() == "[":
+                raise UserError(f"{file}:{number}: this is one JSON array; {_ONE_PER_LINE}") from None
             raise UserError(f"{file}:{number}: not valid JSON ({reason}); one object per line is needed") from None
         if not isinstance(record, dict):
-            raise UserError(f"{file}:{number}: {shown(record)} is not a JSON object; one object per line is needed")
-        if any(column not in record for column in wanted):
-            check_columns(wanted, record, f"{file}:{number}")
-        yield number, [record[column] for column in wanted]
+            raise UserError(f"{file}:{number}: {shown(record)} is not a JSON object; {_ONE_PER_LINE}")
+        yield number, record
 
 
-def _read_csv(file: Path, wanted: Sequence[str], delimiter: str = ",") -> Iterator[Record]:
+def _read_csv(file: Path, wanted: Sequence[str], delimiter: str | None = None) -> Iterator[Record]:
     csv.field_size_limit(MAX_FIELD)
+    delimiter = delimiter_of(file) if delimiter is None else delimiter
     # Strict: otherwise a quote that is never closed would silently swallow the rest of the file.
     reader = csv.reader(_lines(file), delimiter=delimiter, strict=True)
     try:
@@ -90,18 +118,26 @@ def _read_tsv(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
 
 
 def _table(file: Path, wanted: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
-    """The wanted columns of rows whose first one names the columns; empty lines are skipped."""
-    header: list[str] = next(rows, (0, []))[1]
+    """The wanted columns of rows whose first one names the columns; lines without any content are skipped."""
+    header = [name.strip() for name in next(rows, (0, []))[1]]
     if not header:
         return
     check_columns(wanted, header, f"{file}:1")
     places = [header.index(column) for column in wanted]
     for number, row in rows:
-        if not row or row == [""]:
-            continue
-        if len(row) != len(header):
+        if len(row) != len(header) or not any(row):
+            if not any(field.strip() for field in row):
+                continue
             raise UserError(f"{file}:{number}: {len(row)} fields where the header has {len(header)}; correct the line")
         yield number, [row[place] for place in places]
+
+
+def delimiter_of(file: Path) -> str:
+    """What separates the columns of a CSV or TSV file: for CSV what divides its first line into the most fields."""
+    if file.suffix.lower() == ".tsv":
+        return "\t"
+    first = next(_lines(file), "")
+    return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([first], delimiter=delimiter), [])))
 
 
 def _literal_fields(line: str) -> list[str]:
@@ -130,14 +166,21 @@ def _quotes_are_literal(file: Path) -> bool:
 
 
 def _read_parquet(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
+    with _parquet(file) as parquet:
+        check_columns(wanted, parquet.schema_arrow.names, str(file))
+        batches = parquet.iter_batches(PARQUET_ROWS, columns=list(wanted))
+        yield from numbered(row for batch in batches for row in arrow_rows(batch, wanted))
+
+
+@contextmanager
+def _parquet(file: Path) -> Iterator[Any]:
+    """An open Parquet file that is read page by page, not a row group (often the whole file) at a time."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(file) as parquet:
-            check_columns(wanted, parquet.schema_arrow.names, str(file))
-            batches = (table for table in parquet.iter_batches(columns=list(wanted)))
-            yield from numbered(row for batch in batches for row in arrow_rows(batch, wanted))
+        with pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as parquet:
+            yield parquet
     except (pyarrow.ArrowException, OSError) as e:
         raise UserError(f"{file} cannot be read as Parquet ({first_line(e)}); write it anew") from None
 
@@ -145,6 +188,26 @@ def _read_parquet(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
 def arrow_rows(table: Any, wanted: Sequence[str]) -> Iterator[Sequence[Any]]:
     """Rows of a pyarrow Table or RecordBatch."""
     return zip(*(table.column(name).to_pylist() for name in wanted), strict=True)
+
+
+def columns_of(file: Path) -> list[str]:
+    """Names of a file's columns, of JSON Lines those of the first object; none if the file is empty.
+
+    Raises:
+        UserError: if the file cannot be read as what its name ends with.
+    """
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        with _parquet(file) as parquet:
+            return list(parquet.schema_arrow.names)
+    if suffix in (".csv", ".tsv"):
+        csv.field_size_limit(MAX_FIELD)
+        try:
+            header = next(csv.reader(_lines(file), delimiter=delimiter_of(file), strict=True), [])
+            return [name.strip() for name in header]
+        except csv.Error as e:
+            raise UserError(f"{file}:1: not valid CSV ({e}); double the quotes inside of quotes") from None
+    return list(next(_json_objects(file), (0, {}))[1])
 
 
 READERS: dict[str, Callable[[Path, Sequence[str]], Iterator[Record]]] = {

@@ -50,6 +50,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
+        sync(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -57,18 +58,42 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` to fill, put in its place when the block ends well and removed otherwise."""
+    """A new folder beside `folder` to fill, put in its place when the block ends well and removed otherwise.
+
+    All is on the disk before it gets its name, so that not even a power failure leaves a folder half written.
+    """
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     partial.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's own is for its user alone
     try:
         yield partial
+        for path in (*partial.rglob("*"), partial):
+            sync(path)
         old = partial.with_suffix(".old")
         if folder.exists():
             os.replace(folder, old)
         os.replace(partial, folder)
+        sync(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Sees a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process was writing in a folder. Only for the folder's one writer."""
+    for path in (*folder.glob(".*.partial"), *folder.glob(".*.old")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -8,14 +8,15 @@ the backward pass.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from supernet.families import Family, family_of
+from supernet.blocks import Block, Family, SharedBias
+from supernet.families import family_of
 from supernet.space import Kept, LayerSlice, SubNetwork
 
 M = TypeVar("M", bound=PreTrainedModel)
@@ -24,8 +25,9 @@ M = TypeVar("M", bound=PreTrainedModel)
 def view(model: M, subnet: SubNetwork) -> M:
     """A model that computes `subnet` with the supernet's own weights; gradients flow into the supernet.
 
-    Prefixes are views and cost no memory; other subsets are gathered. It takes about a millisecond to build, so make
-    one per forward pass and drop it. Training or evaluation mode is the supernet's.
+    Prefixes are views and cost no memory; other subsets, and prefixes of fused projections, are gathered. It takes
+    about a millisecond to build, so make one per forward pass and drop it. Training or evaluation mode is the
+    supernet's, and so is gradient checkpointing.
 
     Args:
         model: The supernet, a transformers model of a known family.
@@ -48,6 +50,46 @@ def extract(model: M, subnet: SubNetwork, *, share: bool = False) -> M:
     return _assemble(model, subnet, own=_contiguous if share else _own_copy)
 
 
+@torch.no_grad()
+def permute_(
+    model: PreTrainedModel, head_orders: Sequence[Sequence[int]], unit_orders: Sequence[Sequence[int]]
+) -> None:
+    """Puts heads and units of a supernet into another order, in place; what the full model computes stays the same.
+
+    A prefix then keeps what comes first in the order, so the most important heads and units belong there.
+
+    Args:
+        model: The supernet, a transformers model of a known family.
+        head_orders: For each layer, the present indices of its heads in their new order.
+        unit_orders: The same for its units.
+
+    Raises:
+        ValueError: if there is not one permutation for each layer, or if heads are tied across layers
+            (`Family.heads_tied`) and the orders differ. The model is then as it was.
+    """
+    family = family_of(model.config)
+    layers, (heads, units) = family.layers_of(model), family.groups(model.config)
+    _check_orders("head", head_orders, len(layers), heads)
+    _check_orders("unit", unit_orders, len(layers), units)
+    if family.heads_tied and len({tuple(order) for order in head_orders}) > 1:
+        raise ValueError(f"layers of a {model.config.model_type} share biases of heads: give them one order of heads")
+    for layer, head_order, unit_order in zip(layers, head_orders, unit_orders, strict=True):
+        for block, order in ((family.attention, head_order), (family.feed_forward, unit_order)):
+            for parameter, dim, lists in block.divided(layer):
+                parameter.copy_(_gather(parameter, order, dim=dim, lists=lists, groups=len(order)))
+    if family.shared_bias is not None and len(layers):
+        table = model.base_model.get_parameter(family.shared_bias.table)
+        table.copy_(_gather(table, head_orders[0], dim=1, lists=1, groups=heads))
+
+
+def _check_orders(name: str, orders: Sequence[Sequence[int]], layers: int, groups: int) -> None:
+    if len(orders) != layers:
+        raise ValueError(f"{name}_orders has {len(orders)} orders for {layers} layers")
+    for i, order in enumerate(orders):
+        if sorted(order) != list(range(groups)):
+            raise ValueError(f"{name}_orders[{i}] is no permutation of range({groups})")
+
+
 def _contiguous(tensor: Tensor) -> Tensor:
     return nn.Parameter(tensor.detach().contiguous(), requires_grad=False) if tensor.is_floating_point() else tensor
 
@@ -59,22 +101,46 @@ def _own_copy(tensor: Tensor) -> Tensor:
 
 def _assemble(model: M, subnet: SubNetwork, *, own: Callable[[Tensor], Tensor]) -> M:
     family = family_of(model.config)
-    full = family.layers_of(model)
-    head_size = model.config.hidden_size // model.config.num_attention_heads
+    full, groups = family.layers_of(model), family.groups(model.config)
+    slices = _slices_to_build(family, subnet)
     sliced: dict[Tensor, Tensor] = {}
     replaced: dict[nn.Module, nn.Module] = {}
-    for s in subnet.layers:
-        sliced.update(_layer_slices(family, full[s.index], s, head_size=head_size))
-        replaced.update(_absent_blocks(family, full[s.index], s))
+    for s in slices:
+        for block, kept, of in _parts(family, s, groups):
+            sliced.update(_block_slices(block, full[s.index], kept, of))
+            if not kept:
+                replaced.update({full[s.index].get_submodule(path): new() for path, new in block.absent.items()})
     clone = _Clone(sliced, replaced, own)
-    replaced[full] = nn.ModuleList(clone(full[s.index]) for s in subnet.layers)
+    layers = [clone(full[s.index]) for s in slices]
+    for layer, s in zip(layers, slices, strict=True):
+        _fit(family, layer, s, groups)
+    replaced[full] = nn.ModuleList(layers)
     small = cast(M, clone(model))
-    config = copy.copy(model.config)
-    config.num_hidden_layers = len(subnet.layers)
-    for module in small.modules():
-        if getattr(module, "config", None) is model.config:
-            module.__dict__["config"] = config
+    _give_config(small, model.config, family, slices)
     return small
+
+
+def _slices_to_build(family: Family, subnet: SubNetwork) -> tuple[LayerSlice, ...]:
+    """The layers of `subnet`, with an empty one in front if the family needs its first layer in place."""
+    if family.first_stays and (not subnet.layers or subnet.layers[0].index > 0):
+        return LayerSlice(0, range(0), range(0)), *subnet.layers
+    return subnet.layers
+
+
+def _parts(family: Family, s: LayerSlice, groups: tuple[int, int]) -> tuple[tuple[Block, Kept, int], ...]:
+    """The blocks of a layer: what is kept of each, and of how many."""
+    return (family.attention, s.heads, groups[0]), (family.feed_forward, s.units, groups[1])
+
+
+def _give_config(small: PreTrainedModel, full: Any, family: Family, slices: tuple[LayerSlice, ...]) -> None:
+    """A configuration of its own for a sub-network, with the layers it has."""
+    config = copy.copy(full)
+    config.num_hidden_layers = len(slices)
+    for name in family.per_layer:
+        setattr(config, name, [getattr(full, name)[s.index] for s in slices])
+    for module in small.modules():
+        if getattr(module, "config", None) is full:
+            module.__dict__["config"] = config
 
 
 class _Clone:
@@ -105,33 +171,49 @@ class _Clone:
         return self.own(self.sliced.get(tensor, tensor))
 
 
-def _layer_slices(family: Family, layer: nn.Module, s: LayerSlice, *, head_size: int) -> dict[Tensor, Tensor]:
+def _block_slices(block: Block, layer: nn.Module, kept: Kept, of: int) -> dict[Tensor, Tensor]:
     """For each parameter of the layer that gets smaller, the slice of it that is kept."""
-    slices = {}
-    for rows, columns, kept, size in (
-        (family.head_rows, family.head_columns, s.heads, head_size),
-        (family.unit_rows, family.unit_columns, s.units, 1),
-    ):
-        for path in rows:
-            linear = cast(nn.Linear, layer.get_submodule(path))
-            slices[linear.weight] = _keep(linear.weight, kept, dim=0, size=size)
-            if linear.bias is not None:
-                slices[linear.bias] = _keep(linear.bias, kept, dim=0, size=size)
-        for path in columns:
-            linear = cast(nn.Linear, layer.get_submodule(path))
-            slices[linear.weight] = _keep(linear.weight, kept, dim=1, size=size)
-    return slices
+    if not kept or len(kept) == of:
+        return {}
+    return {
+        parameter: _keep(parameter, kept, dim=dim, lists=lists, groups=of)
+        for parameter, dim, lists in block.divided(layer)
+    }
 
 
-def _keep(tensor: Tensor, kept: Kept, *, dim: int, size: int) -> Tensor:
-    """The kept groups of `size` neighbours along `dim`: the tensor itself, a view, or a gathered copy."""
-    if isinstance(kept, range):
-        length = len(kept) * size
-        return tensor if length == tensor.shape[dim] else tensor.narrow(dim, 0, length)
-    groups = torch.tensor(kept, device=tensor.device)
-    return tensor.index_select(dim, (groups[:, None] * size + torch.arange(size, device=tensor.device)).flatten())
+def _keep(tensor: Tensor, kept: Kept, *, dim: int, lists: int, groups: int) -> Tensor:
+    """The groups kept along `dim`: a view of a prefix, a copy of the prefixes of several lists, or a gathered copy."""
+    if not isinstance(kept, range):
+        return _gather(tensor, kept, dim=dim, lists=lists, groups=groups)
+    if lists == 1:
+        return tensor.narrow(dim, 0, tensor.shape[dim] // groups * len(kept))
+    return tensor.unflatten(dim, (lists, groups, -1)).narrow(dim + 1, 0, len(kept)).flatten(dim, dim + 2)
 
 
-def _absent_blocks(family: Family, layer: nn.Module, s: LayerSlice) -> dict[nn.Module, nn.Module]:
-    absent = ({} if s.heads else dict(family.absent_attention)) | ({} if s.units else dict(family.absent_feed_forward))
-    return {layer.get_submodule(path): stand_in() for path, stand_in in absent.items()}
+def _gather(tensor: Tensor, indices: Sequence[int], *, dim: int, lists: int, groups: int) -> Tensor:
+    """A copy of the groups of the given indices, in that order, out of each of the `lists` lists along `dim`."""
+    index = torch.tensor(indices, device=tensor.device)
+    return tensor.unflatten(dim, (lists, groups, -1)).index_select(dim + 1, index).flatten(dim, dim + 2)
+
+
+def _fit(family: Family, layer: nn.Module, s: LayerSlice, groups: tuple[int, int]) -> None:
+    """Tells the modules of a cloned layer how many groups they have, and which biases are those of their heads."""
+    for block, kept, of in _parts(family, s, groups):
+        for path in block.widths if kept else ():
+            module, _, name = path.rpartition(".")
+            owner = layer.get_submodule(module)
+            setattr(owner, name, getattr(owner, name) * len(kept) // of)
+    if family.shared_bias is not None and 0 < len(s.heads) < groups[0]:
+        reader = layer.get_submodule(family.shared_bias.reader)
+        reader.register_forward_pre_hook(_BiasOfHeads(family.shared_bias, s.heads))
+
+
+class _BiasOfHeads:
+    """Hook of a module of a sub-network: of the biases that it is called with, those of its own heads."""
+
+    def __init__(self, shared: SharedBias, heads: Kept) -> None:
+        self.argument = shared.argument
+        self.heads = slice(len(heads)) if isinstance(heads, range) else list(heads)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return *args[: self.argument], args[self.argument][:, self.heads], *args[self.argument + 1 :]

@@ -13,9 +13,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from supernet.distillation import Distillation, hidden_loss, label_loss, soft_loss
@@ -143,8 +144,8 @@ def accumulate_gradients(
 ) -> list[Tensor]:
     """One forward and one backward pass for each sub-network; the gradients add up in the supernet's `.grad`.
 
-    Words are looked up once for all passes: the gradient of the embeddings, which is as large as the vocabulary however
-    few words a batch has, is then made once and not in every pass.
+    Words are looked up once for all passes, and only the rows of the words that occur are added to: the embeddings'
+    gradient is as large as the vocabulary, and making it anew in every pass would cost as much as a small sub-network.
 
     Args:
         model: The supernet.
@@ -162,8 +163,8 @@ def accumulate_gradients(
         Each pass's loss before its weight, detached: this process's share of the mean over the batch.
     """
     others = {name: tensor for name, tensor in inputs.items() if name != "input_ids"}
-    words = model.get_input_embeddings()(inputs["input_ids"])
-    leaf = words.detach().requires_grad_()
+    embedding = cast(nn.Embedding, model.get_input_embeddings())
+    leaf = embedding(inputs["input_ids"]).detach().requires_grad_()
     with_hidden = distillation.hidden_weight > 0 and any(p.distils for p in passes)
 
     def predict(net: PreTrainedModel, **words: Tensor) -> _Predictions:
@@ -185,8 +186,26 @@ def accumulate_gradients(
             target = _Predictions(found.logits_BC.detach(), tuple(h.detach() for h in found.hidden_LSTD))
         backward(p.weight * loss / rows)
         losses.append(loss.detach() / rows)
-    words.backward(leaf.grad)
+    if leaf.grad is not None:
+        _add_word_gradients(embedding, inputs["input_ids"], leaf.grad)
     return losses
+
+
+def _add_word_gradients(embedding: nn.Embedding, words: Tensor, gradient: Tensor) -> None:
+    """What the backward pass of a lookup adds to the embeddings' gradient, without a tensor of the vocabulary's size.
+
+    Args:
+        embedding: (V, D).
+        words: (..., T) ids.
+        gradient: (..., T, D) of the loss with respect to what was looked up.
+    """
+    weight = embedding.weight
+    if weight.grad is None:
+        weight.grad = torch.zeros_like(weight)
+    ids, rows_tD = words.flatten(), gradient.flatten(0, -2).to(weight.dtype)
+    if embedding.padding_idx is not None:  # has no gradient
+        rows_tD = rows_tD * (ids != embedding.padding_idx)[:, None]
+    weight.grad.index_add_(0, ids, rows_tD)
 
 
 def _distillation_loss(

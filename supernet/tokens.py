@@ -5,7 +5,10 @@ the tokens are padding, computed for nothing in every one of the forward passes 
 every evaluation of a sub-network. Rows of similar length need almost none. Training groups only inside windows of
 some tens of batches of shuffled rows, so that the batches still differ from epoch to epoch.
 
-Shape letters: B rows of a batch, T tokens of its longest row, n rows of the split, t tokens of the split.
+A row of multiple choice is one sequence of tokens for each choice; of any other task it is one sequence.
+
+Shape letters: B rows of a batch, C choices, T tokens of its longest sequence, n rows of the split, s its sequences
+(n, or n times C), t its tokens.
 """
 
 from __future__ import annotations
@@ -36,11 +39,11 @@ _CACHE_FORMAT = "plm-supernet tokens 1"
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Rows of token ids, one after the other.
+    """Sequences of token ids, one after the other.
 
     Attributes:
-        ids: (t,) int32. Token ids of all rows.
-        offsets: (n + 1,) int64. Row i is `ids[offsets[i]:offsets[i + 1]]`.
+        ids: (t,) int32. Token ids of all sequences.
+        offsets: (s + 1,) int64. Sequence i is `ids[offsets[i]:offsets[i + 1]]`.
         token_type_ids: (t,) int8, or None if the model has none.
     """
 
@@ -48,12 +51,9 @@ class Tokens:
     offsets: np.ndarray
     token_type_ids: np.ndarray | None
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
     @property
-    def lengths(self) -> np.ndarray:
-        """(n,) int64. Tokens of each row."""
+    def sequence_lengths(self) -> np.ndarray:
+        """(s,) int64. Tokens of each sequence."""
         return np.diff(self.offsets)
 
 
@@ -63,9 +63,20 @@ class Split(Tokens):
 
     Attributes:
         labels: (n,) int64 label ids, or float32 for regression.
+        choices: C, sequences of each row in multiple choice: those of row i begin at i * C. 0 for any other task.
     """
 
     labels: np.ndarray
+    choices: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n,) int64. Tokens of each row's longest sequence."""
+        lengths = self.sequence_lengths
+        return lengths.reshape(-1, self.choices).max(axis=1) if self.choices else lengths
 
     def digest(self) -> str:
         """16 hexadecimal digits that stand for the rows, in their order."""
@@ -80,8 +91,8 @@ class Batch:
     """What a step needs.
 
     Attributes:
-        inputs: Keyword arguments of the model, each (B, T) int64: input_ids, attention_mask only if some row is
-            padded (without one attention runs faster), token_type_ids if the model has them.
+        inputs: Keyword arguments of the model, each (B, T) or (B, C, T) int64: input_ids, attention_mask only if some
+            sequence is padded (without one attention runs faster), token_type_ids if the model has them.
         labels: (B,).
         rows: (B,). The rows' numbers in the split.
     """
@@ -101,15 +112,20 @@ def tokenise(
     *,
     max_length: int,
     cache_dir: str | None = None,
+    choices: int = 0,
 ) -> Split:
     """Tokenise rows, or take them from the cache.
+
+    In multiple choice a row's sequences are pairs: the first text, and the second text, if there is one, continued by
+    each choice in turn.
 
     The cache file is named after a hash of the very texts, the tokenizer and `max_length`, so it cannot be stale. It
     is written under another name and then renamed: several processes may do so at once. A damaged file is rebuilt.
 
     Args:
-        columns: One or two sequences of n texts.
+        columns: One or two sequences of n texts, then `choices` more.
         labels: (n,). Kept as they are, not part of the cache.
+        choices: C, columns that are the choices of multiple choice; 0 for any other task.
         tokenizer: A fast tokenizer. What is longer than `max_length` tokens is truncated, of pairs the longer text.
         cache_dir: None for `$XDG_CACHE_HOME/plm-supernet` or `~/.cache/plm-supernet`.
 
@@ -118,12 +134,12 @@ def tokenise(
     """
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"tokenizer {type(tokenizer).__name__} is a slow one; give a model that has a tokenizer.json")
-    file = cache_folder(cache_dir) / f"{_fingerprint(columns, tokenizer, max_length)}.npz"
-    tokens = _read_cache(file, len(labels))
+    file = cache_folder(cache_dir) / f"{_fingerprint(columns, tokenizer, max_length, choices)}.npz"
+    tokens = _read_cache(file, len(labels) * max(1, choices))
     if tokens is None:
-        tokens = _tokenise(columns, tokenizer, max_length)
+        tokens = _tokenise(columns, tokenizer, max_length, choices)
         _write_cache(file, tokens)
-    return Split(tokens.ids, tokens.offsets, tokens.token_type_ids, labels)
+    return Split(tokens.ids, tokens.offsets, tokens.token_type_ids, labels, choices)
 
 
 def cache_folder(cache_dir: str | None) -> Path:
@@ -133,33 +149,60 @@ def cache_folder(cache_dir: str | None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plm-supernet"
 
 
-def _tokenise(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
+def _tokenise(
+    columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, choices: int
+) -> Tokens:
     ids: list[np.ndarray] = []
     types: list[np.ndarray] = []
-    lengths: list[int] = []
-    for start in range(0, len(columns[0]), _CHUNK_ROWS):
-        texts = [list(column[start : start + _CHUNK_ROWS]) for column in columns]
+    lengths: list[np.ndarray] = []
+    rows = max(1, _CHUNK_ROWS // max(1, choices))
+    for start in range(0, len(columns[0]), rows):
+        texts = [list(column[start : start + rows]) for column in columns]
+        if choices:
+            texts = _pairs(texts, choices)
         encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
-        lengths += [len(row) for row in encoded["input_ids"]]
+        lengths.append(np.array([len(row) for row in encoded["input_ids"]], np.int64))
         ids.append(_flat(encoded["input_ids"], np.int32))
         if "token_type_ids" in encoded:
             types.append(_flat(encoded["token_type_ids"], np.int8))
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    flat_ids = np.concatenate(ids) if ids else np.zeros(0, np.int32)
-    return Tokens(flat_ids, offsets, np.concatenate(types) if types else None)
+    all_lengths = _joined(lengths, np.int64)
+    offsets = np.zeros(len(all_lengths) + 1, np.int64)
+    np.cumsum(all_lengths, out=offsets[1:])
+    return Tokens(_joined(ids, np.int32), offsets, _joined(types, np.int8) if types else None)
+
+
+def _pairs(texts: Sequence[Sequence[str]], choices: int) -> list[list[str]]:
+    """First and second texts of each row's sequences, one after the other."""
+    context, endings = texts[:-choices], texts[-choices:]
+    starts = [f"{start} " if start else "" for start in context[1]] if len(context) > 1 else [""] * len(context[0])
+    firsts = [text for text in context[0] for _ in range(choices)]
+    return [firsts, [start + end for start, *ends in zip(starts, *endings, strict=True) for end in ends]]
+
+
+def _joined(chunks: list[np.ndarray], dtype: Any) -> np.ndarray:
+    """The chunks in one array. Each is let go when it is copied, so that they are not in memory twice."""
+    whole = np.empty(sum(map(len, chunks)), dtype)
+    end = len(whole)
+    while chunks:
+        chunk = chunks.pop()
+        whole[end - len(chunk) : end] = chunk
+        end -= len(chunk)
+    return whole
 
 
 def _flat(rows: list[list[int]], dtype: Any) -> np.ndarray:
     return np.fromiter((value for row in rows for value in row), dtype, sum(map(len, rows)))
 
 
-def _fingerprint(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
+def _fingerprint(
+    columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, choices: int
+) -> str:
     """Hash of all that the tokens depend on."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     # The last call's truncation and padding are part of the tokenizer's state; ours are set anew on each call.
     content = {key: value for key, value in backend.items() if key not in ("truncation", "padding")}
     settings = [_CACHE_FORMAT, max_length, tokenizer.truncation_side, list(tokenizer.model_input_names), content]
+    settings += [{"choices": choices}] if choices else []
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for column in columns:
         digest.update(f"\0{len(column)}\0".encode())
@@ -170,7 +213,7 @@ def _fingerprint(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenize
     return digest.hexdigest()[:40]
 
 
-def _read_cache(file: Path, rows: int) -> Tokens | None:
+def _read_cache(file: Path, sequences: int) -> Tokens | None:
     """The cached tokens, None if there are none or the file is damaged (a zip file carries check sums)."""
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -178,7 +221,7 @@ def _read_cache(file: Path, rows: int) -> Tokens | None:
             types = arrays.get("token_type_ids")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError):
         return None
-    consistent = len(offsets) == rows + 1 and offsets[-1] == len(ids) and (types is None or len(types) == len(ids))
+    consistent = len(offsets) == sequences + 1 and offsets[-1] == len(ids) and (types is None or len(types) == len(ids))
     return Tokens(ids, offsets, types) if consistent else None
 
 
@@ -201,43 +244,47 @@ def _write_cache(file: Path, tokens: Tokens) -> None:
 
 
 def collate(split: Split, rows: np.ndarray, pad_token_id: int, device: torch.device | str = "cpu") -> Batch:
-    """The rows as one batch on a device, padded on the right to the longest of them.
+    """The rows as one batch on a device, padded on the right to the longest of their sequences.
 
     Args:
         rows: (B,). Row numbers, B >= 1.
         pad_token_id: Token id of the padding; padded token types are 0.
     """
     rows = np.asarray(rows)
-    starts, lengths_B = split.offsets[rows], split.offsets[rows + 1] - split.offsets[rows]
-    columns_T = np.arange(lengths_B.max())
-    mask_BT = columns_T < lengths_B[:, None]
+    shape = (len(rows), split.choices, -1) if split.choices else (len(rows), -1)
+    sequences_S = (rows[:, None] * split.choices + np.arange(split.choices)).ravel() if split.choices else rows
+    starts_S, lengths_S = split.offsets[sequences_S], split.offsets[sequences_S + 1] - split.offsets[sequences_S]
+    columns_T = np.arange(lengths_S.max())
+    mask_ST = columns_T < lengths_S[:, None]
     # Padded places read some token of the same split, which is then overwritten.
-    places_BT = np.minimum(starts[:, None] + columns_T, len(split.ids) - 1)
-    arrays = {"input_ids": np.where(mask_BT, split.ids[places_BT], pad_token_id).astype(np.int64)}
-    if not mask_BT.all():
-        arrays["attention_mask"] = mask_BT.astype(np.int64)
+    places_ST = np.minimum(starts_S[:, None] + columns_T, len(split.ids) - 1)
+    arrays = {"input_ids": np.where(mask_ST, split.ids[places_ST], pad_token_id).astype(np.int64)}
+    if not mask_ST.all():
+        arrays["attention_mask"] = mask_ST.astype(np.int64)
     if split.token_type_ids is not None:
-        arrays["token_type_ids"] = np.where(mask_BT, split.token_type_ids[places_BT], 0).astype(np.int64)
-    inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        arrays["token_type_ids"] = np.where(mask_ST, split.token_type_ids[places_ST], 0).astype(np.int64)
+    inputs = {name: torch.from_numpy(array.reshape(shape)).to(device) for name, array in arrays.items()}
     return Batch(inputs, torch.from_numpy(split.labels[rows]).to(device), rows)
 
 
-def training_batches(split: Split, batch_size: int, *, seed: int, epoch: int) -> list[np.ndarray]:
+def training_batches(
+    split: Split, batch_size: int, *, seed: int, epoch: int, window: int = WINDOW_BATCHES
+) -> list[np.ndarray]:
     """The row numbers of one epoch's batches: every row once, rows of similar length together, in random order.
 
-    The rows are shuffled by (seed, epoch) and cut into windows of `WINDOW_BATCHES` batches; each window is sorted by
+    The rows are shuffled by (seed, epoch) and cut into windows of `window` batches; each window is sorted by
     length and cut into batches; then all batches are shuffled. At most one batch is smaller than `batch_size`.
 
     Args:
         batch_size: Rows per batch, at least 1.
         seed: Not negative, as is `epoch`. The same two give the same batches on every machine.
+        window: 1 makes batches of plainly shuffled rows.
     """
     rng = np.random.default_rng([seed, epoch])
     order, lengths = rng.permutation(len(split)), split.lengths
     batches: list[np.ndarray] = []
-    window = WINDOW_BATCHES * batch_size
-    for start in range(0, len(order), window):
-        rows = order[start : start + window]
+    for start in range(0, len(order), window * batch_size):
+        rows = order[start : start + window * batch_size]
         rows = rows[np.argsort(lengths[rows], kind="stable")]
         batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
@@ -249,9 +296,10 @@ def evaluation_batches(split: Split, max_tokens: int) -> list[np.ndarray]:
     Longest first, so that a batch that does not fit into memory fails at once. The same for every call.
 
     Args:
-        max_tokens: Upper limit of rows times longest row; a row that is longer by itself is a batch of its own.
+        max_tokens: Upper limit of sequences times longest sequence; a row that has more by itself is a batch of its
+            own.
     """
-    lengths = split.lengths
+    lengths = split.lengths * max(1, split.choices)
     order = np.argsort(-lengths, kind="stable")
     batches: list[np.ndarray] = []
     start = 0

@@ -9,14 +9,20 @@ from safetensors.torch import load_file, save_file
 
 from supernet.checkpoint import Supernet, SupernetInfo, find_supernet, load_supernet, save_supernet
 from supernet.data import DataOptions
+from supernet.distillation import Distillation
 from supernet.errors import UserError
+from supernet.importance import OrderOptions
+from supernet.sampling import SamplingOptions
+from supernet.space import SpaceOptions
 from supernet.strategies import Strategy
 from tests.conftest import read_task
 from tests.models import tiny_model
 
 
 def info(**values):
-    known = {"task": read_task("rte"), "data": DataOptions(dir="/data"), "model": "tiny", "space": "medium"}
+    known = {"task": read_task("rte"), "data": DataOptions(dir="/data"), "model": "tiny"}
+    known |= {"space": SpaceOptions("medium"), "sampling": SamplingOptions(), "order": OrderOptions("importance")}
+    known |= {"distillation": Distillation(temperature=2.0)}
     known |= {"splits": {"train": "a", "validation": "b", "test": "c"}}
     known |= {"strategy": Strategy("full", k=1), "seed": 4, "validation_error": {"largest": 0.25}}
     return SupernetInfo(**known | values)

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from search.run import SearchConfig
-from supernet.config import check_overrides, load_config
+from supernet.config import PRESETS, check_overrides, load_config
 from supernet.errors import UserError
 from supernet.options import TrainConfig
 
 CONF = Path(__file__).parent.parent / "conf"
-GROUPS = {"train": (TrainConfig, ["task", "model", "space", "strategy"]), "search": (SearchConfig, ["searcher"])}
+GROUPS = {
+    "train": (TrainConfig, ["task", "model", "space", "strategy", "sampling", "order"]),
+    "search": (SearchConfig, ["searcher"]),
+}
 CHOICES = [
     (command, group, file.stem)
     for command, (_, groups) in GROUPS.items()
@@ -27,6 +30,33 @@ def test_every_choice_composes_and_is_in_the_help(command, group, name):
     assert getattr(config, group).name == name
     said = (CONF / f"{command}.yaml").read_text().split("Choices (name=value):")[1]
     assert name in said.split()
+
+
+PRESETS_OF = [
+    (file.parent.name, file.parent.parent.name, file.stem)
+    for preset in PRESETS
+    for file in sorted((CONF / preset).glob("*/*.yaml"))
+]
+
+
+@pytest.mark.parametrize(("command", "preset", "name"), PRESETS_OF)
+def test_every_preset_composes_and_is_in_the_help(command, preset, name):
+    assert load_config(command, GROUPS[command][0], [f"{preset}={name}"]) != load_config(command, GROUPS[command][0])
+    said = (CONF / f"{command}.yaml").read_text().split("Choices (name=value):")[1]
+    assert {preset, name} <= set(said.split())
+
+
+def test_the_command_line_wins_over_a_preset():
+    config = load_config("train", TrainConfig, ["train.epochs=3", "space.depth=prefix", "experiment=best"])
+    assert (config.train.epochs, config.space.depth, config.sampling.name) == (3, "prefix", "stratified")
+    fast = load_config("train", TrainConfig, ["experiment=best", "debug=fast", "strategy=sandwich"])
+    assert (fast.train.epochs, fast.space.depth, fast.strategy.name) == (1, "even", "sandwich")
+
+
+def test_no_yaml_is_left_out():
+    reached = {f"{group}/{name}" for _, group, name in CHOICES} | {f"{p}/{c}/{n}" for c, p, n in PRESETS_OF}
+    there = {file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.rglob("*.yaml")}
+    assert there - reached == {"train", "search", "base"}
 
 
 @pytest.mark.parametrize("command", sorted(GROUPS))
@@ -63,7 +93,7 @@ def test_the_run_folder_follows_from_the_configuration():
 
 
 MISTAKES = [
-    ("train", "task=mnil", "task 'mnil' is unknown; allowed: cola, mnli, .*did you mean mnli"),
+    ("train", "task=mnil", "task 'mnil' is unknown; allowed: cola, custom, .*did you mean mnli"),
     ("train", "model=minlm", "model 'minlm' is unknown; .*did you mean minilm"),
     ("train", "space=smal", "space 'smal' is unknown; .*did you mean small"),
     ("train", "strategy=ful", "strategy 'ful' is unknown; .*did you mean full"),
@@ -80,6 +110,13 @@ MISTAKES = [
     ("train", "nonsense=1", "key 'nonsense' is unknown; --help shows all keys"),
     ("train", "train.epochs", "'train.epochs' is not understood; write key=value"),
     ("train", "train.epochs=many", "train.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+    ("train", "experiment=papr", "experiment 'papr' is unknown; allowed: best, paper .*did you mean paper"),
+    ("train", "debug=slow", "debug 'slow' is unknown; allowed: fast"),
+    ("search", "experiment=paper", "key 'experiment' is unknown"),
+    ("train", "order=important", "order 'important' is unknown; allowed: importance, none"),
+    ("train", "order.batches=0", "order.batches is 0; it must be 1 or more"),
+    ("train", "sampling=stratfied", "sampling 'stratfied' is unknown; .*did you mean stratified"),
+    ("train", "space.depth=odd", "space.depth 'odd' is unknown; allowed: even, importance, prefix"),
     ("train", "train.epochs=0", "train.epochs is 0; it must be 1 or more"),
     ("train", "train.batch_size=0", "train.batch_size is 0"),
     ("train", "train.learning_rate=-1", "train.learning_rate is -1.0; it must be a number greater than 0"),

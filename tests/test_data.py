@@ -18,7 +18,7 @@ from supernet.errors import UserError
 from supernet.tasks import EMBEDDED_TASK, Task
 from tests.conftest import TASK_NAMES, read_task
 
-GLUE = Path(os.environ.get("PLM_SUPERNET_GLUE", Path(__file__).parent.parent / "../shared/data/glue"))
+GLUE = Path(os.environ.get("PLM_SUPERNET_GLUE", "glue"))
 GOOD = [{"sentence": f"sentence {i}", "label": i % 2, "idx": i} for i in range(10)]
 QUOTED = [
     'a "quoted" word',
@@ -86,14 +86,17 @@ def test_every_task_survives_json(name):
     assert hash(task) == hash(read_task(name))
 
 
-def test_the_tasks_are_those_of_the_paper_and_two_more():
-    paper = {"cola", "mnli", "mrpc", "qnli", "rte", "sst2", "stsb", "qqp"}
-    assert set(TASK_NAMES) == paper | {"wnli", EMBEDDED_TASK}
+def test_the_tasks_are_those_of_the_paper_and_three_more():
+    paper = {"cola", "mnli", "mrpc", "qnli", "rte", "sst2", "stsb", "qqp", "imdb", "swag"}
+    assert set(TASK_NAMES) == paper | {"wnli", "custom", EMBEDDED_TASK}
     assert {name for name in TASK_NAMES if read_task(name).max_validation_rows == 2048} == {
         "sst2",
         "qqp",
         "qnli",
         "mnli",
+        "imdb",
+        "swag",
+        "custom",
     }
     assert read_task("stsb").is_regression
     assert read_task("stsb").num_labels == 1
@@ -234,7 +237,7 @@ HEADER = "sentence,label\n"
         ("train.jsonl", GOOD_LINE + "[" * 100_000, "train.jsonl:2: not valid JSON (RecursionError)"),
         ("train.jsonl", GOOD_LINE + "[1, 2]\n", "train.jsonl:2: [1, 2] is not a JSON object"),
         ("train.jsonl", GOOD_LINE + '{"text": "x", "label": 1}', "train.jsonl:2: column 'sentence' is missing; there "
-         "are: text, label; name the file's columns with task.text=[...]"),
+         "are: text, label; name the file's columns with data.text=[...]"),
         ("train.jsonl", GOOD_LINE + '{"sentence": null, "label": 1}', "train.jsonl:2: column 'sentence' holds None"),
         ("train.jsonl", GOOD_LINE + '{"sentence": 7, "label": 1}', "train.jsonl:2: column 'sentence' holds 7, it must"),
         ("train.jsonl", GOOD_LINE + '{"sentence": " ", "label": 1}', "train.jsonl:2: no text in column sentence"),

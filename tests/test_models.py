@@ -73,7 +73,7 @@ def test_no_weights(folder):
 
 def test_unknown_architecture_is_named_with_those_known(folder):
     change_config(folder, model_type="gpt2")
-    assert "model architecture 'gpt2' is unknown; allowed: bert, roberta" in refused(source(folder))
+    assert "model architecture 'gpt2' is unknown; allowed: bert, camembert, " in refused(source(folder))
     change_config(folder, model_type="nonsense")
     assert "config.json cannot be used" in refused(source(folder))
 

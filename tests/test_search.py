@@ -17,9 +17,10 @@ from supernet.cost import encoder_params, total_params
 from supernet.errors import UserError
 from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
+from supernet.options import TrainConfig
 from supernet.runs import only_writer
 from supernet.slicing import extract
-from supernet.train import TrainConfig, train
+from supernet.train import train
 
 EVALUATIONS = 14
 

@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supernet.errors import UserError
-from supernet.space import SPACES, LayerSlice, SpaceOptions, SubNetwork, kept, search_space
+from supernet.space import SPACES, LayerSlice, SpaceOptions, SubNetwork, kept, layer_sets, search_space
 
 spaces = pytest.mark.parametrize("name", sorted(SPACES))
 
 
-def space_of(name, layers=4, heads=3, units=7):
-    return search_space(SpaceOptions(name), layers=layers, heads=heads, units=units)
+def space_of(name, layers=4, heads=3, units=7, layer_importance=None, **options):
+    sizes = {"layers": layers, "heads": heads, "units": units}
+    return search_space(SpaceOptions(name, **options), **sizes, layer_importance=layer_importance)
 
 
 @spaces
@@ -103,3 +104,69 @@ def test_mistakes_are_refused():
             space_of(name).encode(scattered)
     with pytest.raises(UserError, match=r"space 'mediun' is unknown.*did you mean medium"):
         space_of("mediun")
+
+
+LIMITED = [
+    ("small", {"multiple_of": 3, "min_layers": 2, "min_heads": 2, "min_units": 4, "depth": "even"}),
+    ("medium", {"multiple_of": 3, "min_heads": 1, "min_units": 3}),
+    ("large", {"multiple_of": 3}),
+    ("native", {"multiple_of": 2, "min_units": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), LIMITED)
+@given(seed=st.integers(0, 2**32))
+def test_limits_and_multiples_hold(name, options, seed):
+    space = space_of(name, **options)
+    subnet = space.sample(np.random.default_rng(seed))
+    assert space.decode(space.encode(subnet)) == subnet
+    multiple = options["multiple_of"]
+    for s in subnet.layers:
+        assert name == "large" or len(s.units) % multiple == 0 or len(s.units) == 7
+        assert len(s.heads) >= options.get("min_heads", 0)
+        assert len(s.units) >= options.get("min_units", 0)
+    assert len(subnet.layers) >= options.get("min_layers", 0)
+    for end in (space.smallest, space.middle, space.largest):
+        assert space.decode(space.encode(end)) == end
+    assert space.largest == SubNetwork.uniform(range(4), 3, 7)
+
+
+def test_groups_of_units_stay_together_and_the_last_may_be_smaller():
+    space = space_of("large", layers=1, heads=1, units=7, multiple_of=3)
+    assert list(space.bounds) == ["head_0_0", "unit_0_0", "unit_0_1", "unit_0_2"]
+    assert space.decode((1, 1, 0, 1)) == SubNetwork((LayerSlice(0, (0,), (0, 1, 2, 6)),))
+    assert space_of("small", multiple_of=3).decode((1, 1, 3)) == SubNetwork.uniform([0], 1, 7)
+    with pytest.raises(ValueError, match="not in space small"):
+        space_of("small", multiple_of=3).encode(SubNetwork.uniform([0], 1, 4))
+    with pytest.raises(ValueError, match="not in space large"):
+        space.encode(SubNetwork((LayerSlice(0, (0,), (0, 1)),)))
+
+
+def test_depth_orders():
+    assert layer_sets("prefix", 4) == ((), (0,), (0, 1), (0, 1, 2), (0, 1, 2, 3))
+    even = layer_sets("even", 6)
+    assert [len(kept) for kept in even] == list(range(7))
+    assert even[1:4] == ((0,), (0, 5), (0, 2, 5))
+    assert all(len(set(kept)) == n for layers in range(1, 30) for n, kept in enumerate(layer_sets("even", layers)))
+    assert layer_sets("importance", 4, [0.1, 0.9, 0.3, 0.5]) == ((), (1,), (1, 3), (1, 2, 3), (0, 1, 2, 3))
+    space = space_of("small", depth="importance", layer_importance=[0.1, 0.9, 0.3, 0.5])
+    assert space.decode((2, 1, 1)) == SubNetwork.uniform([1, 3], 1, 1)
+    with pytest.raises(ValueError, match="not in space small"):
+        space.encode(SubNetwork.uniform([0, 1], 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "small", "depth": "evenly"}, "space.depth 'evenly' is unknown; .*did you mean even"),
+        ({"name": "medium", "depth": "even"}, "space medium chooses layers one by one; .*space=small"),
+        ({"name": "layer", "min_layers": 2}, "space.min_layers is 2, but space layer has no smallest numbers"),
+        ({"name": "native", "min_heads": 2}, "space.min_heads is 2, but space native has min_units"),
+        ({"name": "small", "min_units": -1}, "space.min_units is -1; it must be 0 or more"),
+        ({"name": "small", "multiple_of": 0}, "space.multiple_of is 0; it must be from 1 to 1024"),
+        ({"name": "small", "min_layers": 5}, "space.min_layers is 5, but the model has 4; give 4 or less"),
+    ],
+)
+def test_impossible_limits_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        space_of(**options)

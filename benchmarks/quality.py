@@ -1,0 +1,216 @@
+"""How good the fronts are: recipes against each other, on real tasks, at the same number of optimizer steps.
+
+usage: python benchmarks/quality.py --data GLUE [--tasks sst2 mrpc cola] [--recipes paper best] [--seeds 0 1]
+       python benchmarks/quality.py --table          only prints what was measured
+
+For each recipe, task and seed: trains a supernet, evaluates 100 random sub-networks on the validation split, takes the
+front chosen there, and measures it on the test split. One JSON line each, appended to benchmarks/results/quality.jsonl
+as it is done; what is there is not run again, so an interrupted run goes on. It takes hours: start it in the background
+(nohup python benchmarks/quality.py ... &). On two CPU cores use the default 3600 rows and 3 epochs; on a GPU
+--rows all --epochs 5 --seeds 0 1 2 --tasks rte mrpc cola sst2 stsb.
+
+Hypervolume: share of the box [0, error of always giving the commonest answer] x [0, 1] of encoder-parameter share that
+is dominated if a user takes, for each budget, the front member chosen on validation, and gets its test error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common import device_name
+from supernet.checkpoint import Supernet, load_supernet
+from supernet.config import load_config
+from supernet.cost import params_share
+from supernet.data import load_task
+from supernet.evaluate import Evaluator
+from supernet.families import architecture_of
+from supernet.metrics import majority_error
+from supernet.options import TrainConfig
+from supernet.runs import append_json_line, read_json_lines
+from supernet.slicing import extract
+from supernet.space import SearchSpace, SubNetwork, search_space
+from supernet.train import train
+
+RESULTS = Path(__file__).resolve().parent / "results" / "quality.jsonl"
+SAMPLES = 100
+BUDGETS = (1.0, 0.75, 0.5, 0.25)
+
+RECIPES: dict[str, list[str]] = {
+    "paper": ["experiment=paper"],
+    "best": ["experiment=best"],
+    # Each addition of `best` alone taken away, or put in.
+    "best, order=none": ["experiment=best", "order=none"],
+    "best, sampling=uniform": ["experiment=best", "sampling=uniform"],
+    "best, depth=prefix": ["experiment=best", "space.depth=prefix"],
+    "best, hidden states": ["experiment=best", "distillation.hidden_weight=1.0"],
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: which recipe, on which task, with how much data, and which seed."""
+
+    recipe: str
+    task: str
+    seed: int
+    rows: int | None
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A sub-network with its encoder share and its errors."""
+
+    subnet: SubNetwork
+    share: float
+    validation: float
+    test: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder above the tasks' files")
+    parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "cola"])
+    parser.add_argument("--recipes", nargs="+", default=["paper", "best"], choices=RECIPES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--rows", default="3600", help="training and validation rows together; 'all' for all of them")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        rows = None if arguments.rows == "all" else int(arguments.rows)
+        done = {cell_of(row) for row in read_json_lines(RESULTS)}
+        for seed, task, recipe in itertools.product(arguments.seeds, arguments.tasks, arguments.recipes):
+            cell = Cell(recipe, task, seed, rows, arguments.epochs)
+            if cell not in done:
+                measured = measure(cell, arguments.data)
+                append_json_line(RESULTS, vars(cell) | measured)
+                print(json.dumps(vars(cell) | {k: v for k, v in measured.items() if k != "front"}), flush=True)
+    Console(width=140).print(table(read_json_lines(RESULTS)))
+
+
+def cell_of(row: dict[str, Any]) -> Cell:
+    """The cell that a line of the results belongs to."""
+    return Cell(**{name: row[name] for name in Cell.__dataclass_fields__})
+
+
+def measure(cell: Cell, data_dir: str | None) -> dict[str, Any]:
+    """Trains, searches and tests; in plain values."""
+    with tempfile.TemporaryDirectory() as folder:
+        values = {
+            "task": cell.task,
+            "data.dir": data_dir or "null",
+            "data.max_train_samples": cell.rows or "null",
+            "train.epochs": cell.epochs,
+            "train.batch_size": 16,
+            "seed": cell.seed,
+            "output_dir": folder,
+        }
+        overrides = [*RECIPES[cell.recipe], *(f"{key}={value}" for key, value in values.items())]
+        start = time.perf_counter()
+        supernet = load_supernet(train(load_config("train", TrainConfig, overrides)))
+    trained = time.perf_counter()
+    task = supernet.info.task
+    data = load_task(task, supernet.info.data, supernet.tokenizer)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    supernet.model.to(device)  # type: ignore[arg-type]
+    validate, test = (Evaluator(s, task, supernet.tokenizer, device=device) for s in (data.validation, data.test))
+    a = architecture_of(supernet.model.config)
+
+    def error(evaluator: Evaluator, subnet: SubNetwork) -> float:
+        return evaluator.error(extract(supernet.model, subnet, share=True))
+
+    subnets = list(itertools.islice(draws(supernet, cell.seed), SAMPLES))
+    found = sorted((params_share(a, s), error(validate, s), i) for i, s in enumerate(subnets))
+    best, front = float("inf"), []
+    for share, validation, i in found:
+        if validation < best:
+            best = validation
+            front.append(Point(subnets[i], share, validation, error(test, subnets[i])))
+    majority = majority_error(task, data.test.labels)
+    return {
+        "hypervolume": hypervolume(front, majority),
+        "full_error": error(test, a.full),
+        "errors": {f"{b:.0%}": error_at(front, b) for b in BUDGETS},
+        "majority_error": majority,
+        "train_s": round(trained - start, 1),
+        "search_s": round(time.perf_counter() - trained, 1),
+        "front": [[p.subnet.to_json(), p.share, p.validation, p.test] for p in front],
+        "device": device_name(),
+    }
+
+
+def draws(supernet: Supernet, seed: int) -> Iterator[SubNetwork]:
+    """Different sub-networks of the whole small space, limits lifted: largest, smallest, middle, then uniform draws."""
+    options = replace(supernet.info.space, min_layers=None, min_heads=None, min_units=None)
+    a, importance = architecture_of(supernet.model.config), supernet.info.layer_importance
+    space: SearchSpace = search_space(
+        options, layers=a.layers, heads=a.heads, units=a.units, layer_importance=importance
+    )
+    rng, seen = np.random.default_rng(seed), set()
+    for subnet in itertools.chain(
+        [space.largest, space.smallest, space.middle], (space.sample(rng) for _ in itertools.count())
+    ):
+        if subnet not in seen:
+            seen.add(subnet)
+            yield subnet
+
+
+def hypervolume(front: list[Point], reference: float) -> float:
+    """Share of the box [0, reference] x [0, 1] of test error x encoder share that the front dominates.
+
+    Args:
+        front: Ascending in share; the members were chosen on validation, so a larger one may be worse on test rows.
+        reference: The largest error that counts.
+    """
+    ends = [*(p.share for p in front[1:]), 1.0]
+    return sum(max(reference - p.test, 0) * (end - p.share) for p, end in zip(front, ends, strict=True)) / reference
+
+
+def error_at(front: list[Point], budget: float) -> float:
+    """Test error of the member that validation prefers among those within the budget."""
+    return min((p for p in front if p.share <= budget), key=lambda p: p.validation).test
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """Means over seeds, one row for each recipe and task."""
+    shown = Table(
+        "task", "rows", "epochs", "recipe", "seeds", "hypervolume", "full net", *(f"<= {b:.0%}" for b in BUDGETS)
+    )
+    keys = sorted({(r["task"], r["rows"] or 0, r["epochs"], r["recipe"]) for r in rows})
+    for task, count, epochs, recipe in keys:
+        group = [
+            r for r in rows if (r["task"], r["rows"] or 0, r["epochs"], r["recipe"]) == (task, count, epochs, recipe)
+        ]
+        volumes = [r["hypervolume"] for r in group]
+        shown.add_row(
+            task,
+            str(count or "all"),
+            str(epochs),
+            recipe,
+            str(len(group)),
+            f"{np.mean(volumes):.4f} ({min(volumes):.3f}-{max(volumes):.3f})",
+            f"{np.mean([r['full_error'] for r in group]):.4f}",
+            *(f"{np.mean([r['errors'][f'{b:.0%}'] for r in group]):.4f}" for b in BUDGETS),
+        )
+    return shown
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The table's own promises: which models it takes, and what it says of them."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
+from supernet.errors import UserError
+from supernet.families import FAMILIES, architecture_of, family_of
+from supernet.models import load_pretrained
+from supernet.slicing import extract
+from supernet.space import SubNetwork
+from tests.conftest import read_task
+from tests.models import tiny_config, tiny_model
+
+families = pytest.mark.parametrize("family", sorted(FAMILIES))
+
+
+def test_unknown_architecture_is_named():
+    config = tiny_config("bert")
+    config.model_type = "gpt2"
+    allowed = ", ".join(sorted(FAMILIES))
+    with pytest.raises(UserError, match=rf"^model architecture 'gpt2' is unknown; allowed: {allowed}$"):
+        family_of(config)
+
+
+def test_what_cannot_be_sliced_is_named():
+    with pytest.raises(UserError, match=r"^talking_head is on in this deberta's config\.json"):
+        family_of(tiny_config("deberta", talking_head=True))
+
+
+@families
+def test_paths_of_the_table_exist(family):
+    """Some paths are only there in some configurations, but no block is without any."""
+    model = tiny_model(family)
+    table = family_of(model.config)
+    names = {name for name, _ in table.layers_of(model).named_modules()}
+    for block in (table.attention, table.feed_forward):
+        assert all(f"1.{path}" in names for path in (*block.columns, *block.absent))
+        assert list(block.divided(table.layers_of(model)[1]))
+
+
+@families
+def test_sizes(family):
+    a = architecture_of(tiny_config(family))
+    assert (a.layers, a.heads, a.units, a.head_size) == (4, 4, 10, 4)
+
+
+def test_measuring_draws_no_random_numbers_and_leaves_the_configuration():
+    config = tiny_config("modernbert")
+    before, state = config.to_dict(), torch.get_rng_state()
+    architecture_of(config)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert config.to_dict() == before
+
+
+@families
+def test_as_many_tokens_as_there_are_positions(family):
+    model = tiny_model(family)
+    longest = family_of(model.config).max_tokens(model.config)
+    assert longest == (40 if family not in ("camembert", "mpnet", "roberta", "xlm-roberta") else 38)
+    ids = torch.full((1, longest), 7)
+    assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("family", "has"),
+    [("bert", True), ("electra", True), ("roberta", False), ("distilbert", False), ("modernbert", False)],
+)
+def test_token_types(family, has):
+    config = AutoConfig.for_model(family, **({"type_vocab_size": 1} if family == "roberta" else {}))
+    assert family_of(config).token_types(config) is has
+
+
+@families
+def test_a_pretrained_base_model_gets_a_classifier(family, tokenizer, tmp_path):
+    model = tiny_model(family, dtype=torch.float32)
+    model.base_model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded, _ = load_pretrained(tmp_path, read_task("sst2"), seed=0)
+    assert loaded.config.num_labels == 2
+    stored = model.base_model.state_dict()
+    pooler = {name for name in loaded.base_model.state_dict() if name.startswith("pooler.")}
+    assert loaded.base_model.state_dict().keys() - pooler == stored.keys() - pooler
+    assert all(torch.equal(loaded.base_model.state_dict()[name], value) for name, value in stored.items())
+
+    weights = load_file(tmp_path / "model.safetensors")
+    lost = next(name for name in weights if ".2." in name)
+    del weights[lost]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="1 tensors are missing"):
+        load_pretrained(tmp_path, read_task("sst2"), seed=0)
+
+
+def test_the_configuration_of_a_sub_network_lists_its_layers():
+    model = tiny_model("modernbert")
+    small = extract(model, SubNetwork.uniform([1, 3], 2, 5))
+    assert small.config.layer_types == ["sliding_attention", "full_attention"]
+    assert [layer.attention_type for layer in small.model.layers] == small.config.layer_types
+    assert len(model.config.layer_types) == 4

@@ -1,0 +1,109 @@
+"""Scores of heads and units against a slow, obvious reference; the order that follows from them changes no result."""
+
+import numpy as np
+import pytest
+import torch
+
+from supernet.distillation import label_loss
+from supernet.families import FAMILIES, architecture_of, family_of
+from supernet.importance import Importance, measure_importance, order_by_importance_, write_importance
+from supernet.tokens import Batch
+from tests.models import tiny_model
+
+
+def batches(model, count=2):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(count):
+        ids = torch.randint(5, model.config.vocab_size, (3, 7), generator=generator)
+        mask = torch.ones_like(ids)
+        ids[2, 5:], mask[2, 5:] = model.config.pad_token_id, 0
+        labels = torch.randint(0, 3, (3,), generator=generator)
+        yield Batch({"input_ids": ids, "attention_mask": mask}, labels, np.arange(3))
+
+
+def scaled(model, path, layer, features, factor):
+    """The loss of each row when some inputs of a layer's output projection are scaled."""
+    module = family_of(model.config).layers_of(model)[layer].get_submodule(path)
+
+    def scale(module, args):
+        scale = torch.ones(args[0].shape[-1], dtype=args[0].dtype)
+        scale[features] = factor
+        return (args[0] * scale,)
+
+    handle = module.register_forward_pre_hook(scale)
+    try:
+        with torch.no_grad():
+            yield from (
+                float(label_loss(model(**{k: v[i : i + 1] for k, v in b.inputs.items()}).logits, b.labels[i : i + 1]))
+                for b in batches(model)
+                for i in range(3)
+            )
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_heads_score_is_the_slope_of_the_loss(family):
+    model = tiny_model(family)
+    a, blocks = architecture_of(model.config), family_of(model.config)
+    found = measure_importance(model, batches(model))
+    assert (found.heads.shape, found.units.shape) == ((a.layers, a.heads), (a.layers, a.units))
+    step = 1e-3  # some families compute parts in single precision
+    for layer, head in ((0, 1), (a.layers - 1, a.heads - 1)):
+        features = slice(head * a.head_size, (head + 1) * a.head_size)
+        more, less = (
+            np.array(list(scaled(model, blocks.attention.columns[0], layer, features, 1 + sign * step)))
+            for sign in (1, -1)
+        )
+        assert found.heads[layer, head] == pytest.approx(np.abs((more - less) / (2 * step)).sum(), rel=2e-3)
+
+
+def test_a_units_score_adds_up_the_tokens_effects():
+    model = tiny_model("bert")
+    found = measure_importance(model, batches(model))
+    expected = np.zeros_like(found.units)
+    for batch in batches(model):
+        inputs = []
+        hooks = [
+            layer.output.dense.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+            for layer in model.bert.encoder.layer
+        ]
+        loss = torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels, reduction="sum")
+        for hook in hooks:
+            hook.remove()
+        for i, x in enumerate(inputs):
+            (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
+            for row, token in np.ndindex(3, 7):
+                expected[i] += np.abs((x[row, token] * gradient[row, token]).detach().numpy())
+    np.testing.assert_allclose(found.units, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_the_ordered_full_net_computes_the_same(family, dtype, tolerance):
+    model = tiny_model(family, dtype=dtype)
+    importance = measure_importance(model, batches(model))
+    batch = next(batches(model))
+    before = model(**batch.inputs).logits.detach()
+    assert model.training is False
+    assert all(p.grad is None for p in model.parameters())
+    order_by_importance_(model, importance)
+    torch.testing.assert_close(model(**batch.inputs).logits, before, rtol=0, atol=tolerance)
+    again = measure_importance(model, batches(model))
+    heads = again.heads.sum(axis=0, keepdims=True) if family_of(model.config).heads_tied else again.heads
+    for scores in (heads, again.units):
+        assert (np.diff(scores, axis=1) <= 1e-3 * scores.max()).all()
+
+
+def test_a_layer_is_worth_what_its_blocks_are():
+    importance = Importance(np.array([[1.0, 1.0], [3.0, 3.0]]), np.array([[6.0, 0.0], [1.0, 1.0]]))
+    np.testing.assert_allclose(importance.layers, [2 / 8 + 6 / 8, 6 / 8 + 2 / 8])
+
+
+def test_scores_and_their_picture_are_written(tmp_path):
+    importance = Importance(np.random.default_rng(0).random((3, 4)), np.zeros((3, 10)))
+    write_importance(tmp_path, importance)
+    with np.load(tmp_path / "importance.npz") as saved:
+        np.testing.assert_array_equal(saved["heads"], importance.heads)
+        np.testing.assert_array_equal(saved["units"], importance.units)
+    assert (tmp_path / "importance.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,324 @@
+"""An interrupted training ends with the very weights of an uninterrupted one."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModel
+
+from supernet import train as train_module
+from supernet.checkpoint import read_info
+from supernet.config import load_config
+from supernet.engine import Trainer
+from supernet.errors import UserError
+from supernet.options import TrainConfig
+from supernet.train import train
+
+ROOT = Path(__file__).parent.parent
+
+
+class Killed(BaseException):
+    """Stands for a process that ends at once."""
+
+
+@pytest.fixture(scope="module")
+def dropout_folder(model_folder, tokenizer, tmp_path_factory):
+    """The tiny model, with dropout."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    config = AutoConfig.from_pretrained(model_folder, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    AutoModel.from_pretrained(model_folder, config=config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def configure(dropout_folder, data_folder, tmp_path):
+    """The configuration of a training of 3 epochs of 4 steps, with a checkpoint after each third step."""
+
+    def configured(*more, output="runs"):
+        overrides = [
+            "task=sst2",
+            f"model.name_or_path={dropout_folder}",
+            f"data.dir={data_folder}",
+            f"data.cache_dir={tmp_path}/cache",
+            "data.max_train_samples=40",
+            f"output_dir={tmp_path / output}",
+            "train.epochs=3",
+            "train.batch_size=8",
+            "train.learning_rate=1e-3",
+            "train.checkpoint_every=3",
+            *more,
+        ]
+        return load_config("train", TrainConfig, overrides)
+
+    return configured
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """Calls something before the step of a number is made, once."""
+    step = Trainer.step
+
+    def patch(number, what):
+        def patched(self, rows_B, its_number, **options):
+            if its_number == number and (number, what) not in done:
+                done.append((number, what))
+                what(self)
+            return step(self, rows_B, its_number, **options)
+
+        done = []
+        monkeypatch.setattr(Trainer, "step", patched)
+
+    return patch
+
+
+def kill(*_, **__):
+    raise Killed
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def lines(folder):
+    found = [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("samples_per_second", "memory_gib")} for line in found]
+
+
+def checkpoints(config):
+    return sorted(path.name for path in (config.folder / "checkpoints").iterdir())
+
+
+def assert_same(folder, expected):
+    found, expected_weights = weights(folder), weights(expected)
+    assert all(torch.equal(found[name], expected_weights[name]) for name in expected_weights)
+    assert lines(folder) == lines(expected)
+    assert not (folder.parent / "checkpoints").exists()
+    best, expected_best = (f.parent / "supernet-best" for f in (folder, expected))
+    assert best.exists() == expected_best.exists()
+    assert not list(folder.parent.glob(".*partial"))
+
+
+@pytest.mark.parametrize("number", [1, 5, 8, 11])
+def test_a_training_killed_at_a_step_ends_as_one_that_was_not(number, configure, at_step, capsys):
+    expected = train(configure(output="whole"))
+    at_step(number, kill)
+    with pytest.raises(Killed):
+        train(configure())
+    folder = train(configure())
+    assert_same(folder, expected)
+    goes_on = {1: None, 5: 4, 8: 8, 11: 9}[number]
+    said = capsys.readouterr().err
+    assert f"going on after step {goes_on} of 12" in said if goes_on else "going on" not in said
+
+
+def test_a_training_killed_between_its_last_epoch_and_saving(configure, monkeypatch):
+    expected = train(configure(output="whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module.Run, "finish", kill)
+        with pytest.raises(Killed):
+            train(configure())
+    monkeypatch.setattr(Trainer, "step", kill)  # no step is left to be done
+    assert_same(train(configure()), expected)
+
+
+def test_a_training_killed_between_saving_and_removing_its_checkpoints(configure, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "remove_checkpoints", kill)
+        with pytest.raises(Killed):
+            train(configure())
+    config = configure()
+    assert checkpoints(config) == ["step-00000009", "step-00000012"]
+    train(configure("overwrite=true"))  # trains again, and does not take the old training for an interrupted one
+    assert "going on" not in capsys.readouterr().err
+    assert train(config) == config.folder / "supernet"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_saves_and_ends_and_the_same_command_goes_on(name, configure, at_step, capsys):
+    expected, number = train(configure(output="whole")), getattr(signal, name)
+    before = signal.getsignal(number)
+    at_step(6, lambda _: os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as ended:
+        train(configure())
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(number) == before
+    # The signal came in the seventh step, which knew nothing of it when it began; the eighth ends an epoch.
+    assert checkpoints(configure())[-1] == "step-00000008"
+    assert f"stopped by {name} after step 8 of 12" in capsys.readouterr().err
+    assert_same(train(configure()), expected)
+
+
+def damage_by_cutting(path):
+    with (path / "optimizer.safetensors").open("r+b") as file:
+        file.truncate(1000)
+
+
+def damage_by_flipping_a_bit(path):
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (path / "model.safetensors").write_bytes(content)
+
+
+def damage_by_removing(path):
+    (path / "state.json").unlink()
+
+
+def damage_the_manifest(path):
+    (path / "manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_by_cutting, "optimizer.safetensors has 1000 bytes instead of"),
+        (damage_by_flipping_a_bit, "the checksum of model.safetensors is wrong"),
+        (damage_by_removing, "state.json is missing"),
+        (damage_the_manifest, "it cannot be read"),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over(damage, message, configure, at_step, capsys):
+    expected = train(configure(output="whole"))
+    at_step(10, kill)
+    with pytest.raises(Killed):
+        train(configure())
+    assert checkpoints(configure()) == ["step-00000008", "step-00000009"]
+    damaged = configure().folder / "checkpoints" / "step-00000009"
+    damage(damaged)
+    folder = train(configure())
+    said = capsys.readouterr().err
+    assert f"checkpoint {damaged} is damaged and is passed over: {message}" in said
+    assert "going on after step 8 of 12" in said
+    assert_same(folder, expected)
+
+
+def test_it_starts_anew_if_no_checkpoint_is_whole_or_it_is_told_to(configure, at_step, capsys):
+    expected = train(configure(output="whole"))
+    at_step(10, kill)
+    for more, removed in (("resume=auto", True), ("resume=never", False)):
+        with pytest.raises(Killed):
+            train(configure("overwrite=true"))
+        if removed:
+            for manifest in configure().folder.glob("checkpoints/*/manifest.json"):
+                manifest.unlink()
+        assert_same(train(configure(more)), expected)
+        assert "going on" not in capsys.readouterr().err
+        at_step(10, kill)
+
+
+def test_checkpoints_only_at_the_end_of_epochs(configure, at_step):
+    at_step(10, kill)
+    with pytest.raises(Killed):
+        train(configure("train.checkpoint_every=null", "train.keep_checkpoints=3"))
+    assert checkpoints(configure()) == ["step-00000004", "step-00000008"]  # the run folder is the same one
+
+
+def test_what_does_not_change_the_result_does_not_change_the_folder(configure):
+    same = ["train.checkpoint_every=7", "train.keep_checkpoints=1", "resume=never", "tracking.project=mine"]
+    assert {configure(override).folder for override in same} == {configure().folder}
+    for other in ("train.micro_batch_size=2", "train.length_window=1", "train.gradient_checkpointing=true"):
+        assert configure(other).folder != configure().folder
+
+
+def test_changed_training_rows_are_refused(configure, at_step, data_folder):
+    at_step(10, kill)
+    with pytest.raises(Killed):
+        train(configure())
+    file = data_folder / "sst2" / "train.jsonl"
+    before = file.read_text()
+    try:
+        file.write_text(before.replace("nice", "fog"))
+        with pytest.raises(UserError, match=r"training rows are not those of checkpoint .*resume=never"):
+            train(configure())
+    finally:
+        file.write_text(before)
+
+
+def test_the_micro_batch_size_goes_on_as_it_was(configure, at_step):
+    expected = train(configure(output="whole"))
+    sizes = []
+
+    def halve(trainer):
+        trainer.micro_batch_size = 4
+
+    at_step(1, halve)
+    step = Trainer.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", lambda self, rows, n, **o: kill() if n == 5 else step(self, rows, n, **o))
+        with pytest.raises(Killed):
+            train(configure())
+    at_step(4, lambda trainer: sizes.append(trainer.micro_batch_size))
+    folder = train(configure())
+    assert sizes == [4]
+    assert lines(folder) != lines(expected)  # by dropout
+
+
+def test_the_best_epoch_is_kept_beside_the_last(configure, monkeypatch):
+    means = iter([0.5, 0.25, 0.75])
+
+    def validate(run):
+        mean = next(means)
+        return {"largest": mean - 0.1, "middle": mean, "smallest": mean + 0.1}
+
+    monkeypatch.setattr(train_module.Run, "_validate", validate)
+    folder = train(configure())
+    best, last = read_info(folder.parent / "supernet-best"), read_info(folder)
+    assert best.validation_error["middle"] == 0.25
+    assert last.validation_error["middle"] == 0.75
+    means = iter([0.5, 0.25, 0.25])  # of equals the later
+    folder = train(configure("overwrite=true"))
+    assert not (folder.parent / "supernet-best").exists()
+
+
+COMMAND = """
+import os, random, signal, sys, threading
+from supernet.engine import Trainer
+from supernet.train import train
+from supernet import cli
+seconds, syncs = float(sys.argv.pop(1)), int(sys.argv.pop(1))
+def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+step, fsync, done = Trainer.step, os.fsync, []
+def first_step(self, *a, **o):
+    if seconds and not done:
+        done.append(1)
+        threading.Timer(seconds, die).start()
+    return step(self, *a, **o)
+def counted(descriptor):
+    done.append(descriptor)
+    if syncs and len(done) == syncs: die()
+    return fsync(descriptor)
+Trainer.step = first_step
+if syncs: os.fsync = counted
+cli.main()
+"""
+
+
+@pytest.mark.slow
+def test_sigkill_at_any_moment_costs_no_bit(configure, tmp_path, dropout_folder, data_folder):
+    """Two of the five moments lie in the midst of writing a file, three anywhere in the training."""
+    more = ["train.epochs=8", "train.checkpoint_every=1"]
+    expected = train(configure(*more, output="whole"))
+    config = configure(*more)
+    overrides = [f"{key}={value}" for key, value in {
+        "task": "sst2", "model.name_or_path": dropout_folder, "data.dir": data_folder,
+        "data.cache_dir": tmp_path / "cache", "data.max_train_samples": 40, "output_dir": tmp_path / "runs",
+        "train.batch_size": 8, "train.learning_rate": "1e-3",
+    }.items()]  # fmt: skip
+    rng = random.Random(0)
+    moments = [(rng.uniform(0.05, 0.6), 0) for _ in range(3)]
+    moments += [(0, rng.randint(5, 60)) for _ in range(2)]
+    hidden = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    statuses = []
+    for seconds, syncs in [*moments, (0, 0)]:
+        command = [sys.executable, "-c", COMMAND, str(seconds), str(syncs), *overrides, *more]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=hidden)
+        statuses.append(done.returncode)
+    assert statuses == [-signal.SIGKILL] * 5 + [0], done.stderr
+    assert_same(config.folder / "supernet", expected)
