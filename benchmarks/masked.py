@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from supernet.space import Kept, SubNetwork
+from supernet.subnetwork import Kept, SubNetwork
 
 Hook = Callable[[nn.Module, Any, Any], Any]
 

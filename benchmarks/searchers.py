@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from search.pareto import hypervolume
 from search.searchers import make_scheduler
-from supernet.space import SmallSpace, SubNetwork
+from supernet.space import SmallSpace
+from supernet.subnetwork import SubNetwork
 
 SPACE = SmallSpace(layers=12, heads=12, units=3072)
 INITIAL = 3

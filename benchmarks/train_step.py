@@ -31,8 +31,9 @@ from benchmarks.masked import masked
 from supernet.distillation import Distillation, label_loss, soft_loss
 from supernet.families import architecture_of
 from supernet.slicing import view
-from supernet.space import SpaceOptions, SubNetwork, search_space
+from supernet.space import SpaceOptions, search_space
 from supernet.strategies import Pass, Strategy, accumulate_gradients
+from supernet.subnetwork import SubNetwork
 from supernet.tokens import Batch, collate
 
 DISTILLATION = Distillation()

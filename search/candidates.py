@@ -10,7 +10,8 @@ from itertools import product
 
 import numpy as np
 
-from supernet.space import SearchSpace, SubNetwork
+from supernet.space import SearchSpace
+from supernet.subnetwork import SubNetwork
 
 ENUMERABLE = 4096
 """Spaces with at most so many vectors are gone through whole."""

@@ -37,7 +37,8 @@ from scipy.special import ndtr
 
 from search.candidates import ENUMERABLE, best_unseen, ranked_unseen
 from search.pareto import pareto_front
-from supernet.space import SearchSpace, SubNetwork
+from supernet.space import SearchSpace
+from supernet.subnetwork import SubNetwork
 
 REFERENCE_MARGIN = 0.1
 """How far beyond the worst observation the reference point lies, as a share of the range observed."""

@@ -16,7 +16,7 @@ from search.objectives import Measurements
 from search.searchers import AskTell
 from supernet.errors import UserError
 from supernet.runs import append_json_line, cut_half_written_line, read_json_lines
-from supernet.space import SubNetwork
+from supernet.subnetwork import SubNetwork
 
 
 @dataclass(frozen=True)

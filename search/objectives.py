@@ -10,7 +10,7 @@ from supernet.cost import encoder_params, params_share, total_params
 from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
 from supernet.slicing import extract
-from supernet.space import SubNetwork
+from supernet.subnetwork import SubNetwork
 
 OBJECTIVES = ("error", "params_share")
 """What the searchers see of `Measurements`: error first, then the cost."""

@@ -24,7 +24,8 @@ from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidel
 # loads anyway, it takes about 0.15 s.
 from search.ehvi import Observations, propose_known_cost, propose_plain
 from supernet.errors import UserError, unknown
-from supernet.space import SearchSpace, SubNetwork
+from supernet.space import SearchSpace
+from supernet.subnetwork import SubNetwork
 
 REJECTIONS = 1000
 """Draws that may turn out to be known before the space is gone through in order; see `unseen_sample`."""

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from supernet.errors import UserError, unknown
+from supernet.processes import in_group
 
 C = TypeVar("C")
 
@@ -96,12 +97,18 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns a mistake of the user into one line (from the first process only) and exit status 1."""
+    """Turns a mistake of the user into one line and exit status 1.
+
+    What is wrong with the configuration is wrong in every process, and the first one says it. Once they work together
+    a mistake may be one process's alone, so each says its own, with its number.
+    """
     try:
         yield
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")
+        if rank == "0" or in_group():
+            prefix = "" if rank == "0" else f"process {rank}: "
+            print(f"{prefix}error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

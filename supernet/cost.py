@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from supernet.space import LayerSlice, SubNetwork
+from supernet.subnetwork import LayerSlice, SubNetwork
 
 
 @dataclass(frozen=True)

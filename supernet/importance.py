@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -25,7 +27,11 @@ from supernet.runs import atomic_path
 from supernet.slicing import permute_
 from supernet.tokens import Batch
 
-ORDERS = ("none", "importance")
+IMPORTANCE = "importance"
+ORDERS = ("none", IMPORTANCE)
+
+LEAST_SHOWN = 0.01
+"""Smaller shares look the same in the picture."""
 
 
 @dataclass(frozen=True)
@@ -132,22 +138,24 @@ def write_importance(folder: Path, importance: Importance) -> None:
     """importance.npz, the scores in the model's own order, and importance.png, a heat map of them."""
     with atomic_path(folder / "importance.npz") as partial, partial.open("wb") as file:
         np.savez(file, heads=importance.heads, units=importance.units)
-    figure = Figure(figsize=(9, 0.5 * len(importance.heads) + 2.2), layout="constrained")
+    layers, heads = importance.heads.shape
+    figure = Figure(figsize=(9, 0.4 * layers + 2.2), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=(1, 2))
-    _heat_map(axes[0], importance.heads, f"{importance.heads.shape[1]} heads")
-    _heat_map(
-        axes[1], -np.sort(-importance.units, axis=1), f"{importance.units.shape[1]} units, the most important first"
-    )
+    _heat_map(axes[0], importance.heads, "head")
+    axes[0].set_xticks(range(heads), [str(i + 1) if heads <= 16 or i % 4 == 3 else "" for i in range(heads)])
     axes[0].set_ylabel("layer")
-    figure.suptitle("What a head or unit is worth on training rows (share of its layer's best)")
+    image = _heat_map(axes[1], -np.sort(-importance.units, axis=1), "feed-forward unit, the most important first")
+    figure.colorbar(image, ax=axes, extend="min")
+    figure.suptitle("Worth on training rows, as a share of the layer's best", fontsize=11)
     with atomic_path(folder / "importance.png") as partial:
         figure.savefig(partial, dpi=120, format="png")
 
 
-def _heat_map(axes: Axes, scores: np.ndarray, label: str) -> None:
+def _heat_map(axes: Axes, scores: np.ndarray, label: str) -> AxesImage:
     best = scores.max(axis=1, keepdims=True)
     shares = np.divide(scores, best, out=np.zeros_like(scores), where=best > 0)
-    image = axes.imshow(shares, aspect="auto", interpolation="nearest", vmin=0, vmax=1, cmap="viridis")
-    axes.set_yticks(range(len(scores)), [str(i) for i in range(1, len(scores) + 1)])
+    scale = LogNorm(vmin=LEAST_SHOWN, vmax=1, clip=True)  # few units are worth much more than all others
+    image = axes.imshow(shares, aspect="auto", interpolation="nearest", norm=scale)
+    axes.set_yticks(range(len(scores)), [str(i + 1) for i in range(len(scores))])
     axes.set_xlabel(label)
-    axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    return image

@@ -91,13 +91,17 @@ def locate(source: ModelSource) -> Path:
     return folder
 
 
-def load_pretrained(folder: Path, task: Task, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model with a new classifier for `task`, in float32, and its tokenizer.
+def load_pretrained(
+    folder: Path, task: Task, *, seed: int, label_mean: float = 0.0
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model with a new output layer for `task`, in float32, and its tokenizer.
 
     Args:
         folder: What `locate` returned.
         task: Says which kind of model it is, how many outputs there are, and what they are called. Not open.
-        seed: Of the new classifier's initial weights.
+        seed: Of the initial weights of what is new.
+        label_mean: Where a regression starts from. Small steps would take long to get there from 0, and the gradient
+            of the distance would drown what tells the rows apart.
 
     Raises:
         UserError: if the weights cannot be read or lack some of the encoder's tensors, or there is no tokenizer.
@@ -111,12 +115,12 @@ def load_pretrained(folder: Path, task: Task, *, seed: int) -> tuple[PreTrainedM
     if task.kind == "classification":
         config.id2label = dict(enumerate(task.classes))
         config.label2id = {name: i for i, name in enumerate(task.classes)}
-    torch.manual_seed(seed)  # of what the folder lacks, as a pooler
+    torch.manual_seed(seed)  # of what the folder lacks, such as a pooler
     model, wrong = read_weights(folder, config, choice=task.is_choice)
     base = f"{model.base_model_prefix}."
     if lacking := [name for name in wrong if name.startswith(base) and not name.startswith(f"{base}pooler.")]:
         raise UserError(_do_not_fit(folder, lacking))
-    _renew_classifier(model, seed=seed)
+    _renew_output(model, seed=seed, bias=label_mean if task.is_regression else 0.0)
     return model, load_tokenizer(folder, config)
 
 
@@ -193,15 +197,14 @@ def _do_not_fit(folder: Path, wrong: list[str]) -> str:
     )
 
 
-def _renew_classifier(model: PreTrainedModel, *, seed: int) -> None:
-    """New weights after the base model, also where the folder has a classifier, which is one of other labels."""
+def _renew_output(model: PreTrainedModel, *, seed: int, bias: float) -> None:
+    """New weights of the last layer, also where the folder has one, for it is one of other labels."""
+    base = set(model.base_model.modules())
+    output = [m for m in model.modules() if isinstance(m, nn.Linear) and m not in base][-1]
     torch.manual_seed(seed)
-    for child in model.children():
-        for module in child.modules() if child is not model.base_model else ():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=model.config.initializer_range)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+    nn.init.normal_(output.weight, std=model.config.initializer_range)
+    if output.bias is not None:
+        nn.init.constant_(output.bias, bias)
 
 
 def load_tokenizer(folder: Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:

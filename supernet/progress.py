@@ -36,7 +36,7 @@ class TrainingProgress:
         if not self._console.is_terminal and self._clock() - self._last_line >= LINE_EVERY:
             self._last_line = self._clock()
             task = self._progress.tasks[0]
-            self._console.print(f"{task.description}: {int(task.completed)}/{task.total} steps  {self._said}")
+            self._console.print(f"{task.description}: {int(task.completed)}/{task.total} steps  {self._said}".rstrip())
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import numpy as np
 
 from supernet.cost import Architecture, params_share
 from supernet.errors import unknown
-from supernet.space import SearchSpace, SubNetwork
+from supernet.space import SearchSpace
+from supernet.subnetwork import SubNetwork
 
 STEPS = 24
 """Halvings of the interval that a stratified draw is searched in: 2^-24 of it is less than one unit."""

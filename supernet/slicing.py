@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from supernet.blocks import Block, Family, SharedBias
 from supernet.families import family_of
-from supernet.space import Kept, LayerSlice, SubNetwork
+from supernet.subnetwork import Kept, LayerSlice, SubNetwork
 
 M = TypeVar("M", bound=PreTrainedModel)
 

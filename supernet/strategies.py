@@ -22,7 +22,8 @@ from transformers import PreTrainedModel
 from supernet.distillation import Distillation, hidden_loss, label_loss, soft_loss
 from supernet.errors import UserError, unknown
 from supernet.slicing import view
-from supernet.space import SearchSpace, SubNetwork
+from supernet.space import SearchSpace
+from supernet.subnetwork import SubNetwork
 
 LARGEST, SMALLEST, RANDOM = KINDS = ("largest", "smallest", "random")
 """Kinds of sub-network in a step."""

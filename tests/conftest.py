@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import BertTokenizerFast
+from transformers import AutoConfig, AutoModel, BertTokenizerFast
 
 from supernet.tasks import Task
 from tests.models import tiny_model
@@ -36,6 +36,16 @@ def model_folder(tmp_path_factory, tokenizer):
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     model = tiny_model("bert", dtype=torch.float32, max_position_embeddings=160, **no_dropout)
     model.base_model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dropout_folder(model_folder, tokenizer, tmp_path_factory):
+    """The tiny BERT, with dropout."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    config = AutoConfig.from_pretrained(model_folder, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    AutoModel.from_pretrained(model_folder, config=config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

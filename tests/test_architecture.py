@@ -41,7 +41,10 @@ def test_hydra_and_syne_tune_stay_where_they_belong():
     assert importers("syne_tune") == {"search.searchers"}
 
 
-@pytest.mark.parametrize("name", ["supernet.space", "supernet.cost", "search.pareto", "supernet.tasks"])
+@pytest.mark.parametrize(
+    "name",
+    ["supernet.subnetwork", "supernet.space", "supernet.sampling", "supernet.cost", "search.pareto", "supernet.tasks"],
+)
 def test_values_and_formulas_need_no_torch(name):
     reached, todo = set(), [name]
     while todo:

@@ -12,7 +12,7 @@ from supernet.errors import UserError
 from supernet.evaluate import Evaluator
 from supernet.models import load_pretrained, load_tokenizer, read_classifier
 from supernet.slicing import extract, view
-from supernet.space import LayerSlice, SubNetwork
+from supernet.subnetwork import LayerSlice, SubNetwork
 from supernet.tokens import collate, evaluation_batches, tokenise, training_batches
 from tests.conftest import read_task
 from tests.models import tiny_config

@@ -9,7 +9,7 @@ from supernet.errors import UserError
 from supernet.families import FAMILIES, architecture_of, family_of
 from supernet.models import load_pretrained
 from supernet.slicing import extract
-from supernet.space import SubNetwork
+from supernet.subnetwork import SubNetwork
 from tests.conftest import read_task
 from tests.models import tiny_config, tiny_model
 

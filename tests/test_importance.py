@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from supernet.checkpoint import load_supernet
+from supernet.config import load_config
 from supernet.distillation import label_loss
 from supernet.families import FAMILIES, architecture_of, family_of
 from supernet.importance import Importance, measure_importance, order_by_importance_, write_importance
+from supernet.options import TrainConfig
 from supernet.tokens import Batch
+from supernet.train import train
 from tests.models import tiny_model
 
 
@@ -65,7 +69,7 @@ def test_a_units_score_adds_up_the_tokens_effects():
     for batch in batches(model):
         inputs = []
         hooks = [
-            layer.output.dense.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+            layer.output.dense.register_forward_pre_hook(lambda module, args, seen=inputs: seen.append(args[0]))
             for layer in model.bert.encoder.layer
         ]
         loss = torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels, reduction="sum")
@@ -107,3 +111,26 @@ def test_scores_and_their_picture_are_written(tmp_path):
         np.testing.assert_array_equal(saved["heads"], importance.heads)
         np.testing.assert_array_equal(saved["units"], importance.units)
     assert (tmp_path / "importance.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_training_by_importance_reads_training_rows_alone(model_folder, data_folder, tmp_path):
+    """Other validation and test rows, the same scores; the supernet knows which layers matter."""
+    moved = tmp_path / "data" / "sst2"
+    moved.mkdir(parents=True)
+    for name, keep in (("train", 200), ("validation", 7)):
+        lines = (data_folder / "sst2" / f"{name}.jsonl").read_text().splitlines()
+        (moved / f"{name}.jsonl").write_text("\n".join(lines[:keep]) + "\n")
+    scores = []
+    for folder, rows in ((data_folder, "null"), (moved.parent, "5")):
+        common = (f"data.cache_dir={tmp_path}/cache", "train.epochs=1", "train.batch_size=8", "order.batches=3")
+        values = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={folder}", f"output_dir={tmp_path}"]
+        values += [*common, f"task.max_validation_rows={rows}", "order=importance", "space.depth=importance"]
+        target = train(load_config("train", TrainConfig, values))
+        with np.load(target.parent / "importance.npz") as saved:
+            scores.append(Importance(saved["heads"], saved["units"]))
+        supernet = load_supernet(target)
+        np.testing.assert_allclose(supernet.info.layer_importance, scores[-1].layers)
+        two = supernet.space.decode((2, 1, 1))
+        assert {s.index for s in two.layers} == set(np.argsort(-scores[-1].layers)[:2].tolist())
+    np.testing.assert_array_equal(scores[0].heads, scores[1].heads)
+    np.testing.assert_array_equal(scores[0].units, scores[1].units)

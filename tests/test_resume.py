@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel
 
-from supernet import train as train_module
+from supernet import training
 from supernet.checkpoint import read_info
 from supernet.config import load_config
 from supernet.engine import Trainer
@@ -28,37 +27,34 @@ class Killed(BaseException):
     """Stands for a process that ends at once."""
 
 
-@pytest.fixture(scope="module")
-def dropout_folder(model_folder, tokenizer, tmp_path_factory):
-    """The tiny model, with dropout."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
-    config = AutoConfig.from_pretrained(model_folder, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
-    AutoModel.from_pretrained(model_folder, config=config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def options(model_folder, data_folder, output, *more):
+    """3 epochs of 4 steps, with a checkpoint after each third step."""
+    return [
+        "task=sst2",
+        f"model.name_or_path={model_folder}",
+        f"data.dir={data_folder}",
+        f"data.cache_dir={data_folder}/cache",
+        "data.max_train_samples=40",
+        f"output_dir={output}",
+        "train.epochs=3",
+        "train.batch_size=8",
+        "train.learning_rate=1e-3",
+        "train.checkpoint_every=3",
+        *more,
+    ]
 
 
 @pytest.fixture
 def configure(dropout_folder, data_folder, tmp_path):
-    """The configuration of a training of 3 epochs of 4 steps, with a checkpoint after each third step."""
+    """The configuration of a training."""
+    return lambda *more: load_config("train", TrainConfig, options(dropout_folder, data_folder, tmp_path, *more))
 
-    def configured(*more, output="runs"):
-        overrides = [
-            "task=sst2",
-            f"model.name_or_path={dropout_folder}",
-            f"data.dir={data_folder}",
-            f"data.cache_dir={tmp_path}/cache",
-            "data.max_train_samples=40",
-            f"output_dir={tmp_path / output}",
-            "train.epochs=3",
-            "train.batch_size=8",
-            "train.learning_rate=1e-3",
-            "train.checkpoint_every=3",
-            *more,
-        ]
-        return load_config("train", TrainConfig, overrides)
 
-    return configured
+@pytest.fixture(scope="module")
+def expected(dropout_folder, data_folder, tmp_path_factory):
+    """The supernet of a training that nothing interrupts."""
+    output = tmp_path_factory.mktemp("whole")
+    return train(load_config("train", TrainConfig, options(dropout_folder, data_folder, output)))
 
 
 @pytest.fixture
@@ -107,8 +103,7 @@ def assert_same(folder, expected):
 
 
 @pytest.mark.parametrize("number", [1, 5, 8, 11])
-def test_a_training_killed_at_a_step_ends_as_one_that_was_not(number, configure, at_step, capsys):
-    expected = train(configure(output="whole"))
+def test_a_training_killed_at_a_step_ends_as_one_that_was_not(number, configure, expected, at_step, capsys):
     at_step(number, kill)
     with pytest.raises(Killed):
         train(configure())
@@ -119,10 +114,9 @@ def test_a_training_killed_at_a_step_ends_as_one_that_was_not(number, configure,
     assert f"going on after step {goes_on} of 12" in said if goes_on else "going on" not in said
 
 
-def test_a_training_killed_between_its_last_epoch_and_saving(configure, monkeypatch):
-    expected = train(configure(output="whole"))
+def test_a_training_killed_between_its_last_epoch_and_saving(configure, expected, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(train_module.Run, "finish", kill)
+        patch.setattr(training.Run, "finish", kill)
         with pytest.raises(Killed):
             train(configure())
     monkeypatch.setattr(Trainer, "step", kill)  # no step is left to be done
@@ -131,7 +125,7 @@ def test_a_training_killed_between_its_last_epoch_and_saving(configure, monkeypa
 
 def test_a_training_killed_between_saving_and_removing_its_checkpoints(configure, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "remove_checkpoints", kill)
+        patch.setattr(training, "remove_checkpoints", kill)
         with pytest.raises(Killed):
             train(configure())
     config = configure()
@@ -142,8 +136,8 @@ def test_a_training_killed_between_saving_and_removing_its_checkpoints(configure
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_signal_saves_and_ends_and_the_same_command_goes_on(name, configure, at_step, capsys):
-    expected, number = train(configure(output="whole")), getattr(signal, name)
+def test_a_signal_saves_and_ends_and_the_same_command_goes_on(name, configure, expected, at_step, capsys):
+    number = getattr(signal, name)
     before = signal.getsignal(number)
     at_step(6, lambda _: os.kill(os.getpid(), number))
     with pytest.raises(SystemExit) as ended:
@@ -184,8 +178,7 @@ def damage_the_manifest(path):
         (damage_the_manifest, "it cannot be read"),
     ],
 )
-def test_a_damaged_checkpoint_is_passed_over(damage, message, configure, at_step, capsys):
-    expected = train(configure(output="whole"))
+def test_a_damaged_checkpoint_is_passed_over(damage, message, configure, expected, at_step, capsys):
     at_step(10, kill)
     with pytest.raises(Killed):
         train(configure())
@@ -199,18 +192,15 @@ def test_a_damaged_checkpoint_is_passed_over(damage, message, configure, at_step
     assert_same(folder, expected)
 
 
-def test_it_starts_anew_if_no_checkpoint_is_whole_or_it_is_told_to(configure, at_step, capsys):
-    expected = train(configure(output="whole"))
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_it_starts_anew_if_no_checkpoint_is_whole_or_it_is_told_to(resume, configure, expected, at_step, capsys):
     at_step(10, kill)
-    for more, removed in (("resume=auto", True), ("resume=never", False)):
-        with pytest.raises(Killed):
-            train(configure("overwrite=true"))
-        if removed:
-            for manifest in configure().folder.glob("checkpoints/*/manifest.json"):
-                manifest.unlink()
-        assert_same(train(configure(more)), expected)
-        assert "going on" not in capsys.readouterr().err
-        at_step(10, kill)
+    with pytest.raises(Killed):
+        train(configure())
+    for manifest in configure().folder.glob("checkpoints/*/manifest.json") if resume == "auto" else ():
+        manifest.unlink()
+    assert_same(train(configure(f"resume={resume}")), expected)
+    assert "going on" not in capsys.readouterr().err
 
 
 def test_checkpoints_only_at_the_end_of_epochs(configure, at_step):
@@ -241,8 +231,7 @@ def test_changed_training_rows_are_refused(configure, at_step, data_folder):
         file.write_text(before)
 
 
-def test_the_micro_batch_size_goes_on_as_it_was(configure, at_step):
-    expected = train(configure(output="whole"))
+def test_the_micro_batch_size_goes_on_as_it_was(configure, expected, at_step):
     sizes = []
 
     def halve(trainer):
@@ -267,7 +256,7 @@ def test_the_best_epoch_is_kept_beside_the_last(configure, monkeypatch):
         mean = next(means)
         return {"largest": mean - 0.1, "middle": mean, "smallest": mean + 0.1}
 
-    monkeypatch.setattr(train_module.Run, "_validate", validate)
+    monkeypatch.setattr(training.Run, "_validate", validate)
     folder = train(configure())
     best, last = read_info(folder.parent / "supernet-best"), read_info(folder)
     assert best.validation_error["middle"] == 0.25
@@ -301,24 +290,18 @@ cli.main()
 
 
 @pytest.mark.slow
-def test_sigkill_at_any_moment_costs_no_bit(configure, tmp_path, dropout_folder, data_folder):
+def test_sigkill_at_any_moment_costs_no_bit(dropout_folder, data_folder, tmp_path):
     """Two of the five moments lie in the midst of writing a file, three anywhere in the training."""
-    more = ["train.epochs=8", "train.checkpoint_every=1"]
-    expected = train(configure(*more, output="whole"))
-    config = configure(*more)
-    overrides = [f"{key}={value}" for key, value in {
-        "task": "sst2", "model.name_or_path": dropout_folder, "data.dir": data_folder,
-        "data.cache_dir": tmp_path / "cache", "data.max_train_samples": 40, "output_dir": tmp_path / "runs",
-        "train.batch_size": 8, "train.learning_rate": "1e-3",
-    }.items()]  # fmt: skip
+    more = ["train.epochs=16", "train.checkpoint_every=1"]
+    whole = train(load_config("train", TrainConfig, options(dropout_folder, data_folder, tmp_path / "whole", *more)))
+    overrides = options(dropout_folder, data_folder, tmp_path / "runs", *more)
     rng = random.Random(0)
-    moments = [(rng.uniform(0.05, 0.6), 0) for _ in range(3)]
-    moments += [(0, rng.randint(5, 60)) for _ in range(2)]
+    moments = [(0, rng.randint(5, 60)) for _ in range(2)] + [(rng.uniform(0.02, 0.4), 0) for _ in range(3)]
     hidden = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     statuses = []
     for seconds, syncs in [*moments, (0, 0)]:
-        command = [sys.executable, "-c", COMMAND, str(seconds), str(syncs), *overrides, *more]
+        command = [sys.executable, "-c", COMMAND, str(seconds), str(syncs), *overrides]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=hidden)
         statuses.append(done.returncode)
     assert statuses == [-signal.SIGKILL] * 5 + [0], done.stderr
-    assert_same(config.folder / "supernet", expected)
+    assert_same(load_config("train", TrainConfig, overrides).folder / "supernet", whole)

@@ -37,7 +37,7 @@ def test_stratified_draws_are_even_over_the_sizes(name):
     space, rng = space_of(name, **limits), np.random.default_rng(0)
     low = params_share(ARCHITECTURE, space.smallest)
     shares = [params_share(ARCHITECTURE, stratified(space, ARCHITECTURE, rng)) for _ in range(400)]
-    # The largest gap between the shares' distribution and the uniform one; 0.08 is what 400 perfect draws rarely exceed.
+    # The largest gap between the shares' distribution and the uniform one: 400 perfect draws rarely exceed 0.08.
     assert kstest((np.array(shares) - low) / (1 - low), "uniform").statistic < 0.08
 
 

@@ -18,7 +18,8 @@ from search import candidates, ehvi
 from search.pareto import hypervolume
 from search.searchers import EHVI_DIMENSIONS, SEARCHERS, make_scheduler
 from supernet.errors import UserError
-from supernet.space import LargeSpace, LayerSpace, MediumSpace, SearchSpace, SmallSpace, SubNetwork
+from supernet.space import LargeSpace, LayerSpace, MediumSpace, SearchSpace, SmallSpace
+from supernet.subnetwork import SubNetwork
 
 SMALL = SmallSpace(layers=12, heads=12, units=3072)
 COLLIDING = SmallSpace(layers=1, heads=2, units=3)  # 12 vectors, 7 sub-networks: widths do not matter at 0 layers

@@ -1,0 +1,216 @@
+"""One optimizer step of a supernet's training, on any number of processes and in parts as small as memory asks for.
+
+The model is not wrapped: a step runs several forward and backward passes of sub-networks, adds their gradients up
+locally, and all-reduces them once. B rows of the batch, over all processes.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from transformers import PreTrainedModel, get_linear_schedule_with_warmup
+
+from supernet.errors import UserError
+from supernet.families import architecture_of
+from supernet.options import TrainConfig
+from supernet.processes import say, sum_over_processes
+from supernet.sampling import SAMPLERS
+from supernet.space import SearchSpace
+from supernet.strategies import KINDS, Pass, accumulate_gradients
+from supernet.tokens import Split, collate, training_batches
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What came of a step.
+
+    Attributes:
+        losses: Mean loss over the whole batch of each kind of sub-network that was trained, 0-dimensional.
+        stop: Whether some process had been asked to stop, the same in all of them; with several processes in the step
+            before, so that none has to wait for its device here.
+    """
+
+    losses: dict[str, Tensor]
+    stop: bool
+
+
+class Trainer:
+    """The model, the optimizer and its schedule.
+
+    Args:
+        config: What to do.
+        accelerator: Says where, and with which others.
+        model: The supernet; it is put on the device, in training mode.
+        space: The search space.
+        split: The training rows.
+        pad_token_id: Token id of the padding.
+        teacher: A fixed model to learn from, on the device; None for the full net.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        model: PreTrainedModel,
+        space: SearchSpace,
+        split: Split,
+        *,
+        pad_token_id: int,
+        teacher: PreTrainedModel | None = None,
+    ) -> None:
+        self.config, self.accelerator, self.space, self.split = config, accelerator, space, split
+        self.pad_token_id, self.teacher = pad_token_id, teacher
+        self.model = model.to(accelerator.device).train()
+        self.sample = partial(SAMPLERS[config.sampling.name], space, architecture_of(model.config))
+        options = config.train
+        if options.gradient_checkpointing:
+            _recompute_layers(self.model)
+        self.micro_batch_size = options.micro_batch_size
+        self._stop: Tensor | None = None
+        self.steps_per_epoch = math.ceil(len(split) / options.batch_size)
+        self.steps = options.epochs * self.steps_per_epoch
+        # Fused is several times faster on a CPU, but does not tell Accelerate which steps fp16's scaler has skipped.
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(model, options.weight_decay), lr=options.learning_rate, fused=accelerator.scaler is None
+        )
+        self.optimizer = accelerator.prepare(optimizer)
+        self.schedule = get_linear_schedule_with_warmup(optimizer, round(options.warmup * self.steps), self.steps)
+        self.seed_dropout(0)
+
+    def seed_dropout(self, step: int) -> None:
+        """Dropout differs between processes; everything else that is random has a generator of its own."""
+        set_seed(self.config.seeds.model + step, device_specific=True)
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The row numbers of an epoch's batches, the same in all processes."""
+        options = self.config.train
+        seed, window = self.config.seeds.data, options.length_window
+        return training_batches(self.split, options.batch_size, seed=seed, epoch=epoch, window=window)
+
+    def step(self, rows_B: np.ndarray, step: int, *, stop: bool = False) -> StepResult:
+        """One optimizer step on a batch that is divided among the processes.
+
+        Args:
+            rows_B: (B,) row numbers of the whole batch.
+            step: Number of the step, from which the random sub-networks are drawn.
+            stop: Whether this process has been asked to stop.
+
+        Raises:
+            UserError: if not even one row fits into memory.
+        """
+        accelerator = self.accelerator
+        passes = self._passes(step)
+        mine = np.array_split(rows_B, accelerator.num_processes)[accelerator.process_index]
+        losses = self._gradients(mine, passes, rows=len(rows_B))
+        numbers = torch.cat([losses, losses.new_tensor([float(stop)])])
+        sum_over_processes(accelerator, list(self.model.parameters()), numbers)
+        if self.config.train.max_grad_norm is not None:
+            accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.max_grad_norm)
+        self.optimizer.step()
+        if not accelerator.optimizer_step_was_skipped:
+            self.schedule.step()
+        self.optimizer.zero_grad()
+        means = {
+            kind: numbers[[i for i, p in enumerate(passes) if p.kind == kind]].mean()
+            for kind in KINDS
+            if any(p.kind == kind for p in passes)
+        }
+        before, self._stop = self._stop, numbers[-1]
+        return StepResult(means, stop if accelerator.num_processes == 1 else bool(before))
+
+    def _passes(self, step: int) -> list[Pass]:
+        """What a step trains, from the step's number alone (and the process's, if each draws its own)."""
+        config = self.config
+        seed = [config.seeds.sampling, step]
+        own = [1 + self.accelerator.process_index] if config.sampling.per_rank else []
+        rng = np.random.default_rng(seed + own)
+        ramp = np.random.default_rng([*seed, 0]).random() < step / self.steps  # the same in all processes
+        return config.strategy.passes(self.space, lambda: self.sample(rng), ramp=ramp)
+
+    def _gradients(self, mine: np.ndarray, passes: list[Pass], *, rows: int) -> Tensor:
+        """Gradients of this process's rows, in micro-batches that get smaller until they fit into memory."""
+        while True:
+            size = max(1, min(self.micro_batch_size or len(mine), len(mine)))
+            try:
+                return self._accumulate(mine, passes, rows=rows, size=size)
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+            # Out of the handler, which keeps the tensors of the pass alive.
+            self.optimizer.zero_grad()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self.micro_batch_size = self._halved(size)
+
+    def _halved(self, size: int) -> int:
+        if size == 1:
+            raise UserError(
+                "memory runs out in the forward and backward pass of a single row; use "
+                "train.gradient_checkpointing=true, a task.max_length below "
+                f"{self.config.task.max_length}, or a smaller model"
+            )
+        say(
+            self.accelerator,
+            f"memory ran out with {size} rows in a forward pass; going on with {size // 2} "
+            f"(train.micro_batch_size={size // 2} begins so; results stay the same but for rounding and dropout)",
+        )
+        return size // 2
+
+    def _accumulate(self, mine: np.ndarray, passes: list[Pass], *, rows: int, size: int) -> Tensor:
+        """(number of passes,) losses; the gradients are left in the model."""
+        accelerator = self.accelerator
+        losses = torch.zeros(len(passes), device=accelerator.device)
+        for start in range(0, len(mine), size):
+            batch = collate(self.split, mine[start : start + size], self.pad_token_id, accelerator.device)
+            losses += torch.stack(
+                accumulate_gradients(
+                    self.model,
+                    batch.inputs,
+                    batch.labels,
+                    passes,
+                    distillation=self.config.distillation,
+                    rows=rows,
+                    teacher=self.teacher,
+                    backward=accelerator.backward,
+                    autocast=accelerator.autocast,
+                )
+            )
+        if not len(mine) and accelerator.scaler is not None:
+            accelerator.scaler.scale(losses)  # without rows of its own, too, a process has to know the scale
+        return losses
+
+
+def _recompute_layers(model: PreTrainedModel) -> None:
+    """Has each layer computed again in the backward pass; views of the model inherit it, with their slices.
+
+    Not the reentrant way, which would look for the layer's inputs among the leaves and take their gradients wrongly.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise UserError(
+            f"train.gradient_checkpointing=true: {type(model).__name__} has no support for it; set it to false"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer versions of transformers have another name for it
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error means that memory ran out; a CPU's allocator has no type of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices with weight decay; vectors (biases, LayerNorm) without."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]

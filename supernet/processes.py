@@ -1,0 +1,140 @@
+"""The processes of one training: Accelerate's settings, the cores of each, and what they tell one another.
+
+One line of talk comes from the main process; another process speaks only of what is its own, with its number.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, broadcast_object_list, parse_flag_from_env
+from torch import Tensor, nn
+
+from supernet.errors import UserError, first_line
+from supernet.options import PRECISIONS
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=3)
+"""How long processes wait for each other: one of them may tokenise a large task alone. The launcher sees a dead one."""
+
+
+@contextmanager
+def processes(
+    mixed_precision: str, *, log_with: Sequence[str] = (), logging_dir: Path | None = None
+) -> Iterator[Accelerator]:
+    """Accelerate for the length of one training; another of other settings may follow.
+
+    The group of processes, once made, stays until `end_processes`: it cannot be made twice.
+
+    Args:
+        mixed_precision: auto | fp32 | bf16 | fp16; see `TrainOptions`.
+        log_with: Names of Accelerate's trackers.
+        logging_dir: Where those write that write files.
+
+    Raises:
+        UserError: if the device cannot compute in this precision.
+    """
+    # Several processes on CPUs work only if Accelerate is told so; it would otherwise leave each on its own.
+    cpu = bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.accelerator.is_available()
+    precision = _precision(mixed_precision, cpu=cpu)
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=cpu,
+            log_with=list(log_with) or None,
+            project_config=None if logging_dir is None else ProjectConfiguration(logging_dir=str(logging_dir)),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
+    except ValueError as error:
+        raise UserError(f"train.mixed_precision={mixed_precision}: {first_line(error)}") from error
+    if accelerator.device.type == "cpu":
+        _share_cores(accelerator)
+    try:
+        yield accelerator
+        accelerator.wait_for_everyone()
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=not in_group())
+
+
+def in_group() -> bool:
+    """Whether this is one of several processes that know of each other."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def end_processes() -> None:
+    """Ends the group of processes, if there is one; the last thing that a command does."""
+    if in_group():
+        torch.distributed.destroy_process_group()
+
+
+def _precision(name: str, *, cpu: bool) -> str | None:
+    """Accelerate's name of the precision; None leaves it to the launcher."""
+    precision = PRECISIONS.get(name)
+    launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if cpu and (precision or launcher) == "fp16":
+        raise UserError("mixed precision fp16 needs a GPU; use train.mixed_precision=bf16 or fp32 on a CPU")
+    if precision is None and launcher == "no":
+        # Where bf16 is emulated it may be hundreds of times slower than fp32, so there it has to be asked for.
+        native = not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if native else "no"
+    return precision
+
+
+def say(accelerator: Accelerator, text: str) -> None:
+    """Prints a line that may be this process's alone; the main process's has no prefix."""
+    prefix = "" if accelerator.is_main_process else f"process {accelerator.process_index}: "
+    print(prefix + text, file=sys.stderr, flush=True)
+
+
+def from_main(accelerator: Accelerator, value: T | None) -> T | None:
+    """The main process's `value`, in every process."""
+    if accelerator.num_processes == 1:
+        return value
+    return cast("T | None", broadcast_object_list([value])[0])
+
+
+def sum_over_processes(accelerator: Accelerator, parameters: Sequence[nn.Parameter], numbers: Tensor) -> None:
+    """Adds up gradients and some numbers over all processes, in place and in a single all-reduce.
+
+    A parameter that no sub-network of this step has gets a gradient of zeros, like the absent rows of one that is
+    sliced: Adam's averages then decay alike, and one process does what several do.
+
+    Args:
+        parameters: Those that are trained; the same in all processes.
+        numbers: (n,) on the accelerator's device.
+    """
+    for p in parameters:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    if accelerator.num_processes == 1:
+        return
+    tensors = [*(p.grad for p in parameters if p.grad is not None), numbers]
+    flat = accelerator.reduce(torch.cat([t.flatten() for t in tensors]), reduction="sum")
+    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def _share_cores(accelerator: Accelerator) -> None:
+    """Gives each process its share of the cores, where the launcher has left it with a single thread.
+
+    `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told `--cpu`, which on a machine without a GPU would leave
+    the other cores idle.
+    """
+    if "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
+        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        torch.set_num_threads(max(1, _usable_cores() // local_processes))
+
+
+def _usable_cores() -> int:
+    """Cores that this process may run on, which on a cluster are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,226 @@
+"""Training checkpoints: all that an interrupted training needs to go on to the very same weights.
+
+A checkpoint is a folder `step-00000500` with
+
+- model.safetensors, optimizer.safetensors: weights; Adam's averages, named `NUMBER.exp_avg` by parameter;
+- random.safetensors: one row for each process: the state of torch's generators and the size of micro-batches;
+- state.json: where the training was, the schedule, fp16's scaler;
+- manifest.json: size and SHA-256 of the other files.
+
+It is written under another name, seen to the disk and renamed. What it does not hold follows from the step's number:
+the batches, the sub-networks, the learning rate's course.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor
+
+from supernet.engine import Trainer
+from supernet.errors import UserError, first_line
+from supernet.processes import from_main
+from supernet.runs import atomic_folder, write_json
+
+MANIFEST = "manifest.json"
+_FORMAT = 1
+
+
+@dataclass
+class Position:
+    """How far a training has come.
+
+    Attributes:
+        step: Optimizer steps done.
+        epochs: Epochs done, their validation included.
+        seconds: Spent so far, in all parts of an interrupted training.
+        metrics_bytes: Length of metrics.jsonl.
+        seen: The last line of losses.
+        errors: Validation error of each sub-network that was validated, after the last epoch done.
+        best_epoch: The epoch, from 1, whose sub-networks have the smallest mean validation error; 0 before the first.
+        best_error: That mean.
+        training_rows: Digest of the rows, which must not have changed when the training goes on.
+    """
+
+    step: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    metrics_bytes: int = 0
+    seen: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_error: float = 0.0
+    training_rows: str = ""
+
+
+def save_checkpoint(folder: Path, trainer: Trainer, position: Position, *, keep: int) -> None:
+    """Writes a checkpoint and removes those that are not among the newest `keep`. To be called in every process.
+
+    Args:
+        folder: Of the checkpoints; made if it is not there.
+        trainer: Between two steps.
+        position: Where it is.
+        keep: At least 1.
+    """
+    random_PN = trainer.accelerator.gather(_random_state(trainer)[None])
+    if not trainer.accelerator.is_main_process:
+        return
+    folder.mkdir(exist_ok=True)
+    target = folder / f"step-{position.step:08d}"
+    with atomic_folder(target) as partial:
+        save_model(trainer.model, str(partial / "model.safetensors"))
+        save_file(_optimizer_tensors(trainer), partial / "optimizer.safetensors")
+        save_file({"random": random_PN.cpu()}, partial / "random.safetensors")
+        write_json(partial / "state.json", _state(trainer, position))
+        files = {path.name: _fingerprint(path) for path in sorted(partial.iterdir())}
+        write_json(partial / MANIFEST, {"format": _FORMAT, "files": files})
+    older = [path for path in _newest_first(folder) if path.name < target.name]
+    damaged = [path for path in _newest_first(folder) if path.name > target.name]  # passed over when this one went on
+    for path in damaged + older[keep - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def newest_checkpoint(folder: Path, trainer: Trainer, warn: Callable[[str], object]) -> Path | None:
+    """The newest whole checkpoint, which the main process chooses for all; None if there is none.
+
+    Args:
+        folder: Of the checkpoints.
+        trainer: For its processes.
+        warn: Told of each checkpoint that is damaged, and what is wrong with it.
+    """
+    chosen = None
+    for path in _newest_first(folder) if trainer.accelerator.is_main_process else ():
+        if (wrong := _damage(path)) is None:
+            chosen = str(path)
+            break
+        warn(f"checkpoint {path} is damaged and is passed over: {wrong}")
+    found = from_main(trainer.accelerator, chosen)
+    return None if found is None else Path(found)
+
+
+def load_checkpoint(path: Path, trainer: Trainer, *, training_rows: str, warn: Callable[[str], object]) -> Position:
+    """Puts model, optimizer, schedule and generators where the checkpoint was. To be called in every process.
+
+    Args:
+        path: What `newest_checkpoint` returned. Every process reads it: the folder is one that all of them see.
+        trainer: One that has made no step.
+        training_rows: Digest of the rows at hand.
+        warn: Told if the random numbers of dropout cannot go on as they were.
+
+    Raises:
+        UserError: if it cannot be read, or the training rows have changed.
+    """
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        position = Position(**state["position"])
+        if position.training_rows != training_rows:
+            raise UserError(f"the training rows are not those of checkpoint {path}; start anew with resume=never")
+        load_model(trainer.model, path / "model.safetensors")
+        _load_optimizer(trainer, load_file(path / "optimizer.safetensors"))
+        trainer.schedule.load_state_dict(state["schedule"])
+        for group, rate in zip(trainer.optimizer.param_groups, trainer.schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
+        if trainer.accelerator.scaler is not None and state["scaler"]:
+            trainer.accelerator.scaler.load_state_dict(state["scaler"])
+        random_PN = load_file(path / "random.safetensors")["random"]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"checkpoint {path} cannot be used ({first_line(error)}); start anew with resume=never"
+        ) from error
+    if len(random_PN) == trainer.accelerator.num_processes and _fits(random_PN, trainer):
+        _set_random_state(trainer, random_PN[trainer.accelerator.process_index])
+    else:
+        trainer.seed_dropout(position.step)
+        warn(
+            f"the checkpoint was written by {len(random_PN)} process(es); {trainer.accelerator.num_processes} go on, "
+            f"on {trainer.accelerator.device.type}: the result will differ from that of an uninterrupted training, by "
+            "dropout and rounding alone"
+        )
+    return position
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes all of them; for the main process, after the training has ended or before it starts anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint; None if nothing is."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != _FORMAT:
+            return "it was written by another version of this program"
+        for name, expected in manifest["files"].items():
+            if (size := (path / name).stat().st_size) != expected["bytes"]:
+                return f"{name} has {size} bytes instead of {expected['bytes']}"
+            if _fingerprint(path / name) != expected:
+                return f"the checksum of {name} is wrong"
+    except FileNotFoundError as error:
+        return f"{Path(str(error.filename)).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"it cannot be read ({first_line(error)})"
+    return None
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+    return {"bytes": path.stat().st_size, "sha256": sha256.hexdigest()}
+
+
+def _state(trainer: Trainer, position: Position) -> dict[str, Any]:
+    scaler = trainer.accelerator.scaler
+    return {
+        "position": asdict(position),
+        "schedule": trainer.schedule.state_dict(),
+        "scaler": None if scaler is None else scaler.state_dict(),
+    }
+
+
+def _optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    state = trainer.optimizer.state_dict()["state"]
+    return {f"{i}.{name}": tensor.contiguous() for i, its in state.items() for name, tensor in its.items()}
+
+
+def _load_optimizer(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        i, _, name = key.partition(".")
+        state.setdefault(int(i), {})[name] = tensor
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _random_state(trainer: Trainer) -> Tensor:
+    """(N,) uint8 on the device: this process's size of micro-batches, and the states of the generators it uses."""
+    device = trainer.accelerator.device
+    size = torch.tensor([trainer.micro_batch_size or 0], dtype=torch.int64).view(torch.uint8)
+    states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+    return torch.cat([size, *states]).to(device)
+
+
+def _fits(random_PN: Tensor, trainer: Trainer) -> bool:
+    return random_PN.shape[1] == len(_random_state(trainer))
+
+
+def _set_random_state(trainer: Trainer, state_N: Tensor) -> None:
+    trainer.micro_batch_size = int(state_N[:8].clone().view(torch.int64)) or None
+    length = len(torch.get_rng_state())
+    torch.set_rng_state(state_N[8 : 8 + length].clone())
+    if trainer.accelerator.device.type == "cuda":
+        torch.cuda.set_rng_state(state_N[8 + length :].clone(), trainer.accelerator.device)

@@ -1,0 +1,221 @@
+"""A training in its run folder: epochs, validation, checkpoints, records, the table at the end."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from accelerate.utils import gather_object
+from rich.console import Console
+from transformers import PreTrainedTokenizerBase
+
+from supernet.checkpoint import INFO_FILE, Supernet, SupernetInfo, save_supernet
+from supernet.cost import params_share
+from supernet.data import TaskData
+from supernet.engine import StepResult, Trainer
+from supernet.errors import UserError
+from supernet.evaluate import Evaluator
+from supernet.families import architecture_of
+from supernet.options import TrainConfig
+from supernet.progress import duration, print_summary, training_progress
+from supernet.resume import MANIFEST, Position, load_checkpoint, newest_checkpoint, remove_checkpoints, save_checkpoint
+from supernet.runs import remove_leftovers, write_json
+from supernet.signals import StopRequest
+from supernet.slicing import extract
+from supernet.strategies import LARGEST, SMALLEST
+from supernet.tracking import Tracking, cut_metrics, peak_memory_gib
+
+LOG_EVERY = 10
+"""Steps between two looks at the loss: each waits for the device."""
+
+MIDDLE = "middle"
+"""A sub-network that is validated though no step trains it on purpose."""
+
+
+def checkpoints_are_left_over(folder: Path) -> bool:
+    """Whether a run folder's supernet is newer than its checkpoints: a killed process had yet to remove them."""
+    times = [path.stat().st_mtime_ns for path in folder.glob(f"checkpoints/*/{MANIFEST}")]
+    info = folder / "supernet" / INFO_FILE
+    return info.exists() and info.stat().st_mtime_ns > max(times, default=0)
+
+
+class Run:
+    """A training in its run folder: epochs, checkpoints, validation, records.
+
+    Args:
+        config: What to do.
+        trainer: Makes the steps.
+        tokenizer: Of the trainer's model.
+        data: Training and validation rows.
+        info: What is to be saved with the model, from its validation errors.
+        console: Silent but in the main process.
+        stop: Whether this process has been asked to stop.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        trainer: Trainer,
+        tokenizer: PreTrainedTokenizerBase,
+        data: TaskData,
+        info: Callable[[dict[str, float]], SupernetInfo],
+        console: Console,
+        stop: StopRequest,
+    ) -> None:
+        self.config, self.trainer, self.console, self.stop = config, trainer, console, stop
+        self.model, self.tokenizer, self.info = trainer.model, tokenizer, info
+        self.accelerator, self.folder = trainer.accelerator, config.folder
+        self.checkpoints = self.folder / "checkpoints"
+        self.evaluator = Evaluator(data.validation, data.task, tokenizer, device=self.accelerator.device)
+        self.validated = {
+            LARGEST: trainer.space.largest,
+            MIDDLE: trainer.space.middle,
+            SMALLEST: trainer.space.smallest,
+        }
+        self.position = Position(training_rows=data.train.digest())
+        self.started = time.monotonic()
+
+    def start(self) -> None:
+        """Goes on from the newest whole checkpoint, or begins anew."""
+        main = self.accelerator.is_main_process
+        if main:
+            if self.config.resume == "never" or checkpoints_are_left_over(self.folder):
+                remove_checkpoints(self.checkpoints)
+            for folder in (self.folder, self.checkpoints):
+                remove_leftovers(folder)
+        checkpoint = newest_checkpoint(self.checkpoints, self.trainer, self.console.print)
+        if checkpoint is not None:
+            rows = self.position.training_rows
+            self.position = load_checkpoint(checkpoint, self.trainer, training_rows=rows, warn=self.console.print)
+            self.console.print(
+                f"going on after step {self.position.step} of {self.trainer.steps} ({checkpoint}; resume=never starts "
+                "anew)"
+            )
+        self.started = time.monotonic() - self.position.seconds
+        if main:
+            cut_metrics(self.folder, self.position.metrics_bytes)
+            write_json(self.folder / "config.json", asdict(self.config))
+        self.tracking = Tracking(
+            self.accelerator, self.folder, self.config.tracking, asdict(self.config), step=self.position.step
+        )
+
+    def train_epoch(self) -> None:
+        """Trains on the rows of the epoch that are left, and records the losses every few steps."""
+        epoch, done = self.position.epochs, self.position.step - self.position.epochs * self.trainer.steps_per_epoch
+        batches = self.trainer.batches(epoch)
+        description = f"epoch {epoch + 1}/{self.config.train.epochs}"
+        with training_progress(self.console, description, len(batches), done=done) as progress:
+            start, rows_done = time.perf_counter(), 0
+            for i, rows_B in enumerate(batches[done:], start=done):
+                learning_rate = self.trainer.schedule.get_last_lr()[0]
+                result = self.trainer.step(rows_B, self.position.step, stop=self.stop.signal is not None)
+                rows_done += len(rows_B)
+                seen = None
+                if i % LOG_EVERY == 0 or i == len(batches) - 1:
+                    speed = rows_done / (time.perf_counter() - start)
+                    seen = self._record(result, learning_rate=learning_rate, samples_per_second=speed)
+                progress.advance(seen)
+                self.position.step += 1
+                if result.stop:
+                    self._stop()
+                every = self.config.train.checkpoint_every
+                if every is not None and self.position.step % every == 0 and i != len(batches) - 1:
+                    self._checkpoint()
+
+    def end_epoch(self) -> None:
+        """Validates, keeps the supernet if it is the best so far, and writes a checkpoint."""
+        position, epochs = self.position, self.config.train.epochs
+        position.errors = self._validate()
+        position.epochs += 1
+        self.tracking.record(
+            {"epoch": position.epochs, "validation_error": position.errors}, step=max(0, position.step - 1)
+        )
+        said = ", ".join(f"{kind} net {error:.4f}" for kind, error in position.errors.items())
+        self.console.print(f"epoch {position.epochs}/{epochs}: validation error {said}")
+        mean = float(np.mean(list(position.errors.values())))
+        if position.best_epoch == 0 or mean <= position.best_error:
+            position.best_epoch, position.best_error = position.epochs, mean
+            if position.epochs < epochs and self.accelerator.is_main_process:
+                self._save("supernet-best")
+        self._checkpoint()
+
+    def finish(self) -> None:
+        """Saves the supernet, removes what is not needed any more, and says what came out."""
+        if self.accelerator.is_main_process:
+            self._save("supernet")
+            if self.position.best_epoch == self.config.train.epochs:
+                shutil.rmtree(self.folder / "supernet-best", ignore_errors=True)
+            remove_checkpoints(self.checkpoints)
+            self._summary()
+
+    def _record(self, result: StepResult, **more: float) -> dict[str, float]:
+        """Writes the losses and what else is known of a step down, and returns them."""
+        step = self.position.step
+        losses = {f"loss_{kind}": loss.item() for kind, loss in result.losses.items()}
+        if not all(math.isfinite(loss) for loss in losses.values()):
+            raise UserError(
+                f"the loss is not finite at step {step}: training has diverged; lower train.learning_rate "
+                f"({self.config.train.learning_rate:g}) or use train.mixed_precision=fp32"
+            )
+        seen = {"step": step, **losses, **more, "memory_gib": peak_memory_gib(self.accelerator.device)}
+        self.tracking.record(seen, step=step)
+        self.position.seen = seen
+        return seen
+
+    def _validate(self) -> dict[str, float]:
+        """Error of each sub-network to validate; the processes share them out among themselves."""
+        processes, mine = self.accelerator.num_processes, self.accelerator.process_index
+        found = [
+            (kind, self.evaluator.error(extract(self.model, subnet, share=True)))
+            for i, (kind, subnet) in enumerate(self.validated.items())
+            if i % processes == mine
+        ]
+        errors = dict(gather_object(found))
+        return {kind: errors[kind] for kind in self.validated}
+
+    def _checkpoint(self) -> None:
+        self.position.seconds = time.monotonic() - self.started
+        self.position.metrics_bytes = self.tracking.bytes_written()
+        save_checkpoint(self.checkpoints, self.trainer, self.position, keep=self.config.train.keep_checkpoints)
+
+    def _stop(self) -> None:
+        self._checkpoint()
+        self.console.print(
+            f"stopped by {self.stop.name} after step {self.position.step} of {self.trainer.steps}; "
+            "the same command goes on from there"
+        )
+        raise SystemExit(self.stop.exit_status)
+
+    def _save(self, name: str) -> None:
+        save_supernet(self.folder / name, Supernet(self.model, self.tokenizer, self.info(self.position.errors)))
+
+    def _summary(self) -> None:
+        config, position = self.config, self.position
+        seconds, rows = time.monotonic() - self.started, len(self.trainer.split) * config.train.epochs
+        best = "the last"
+        if position.best_epoch < config.train.epochs:
+            best = f"{position.best_epoch}, kept in supernet-best/"
+        facts = {
+            "epochs": f"{config.train.epochs} of {self.trainer.steps_per_epoch} steps",
+            "time": f"{duration(seconds)}, {rows / seconds:.0f} samples/s with validation",
+            "peak memory": f"{peak_memory_gib(self.accelerator.device):.2f} GiB in the main process",
+        }
+        losses = {key.removeprefix("loss_"): value for key, value in position.seen.items() if key[:5] == "loss_"}
+        facts |= {f"last loss, {kind} net": f"{loss:.4f}" for kind, loss in losses.items()}
+        facts["best epoch"] = best
+        a = architecture_of(self.model.config)
+        shares = {kind: params_share(a, subnet) for kind, subnet in self.validated.items()}
+        title = f"{config.task.name}, {config.model.label}, space {config.space.name}, strategy {config.strategy.name}"
+        print_summary(
+            self.console,
+            title=title,
+            facts=facts,
+            errors=position.errors,
+            shares=shares,
+            folder=self.folder / "supernet",
+        )

@@ -1,0 +1,179 @@
+"""Several processes do what one does: the same losses, the same weights, one all-reduce in a step."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from safetensors.torch import load_file
+
+from supernet.config import load_config
+from supernet.options import TrainConfig
+from supernet.strategies import RULES
+from supernet.train import train
+
+ROOT = Path(__file__).parent.parent
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
+# --multi_gpu is Accelerate's name for its launcher of several processes; without a GPU they run on the CPU.
+TWO = [*LAUNCH, "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+TWO += ["--dynamo_backend", "no", "--main_process_port", "0"]
+
+
+HIDDEN = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def launch(command):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, env=HIDDEN)
+
+
+def options(model_folder, data_folder, output, *more):
+    """10 steps; of the last batch of an epoch, which has a single row, the second process gets none."""
+    return [
+        "task=sst2",
+        f"model.name_or_path={model_folder}",
+        f"data.dir={data_folder}",
+        f"data.cache_dir={output}/cache",
+        "data.max_train_samples=48",
+        f"output_dir={output}",
+        "train.epochs=2",
+        "train.batch_size=8",
+        "train.learning_rate=1e-3",
+        "distillation.temperature=2.0",
+        *more,
+    ]
+
+
+def losses(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    kept = ("loss_", "step", "validation_error")
+    return [{key: value for key, value in line.items() if key.startswith(kept)} for line in lines]
+
+
+CASES = {name: [f"strategy={name}"] for name in sorted(RULES)}
+CASES["per_rank"] = ["strategy=full", "sampling.per_rank=true"]
+CASES["micro_batches"] = ["strategy=full", "train.micro_batch_size=3"]
+
+
+DROPOUT = {"whole": [], "in two parts": ["interrupted"]}
+
+
+@pytest.fixture(scope="module")
+def two_processes(model_folder, dropout_folder, data_folder, tmp_path_factory):
+    """Every case, trained by two processes in one launch: the run folders, and what was counted."""
+    output = tmp_path_factory.mktemp("two")
+    configurations = [options(model_folder, data_folder, output, *more) for more in CASES.values()]
+    configurations += [
+        options(dropout_folder, data_folder, output / name, "train.checkpoint_every=2", *more)
+        for name, more in DROPOUT.items()
+    ]
+    (output / "configurations.json").write_text(json.dumps(configurations))
+    job = [str(ROOT / "tests" / "distributed_job.py"), str(output / "calls.jsonl"), str(output / "configurations.json")]
+    done = launch([*TWO, *job])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("2 process(es)") == len(CASES) + 3
+    assert done.stderr.count("going on after step 6 of 10") == 1
+    calls = [json.loads(line) for line in (output / "calls.jsonl").read_text().splitlines()]
+    folders = [
+        load_config("train", TrainConfig, [o for o in overrides if o != "interrupted"]).folder
+        for overrides in configurations
+    ]
+    return dict(zip([*CASES, *DROPOUT], zip(folders, calls, strict=True), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CASES if name != "per_rank"])
+def test_two_processes_equal_one(name, two_processes, model_folder, data_folder, tmp_path):
+    """Without dropout, in float32: the sums of two processes differ from those of one in their order only."""
+    folder, _ = two_processes[name]
+    one = train(load_config("train", TrainConfig, options(model_folder, data_folder, tmp_path, *CASES[name]))).parent
+    for ours, theirs in zip(losses(folder), losses(one), strict=True):
+        assert ours.pop("validation_error", None) == theirs.pop("validation_error", None)
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    two_weights, one_weights = (load_file(f / "supernet" / "model.safetensors") for f in (folder, one))
+    for key in one_weights:
+        if not key.endswith("key.bias"):  # softmax does not see it: its gradient is rounding, which Adam blows up
+            torch.testing.assert_close(two_weights[key], one_weights[key], rtol=1e-4, atol=2e-5, msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(CASES))
+def test_a_step_makes_one_all_reduce(name, two_processes):
+    assert two_processes[name][1]["all_reduces"] == [1] * 10
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_to_the_very_same_weights(two_processes):
+    """With dropout, whose random numbers each process has of its own."""
+    whole, parts = (two_processes[name][0] for name in DROPOUT)
+    expected, found = (load_file(folder / "supernet" / "model.safetensors") for folder in (whole, parts))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert losses(parts) == losses(whole)
+
+
+@pytest.mark.slow
+def test_processes_draw_their_own_sub_networks_if_they_are_told_to(two_processes):
+    (first, second), (same, as_first) = (two_processes[name][1]["drawn"][0] for name in ("per_rank", "full"))
+    assert first != second
+    assert same == as_first
+    lines = losses(two_processes["per_rank"][0])
+    assert lines[-2]["loss_largest"] < lines[0]["loss_largest"]
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_a_signal_and_another_number_goes_on(model_folder, data_folder, tmp_path):
+    """The launcher hands SIGTERM on; the one process that goes on does what two would have done but for rounding."""
+    long = ["train.epochs=60", "train.checkpoint_every=null"]
+    overrides = options(model_folder, data_folder, tmp_path / "runs", *long)
+    command = [*TWO, str(ROOT / "train_supernet.py"), *overrides]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=HIDDEN) as process:
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("epoch 2/60"):
+                process.send_signal(signal.SIGTERM)
+    said = "".join(said)
+    assert process.returncode != 0
+    assert "stopped by SIGTERM after step" in said
+    config = load_config("train", TrainConfig, overrides)
+    assert len(list((config.folder / "checkpoints").iterdir())) == 2
+    folder = train(config).parent
+    whole = train(
+        load_config("train", TrainConfig, options(model_folder, data_folder, tmp_path / "whole", *long))
+    ).parent
+    for ours, theirs in zip(losses(folder), losses(whole), strict=True):
+        for key in theirs.keys() - {"validation_error"}:
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-3)
+
+
+FILES = {"cpu": ("NO", 1), "cpu_2_processes": ("MULTI_GPU", 2), "gpu": ("NO", 1), "gpus": ("MULTI_GPU", 2)}
+FILES["nodes"] = ("MULTI_GPU", 16)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_accelerate_reads_the_ready_made_files(name):
+    file = ROOT / "launch" / "accelerate" / f"{name}.yaml"
+    config = load_config_from_file(str(file))
+    assert (config.distributed_type, config.num_processes) == FILES[name]
+    assert config.use_cpu == (name == "cpu")
+    assert f"--config_file launch/accelerate/{name}.yaml" in file.read_text()
+
+
+def test_there_is_a_test_for_each_of_them():
+    assert {path.stem for path in (ROOT / "launch" / "accelerate").glob("*.yaml")} == set(FILES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cpu", "cpu_2_processes"])
+def test_those_for_the_cpu_start_as_many_processes_as_they_say(name, model_folder, data_folder, tmp_path):
+    file = ROOT / "launch" / "accelerate" / f"{name}.yaml"
+    few = options(model_folder, data_folder, tmp_path, "train.epochs=1")
+    done = launch([*LAUNCH, "--config_file", str(file), str(ROOT / "train_supernet.py"), *few])
+    assert done.returncode == 0, done.stderr
+    assert f"{FILES[name][1]} process(es) on cpu" in done.stderr
+    assert done.stderr.count("supernet saved in") == 1

@@ -1,0 +1,144 @@
+"""What a training records and shows: metrics.jsonl, trackers, lines, the table at the end."""
+
+import importlib.util
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from supernet import config as config_module
+from supernet import tracking
+from supernet.config import load_config, one_line_errors
+from supernet.engine import Trainer
+from supernet.errors import UserError
+from supernet.options import TrainConfig
+from supernet.progress import duration, print_summary, training_progress
+from supernet.tracking import peak_memory_gib
+from supernet.train import train
+
+
+@pytest.fixture
+def configure(model_folder, data_folder, tmp_path):
+    def configured(*more):
+        overrides = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={data_folder}"]
+        overrides += [f"data.cache_dir={data_folder}/cache", "data.max_train_samples=60", "train.batch_size=8"]
+        overrides += [f"output_dir={tmp_path}", "train.epochs=2", "train.checkpoint_every=2"]
+        return load_config("train", TrainConfig, [*overrides, *more])
+
+    return configured
+
+
+def test_every_line_says_what_there_is_to_know(configure, capsys):
+    folder = train(configure())
+    lines = [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "step" in line]
+    assert [line["step"] for line in steps] == [0, 5, 6, 11]
+    known = {"loss_largest", "loss_smallest", "loss_random", "learning_rate", "samples_per_second", "memory_gib"}
+    assert all(known <= line.keys() for line in steps)
+    assert all(0 < line["memory_gib"] < 100 and line["samples_per_second"] > 0 for line in steps)
+    epochs = [line for line in lines if "epoch" in line]
+    assert [line["epoch"] for line in epochs] == [1, 2]
+    assert list(epochs[0]["validation_error"]) == ["largest", "middle", "smallest"]
+    said = capsys.readouterr().err
+    for expected in (
+        "2 of 6 steps", "samples/s", "GiB in the main process", "last loss, smallest net", "best epoch",
+        "validation error, middle net", "with 100.0% of the encoder", f"supernet saved in {folder}",
+    ):  # fmt: skip
+        assert expected in said
+    assert not list(folder.parent.glob("tensorboard"))
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_the_work(configure, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else find(name, *a))
+    with pytest.raises(UserError, match=r"tracking.to=wandb: not installed; use 'pip install wandb'"):
+        train(configure("tracking.to=[wandb]"))
+    with pytest.raises(UserError, match=r"tracking.to 'tensorbord' is unknown; .*did you mean tensorboard"):
+        configure("tracking.to=[tensorbord]")
+
+
+def test_tensorboard_goes_on_where_it_was(configure, monkeypatch):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    step = Trainer.step
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", lambda self, rows, n, **o: 1 / 0 if n == 8 else step(self, rows, n, **o))
+        with pytest.raises(ZeroDivisionError):
+            train(configure("tracking.to=[tensorboard]"))
+    folder = train(configure("tracking.to=[tensorboard]")).parent
+    assert folder == configure().folder
+    events = EventAccumulator(str(folder / "tensorboard" / "plm-supernet")).Reload()
+    assert [event.step for event in events.Scalars("loss_largest")] == [0, 5, 6, 11]
+    assert [event.step for event in events.Scalars("validation_error.middle")] == [5, 11]
+    train(configure("tracking.to=[tensorboard]", "overwrite=true"))
+    events = EventAccumulator(str(folder / "tensorboard" / "plm-supernet")).Reload()
+    assert [event.step for event in events.Scalars("loss_largest")] == [0, 5, 6, 11]
+
+
+def test_a_tracker_that_cannot_start_gives_one_line(configure, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr("accelerate.Accelerator.init_trackers", lambda *a: (_ for _ in ()).throw(OSError("no\nlogin")))
+    with pytest.raises(UserError, match=r"tracking.to=tensorboard cannot start \(no\); put it right or leave it out"):
+        train(configure("tracking.to=[tensorboard]"))
+
+
+def test_off_a_terminal_a_line_now_and_then():
+    out, now = io.StringIO(), [0.0]
+    with training_progress(Console(file=out), "epoch 1/2", 100, done=10, clock=lambda: now[0]) as progress:
+        for i in range(40):
+            now[0] += 2.0
+            seen = {"loss_largest": 0.5, "learning_rate": 1e-4, "samples_per_second": 7.0} if i == 20 else None
+            progress.advance(seen)
+    assert out.getvalue().splitlines() == [
+        "epoch 1/2: 25/100 steps",
+        "epoch 1/2: 40/100 steps  loss: largest 0.500  lr 1.0e-04  7 samples/s",
+    ]
+
+
+def test_on_a_terminal_a_bar():
+    out = io.StringIO()
+    with training_progress(Console(file=out, force_terminal=True), "epoch 1/2", 4) as progress:
+        for _ in range(4):
+            progress.advance()
+    assert "4/4" in out.getvalue()
+    assert "epoch 1/2: " not in out.getvalue()
+
+
+def test_the_summary_is_a_table_and_the_folder_is_not_cut():
+    out, folder = io.StringIO(), Path("/a" * 60)
+    print_summary(
+        Console(file=out, width=80, soft_wrap=True), title="sst2", facts={"time": duration(3723.4)},
+        errors={"largest": 0.125}, shares={"largest": 1.0}, folder=folder,
+    )  # fmt: skip
+    assert "1:02:03" in out.getvalue()
+    assert "0.1250 with 100.0% of the encoder" in out.getvalue()
+    assert out.getvalue().splitlines()[-1] == f"supernet saved in {folder}"
+
+
+def test_memory_is_in_gib():
+    before = peak_memory_gib(torch.device("cpu"))
+    block = torch.ones(2**26)  # 0.25 GiB
+    assert 0.01 < before <= peak_memory_gib(torch.device("cpu")) < 64
+    assert len(block)
+
+
+def test_names_of_nested_values():
+    flat = tracking._flat({"train": {"epochs": 2, "dir": None}, "seed": 1, "to": ("a",)})
+    assert flat == {"train.epochs": 2, "train.dir": "None", "seed": 1, "to": "('a',)"}
+
+
+@pytest.mark.parametrize(
+    ("rank", "together", "said"),
+    [("0", False, "error: no\n"), ("0", True, "error: no\n"), ("3", False, ""), ("3", True, "process 3: error: no\n")],
+)
+def test_an_error_of_one_process_is_told_with_its_number(rank, together, said, monkeypatch, capsys):
+    """Before the processes work together all have the same error, and the first one tells it."""
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(config_module, "in_group", lambda: together)
+    with pytest.raises(SystemExit), one_line_errors():
+        raise UserError("no")
+    assert capsys.readouterr().err == said
