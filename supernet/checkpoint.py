@@ -61,7 +61,7 @@ class SupernetInfo:
         space: The search space it was trained for.
         strategy, sampling, distillation: How it was trained.
         order: How heads and units were ordered before training.
-        layer_importance: A score for each layer, if the space's depth follows importance.
+        layer_importance: A score for each layer, if they were measured.
         seed: The run's seed.
         validation_error: Of the largest and the smallest sub-network, after the last epoch.
         trained_at: UTC, ISO 8601.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from supernet.tokens import Batch
 
 IMPORTANCE = "importance"
 ORDERS = ("none", IMPORTANCE)
+
+SCORES_FILE = "importance.npz"
 
 LEAST_SHOWN = 0.01
 """Smaller shares look the same in the picture."""
@@ -134,9 +137,18 @@ def _best_first(scores: np.ndarray) -> list[list[int]]:
     return [np.argsort(-row, kind="stable").tolist() for row in scores]
 
 
+def read_importance(folder: Path) -> Importance | None:
+    """What `write_importance` wrote; None if there is nothing whole."""
+    try:
+        with (folder / SCORES_FILE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return Importance(saved["heads"], saved["units"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
 def write_importance(folder: Path, importance: Importance) -> None:
     """importance.npz, the scores in the model's own order, and importance.png, a heat map of them."""
-    with atomic_path(folder / "importance.npz") as partial, partial.open("wb") as file:
+    with atomic_path(folder / SCORES_FILE) as partial, partial.open("wb") as file:
         np.savez(file, heads=importance.heads, units=importance.units)
     layers, heads = importance.heads.shape
     figure = Figure(figsize=(9, 0.4 * layers + 2.2), layout="constrained")

@@ -22,7 +22,14 @@ from supernet.data import TaskData, load_task
 from supernet.describe import describe
 from supernet.engine import Trainer
 from supernet.families import architecture_of
-from supernet.importance import IMPORTANCE, Importance, measure_importance, order_by_importance_, write_importance
+from supernet.importance import (
+    IMPORTANCE,
+    Importance,
+    measure_importance,
+    order_by_importance_,
+    read_importance,
+    write_importance,
+)
 from supernet.models import check_length, load_pretrained, load_tokenizer, locate, read_config
 from supernet.options import TrainConfig
 from supernet.processes import from_main, processes
@@ -115,7 +122,9 @@ def _importance(
     if IMPORTANCE not in (config.order.name, config.space.depth):
         return None
     measured = None
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and any(config.folder.glob("checkpoints/step-*")):
+        measured = read_importance(config.folder)  # measured again, it might differ on a GPU in the last digits
+    if accelerator.is_main_process and measured is None:
         batches = training_batches(split, config.train.batch_size, seed=config.seeds.data, epoch=0)
         chosen = (collate(split, rows, pad_token_id, accelerator.device) for rows in batches[: config.order.batches])
         measured = measure_importance(model.to(accelerator.device), chosen)

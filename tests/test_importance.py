@@ -8,7 +8,13 @@ from supernet.checkpoint import load_supernet
 from supernet.config import load_config
 from supernet.distillation import label_loss
 from supernet.families import FAMILIES, architecture_of, family_of
-from supernet.importance import Importance, measure_importance, order_by_importance_, write_importance
+from supernet.importance import (
+    Importance,
+    measure_importance,
+    order_by_importance_,
+    read_importance,
+    write_importance,
+)
 from supernet.options import TrainConfig
 from supernet.tokens import Batch
 from supernet.train import train
@@ -107,9 +113,12 @@ def test_a_layer_is_worth_what_its_blocks_are():
 def test_scores_and_their_picture_are_written(tmp_path):
     importance = Importance(np.random.default_rng(0).random((3, 4)), np.zeros((3, 10)))
     write_importance(tmp_path, importance)
-    with np.load(tmp_path / "importance.npz") as saved:
-        np.testing.assert_array_equal(saved["heads"], importance.heads)
-        np.testing.assert_array_equal(saved["units"], importance.units)
+    saved = read_importance(tmp_path)
+    np.testing.assert_array_equal(saved.heads, importance.heads)
+    np.testing.assert_array_equal(saved.units, importance.units)
+    (tmp_path / "importance.npz").write_bytes((tmp_path / "importance.npz").read_bytes()[:100])
+    assert read_importance(tmp_path) is None
+    assert read_importance(tmp_path / "nowhere") is None
     assert (tmp_path / "importance.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -126,8 +135,7 @@ def test_a_training_by_importance_reads_training_rows_alone(model_folder, data_f
         values = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={folder}", f"output_dir={tmp_path}"]
         values += [*common, f"task.max_validation_rows={rows}", "order=importance", "space.depth=importance"]
         target = train(load_config("train", TrainConfig, values))
-        with np.load(target.parent / "importance.npz") as saved:
-            scores.append(Importance(saved["heads"], saved["units"]))
+        scores.append(read_importance(target.parent))
         supernet = load_supernet(target)
         np.testing.assert_allclose(supernet.info.layer_importance, scores[-1].layers)
         two = supernet.space.decode((2, 1, 1))
