@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the table")
     arguments = parser.parse_args()
     if not arguments.table:
+        RESULTS.parent.mkdir(exist_ok=True)
         rows = None if arguments.rows == "all" else int(arguments.rows)
         done = {cell_of(row) for row in read_json_lines(RESULTS)}
         for seed, task, recipe in itertools.product(arguments.seeds, arguments.tasks, arguments.recipes):

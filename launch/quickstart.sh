@@ -6,11 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-train=(task=stdlib train.epochs=2 train.learning_rate=1e-4)
+train=(task=stdlib experiment=best train.epochs=2)
 search=(searcher=ehvi max_evaluations=60)
 case "${1:-}" in
     "") ;;
-    --short) train=(task=stdlib train.epochs=1 data.max_train_samples=800 output_dir=runs/short)
+    --short) train=(task=stdlib experiment=best train.epochs=1 data.max_train_samples=800 output_dir=runs/short)
              search=(searcher=ehvi max_evaluations=12 output_dir=runs/short) ;;
     *) echo "usage: bash launch/quickstart.sh [--short]" >&2; exit 2 ;;
 esac

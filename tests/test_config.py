@@ -27,7 +27,7 @@ CHOICES = [
 @pytest.mark.parametrize(("command", "group", "name"), CHOICES)
 def test_every_choice_composes_and_is_in_the_help(command, group, name):
     config = load_config(command, GROUPS[command][0], [f"{group}={name}"])
-    assert getattr(config, group).name == name
+    assert getattr(config, group).name == name.removesuffix("64")
     said = (CONF / f"{command}.yaml").read_text().split("Choices (name=value):")[1]
     assert name in said.split()
 
