@@ -44,18 +44,29 @@ def generated_split(rows: int, *, seed: int, vocabulary: int) -> Split:
     )
 
 
-def matmul_rate(size: int = 2048, repeats: int = 20) -> float:
-    """Floating-point operations per second of a square float32 matrix product; the median of some."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
+def matmul_rate(
+    size: int = 2048, repeats: int = 20, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> float:
+    """Floating-point operations per second of a square matrix product; the median of some."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     a @ b
     seconds = []
     for _ in range(repeats):
+        _wait(device)
         start = time.perf_counter()
         a @ b
+        _wait(device)
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / float(np.median(seconds))
 
 
-def device_name() -> str:
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def device_name(device: str = "cpu") -> str:
     """Processor, threads and versions, for RESULTS.md."""
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
 from supernet.metrics import majority_error
 from supernet.options import TrainConfig
-from supernet.runs import append_json_line, read_json_lines
+from supernet.runs import append_json_line, digest, read_json_lines
 from supernet.slicing import extract
 from supernet.space import SearchSpace, search_space
 from supernet.subnetwork import SubNetwork
@@ -65,9 +65,10 @@ RECIPES: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement: which recipe, on which task, with how much data, and which seed."""
+    """One measurement: which recipe (and its digest, for recipes change), which task, how much data, and which seed."""
 
     recipe: str
+    digest: str
     task: str
     seed: int
     rows: int | None
@@ -99,12 +100,21 @@ def main() -> None:
         rows = None if arguments.rows == "all" else int(arguments.rows)
         done = {cell_of(row) for row in read_json_lines(RESULTS)}
         for seed, task, recipe in itertools.product(arguments.seeds, arguments.tasks, arguments.recipes):
-            cell = Cell(recipe, task, seed, rows, arguments.epochs)
+            cell = Cell(recipe, recipe_digest(recipe), task, seed, rows, arguments.epochs)
             if cell not in done:
                 measured = measure(cell, arguments.data)
                 append_json_line(RESULTS, vars(cell) | measured)
                 print(json.dumps(vars(cell) | {k: v for k, v in measured.items() if k != "front"}), flush=True)
     Console(width=140).print(table(read_json_lines(RESULTS)))
+
+
+def recipe_digest(recipe: str) -> str:
+    """What tells a recipe from what it was before a change."""
+    values = asdict(load_config("train", TrainConfig, RECIPES[recipe]))
+    for key in ("epochs", "batch_size", "checkpoint_every", "keep_checkpoints"):
+        del values["train"][key]
+    parts = ("space", "strategy", "sampling", "distillation", "order", "train")
+    return digest({part: values[part] for part in parts})
 
 
 def cell_of(row: dict[str, Any]) -> Cell:
@@ -154,7 +164,7 @@ def measure(cell: Cell, data_dir: str | None) -> dict[str, Any]:
         "train_s": round(trained - start, 1),
         "search_s": round(time.perf_counter() - trained, 1),
         "front": [[p.subnet.to_json(), p.share, p.validation, p.test] for p in front],
-        "device": device_name(),
+        "device": device_name(device),
     }
 
 
@@ -195,11 +205,11 @@ def table(rows: list[dict[str, Any]]) -> Table:
     shown = Table(
         "task", "rows", "epochs", "recipe", "seeds", "hypervolume", "full net", *(f"<= {b:.0%}" for b in BUDGETS)
     )
-    keys = sorted({(r["task"], r["rows"] or 0, r["epochs"], r["recipe"]) for r in rows})
-    for task, count, epochs, recipe in keys:
-        group = [
-            r for r in rows if (r["task"], r["rows"] or 0, r["epochs"], r["recipe"]) == (task, count, epochs, recipe)
-        ]
+    kinds = sorted({(r["task"], r["rows"] or 0, r["epochs"], r["recipe"], r["digest"]) for r in rows})
+    for kind in kinds:
+        group = [r for r in rows if (r["task"], r["rows"] or 0, r["epochs"], r["recipe"], r["digest"]) == kind]
+        task, count, epochs, recipe, now = kind
+        recipe += "" if recipe in RECIPES and now == recipe_digest(recipe) else f" (as it was: {now})"
         volumes = [r["hypervolume"] for r in group]
         shown.add_row(
             task,

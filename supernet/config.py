@@ -11,6 +11,7 @@ import difflib
 import importlib.resources
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast, get_type_hints
@@ -23,14 +24,25 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from supernet.errors import UserError, unknown
+from supernet.errors import UserError, first_line, unknown
 from supernet.processes import in_group
 
 C = TypeVar("C")
 
 CONFIG_MODULE = "conf"
+GRACE_S = 5.0
+"""Seconds after which a launcher has surely seen that one of its processes has ended, and has ended the others."""
 PRESETS = ("experiment", "debug")
 """Named sets of values. Each command has its own: experiment=best of `train` is conf/experiment/train/best.yaml."""
+
+_KINDS = {
+    "to Integer": "a whole number",
+    "to Float": "a number",
+    "valid bool": "true or false",
+    "to string": "text",
+    "is not a ListConfig": "a list",
+}
+"""What a value must be, where OmegaConf's message has these words."""
 
 HYDRA_FLAGS = {
     "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
@@ -99,20 +111,28 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
 def one_line_errors() -> Iterator[None]:
     """Turns a mistake of the user into one line and exit status 1.
 
-    What is wrong with the configuration is wrong in every process, and the first one says it. Once they work together
-    a mistake may be one process's alone, so each says its own, with its number.
+    What is wrong in every process the first one says. Before they work together that is everything; afterwards nearly
+    everything, so another one waits: if the first has ended too the launcher ends this one, which else says its own,
+    with its number. An error that follows from the end of another process is kept back in the same way.
     """
+    rank = os.environ.get("RANK", "0")
     try:
         yield
     except UserError as error:
-        rank = os.environ.get("RANK", "0")
-        if rank == "0" or in_group():
+        if in_group() and rank != "0":
+            time.sleep(GRACE_S)
+        if in_group() or rank == "0":
             prefix = "" if rank == "0" else f"process {rank}: "
             print(f"{prefix}error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if rank == "0":
+            print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception:
+        if in_group():
+            time.sleep(GRACE_S)
+        raise
 
 
 def _register(config_name: str, schema: type[Any]) -> None:
@@ -150,9 +170,15 @@ def _message(error: BaseException) -> str:
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    lines = str(cause).strip().splitlines()
-    key = next((line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key")), None)
-    return f"{key}: {lines[0]}" if key else lines[0]
+    line = first_line(cause)
+    key = getattr(cause, "full_key", None)
+    if not key:
+        return line
+    kind = next((kind for words, kind in _KINDS.items() if words in line), None)
+    if kind is None:
+        return f"{key}: {line}"
+    value = getattr(cause, "value", None)
+    return f"{key} {value!r} must be {kind}" + (f": {key}=[{value}]" if kind == "a list" else "")
 
 
 def _parse(text: str) -> Override:

@@ -27,6 +27,8 @@ TEXT_NAMES = (
 INDEX_NAMES = ("", "id", "idx", "index", "guid", "uid", "uuid", "row_id", "unnamed: 0")
 """Columns that number the rows, which are neither text nor label unless they are asked for."""
 MAX_CLASSES = 1000
+FEW_ROWS = 10
+"""With fewer, classes that cannot be learnt are for want of rows rather than the wrong column."""
 WIDE_RANGE = 20.0
 """Beyond this size the labels of a regression are far from what a new classifier predicts."""
 
@@ -164,12 +166,18 @@ def _class_counts(labels: LabelsFound, *, numeric: bool) -> dict[str, int]:
 
 
 def _check_classes(counts: Mapping[str, int], rows: int, column: str) -> None:
+    scattered = len(counts) > MAX_CLASSES or 2 * len(counts) > rows
+    if rows < FEW_ROWS and (len(counts) == 1 or scattered):
+        raise UserError(
+            f"{rows} training row(s) with {len(counts)} different label(s) in column '{column}' are too few to learn"
+            " from; give two or more rows of each of two or more classes"
+        )
     if len(counts) == 1:
         raise UserError(
             f"column '{column}' has the label '{next(iter(counts))}' in all {rows} rows; two or more classes are"
             " needed: name the right column with data.label=COLUMN"
         )
-    if len(counts) > MAX_CLASSES or 2 * len(counts) > rows:
+    if scattered:
         limit = f"at most {MAX_CLASSES} classes, with two rows each on average, can be learnt"
         raise UserError(
             f"column '{column}' has {len(counts)} different labels in {rows} rows ({listing(list(counts), 4)}): is it"

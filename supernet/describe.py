@@ -25,9 +25,11 @@ def describe(data: TaskData, console: Console) -> None:
 
     Readable from 70 columns on, with and without a terminal.
     """
-    console.print(Text(_headline(data.task), style="bold"), soft_wrap=False)
-    for table in (_splits_table(data), _labels_table(data), _notes_table(data)):
-        console.print(Padding(table, (0, 0, 1, 1), expand=False), soft_wrap=False)
+    with console.capture() as captured:  # to take off the blanks that tables are filled up with
+        console.print(Text(_headline(data.task), style="bold"), soft_wrap=False)
+        for table in (_splits_table(data), _labels_table(data), _notes_table(data)):
+            console.print(Padding(table, (0, 0, 1, 1), expand=False), soft_wrap=False)
+    console.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
 
 
 def _headline(task: Task) -> str:
@@ -42,7 +44,7 @@ def _headline(task: Task) -> str:
 def _splits_table(data: TaskData) -> Table:
     """A row for each split: rows, lengths of their texts in tokens, where they come from."""
     table = _table("split", "rows", "tokens: mean", "95 %", "max", "cut", "from")
-    table.columns[-1].justify = "left"
+    table.columns[-1].justify, table.columns[-1].no_wrap = "left", False  # the one that gives way
     for name, split in _splits(data):
         lengths = split.sequence_lengths
         table.add_row(
@@ -52,21 +54,21 @@ def _splits_table(data: TaskData) -> Table:
             f"{np.percentile(lengths, 95):.0f}",
             f"{lengths.max()}",
             _share(float(np.mean(lengths >= data.task.max_length))),
-            Text(data.found.origins[name]),
+            _one_line(data.found.origins[name]),
         )
     return table
 
 
 def _labels_table(data: TaskData) -> Table:
-    """What the labels are in each split, and the error of the commonest answer."""
+    """What the labels are in each split, and for classes and choices the error of the commonest answer."""
     table = _table("number" if data.task.is_regression else "answer", *(_HEADINGS[name] for name in SPLITS))
-    table.columns[0].overflow = "ellipsis"
-    table.columns[0].max_width = 30
+    table.columns[0].max_width, table.columns[0].no_wrap = 30, False
     rows = _number_rows(data) if data.task.is_regression else _class_rows(data)
     for row in rows:
         table.add_row(*row)
-    errors = (f"{majority_error(data.task, split.labels):.3f}" for _, split in _splits(data))
-    table.add_row("error of the commonest", *errors, style="italic")
+    if not data.task.is_regression:
+        errors = (f"{majority_error(data.task, split.labels):.3f}" for _, split in _splits(data))
+        table.add_row("error of the commonest", *errors, style="italic")
     return table
 
 
@@ -78,7 +80,7 @@ def _class_rows(data: TaskData) -> Iterable[list[str | Text]]:
     few = len(order) <= SHOWN_CLASSES + 1
     shown = order if few else order[:SHOWN_CLASSES]
     for i in sorted(shown) if few else shown:
-        yield [Text(" ".join(task.answers[i].split())), *_counted(counts[:, i], counts.sum(axis=1))]
+        yield [_one_line(task.answers[i]), *_counted(counts[:, i], counts.sum(axis=1))]
     if not few:
         rest = counts[:, order[SHOWN_CLASSES:]].sum(axis=1)
         yield [f"{len(order) - SHOWN_CLASSES} other classes", *_counted(rest, counts.sum(axis=1))]
@@ -122,8 +124,13 @@ def _without_training_rows(data: TaskData) -> list[str]:
 def _table(*headings: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left", overflow="fold", vertical="bottom")
+        table.add_column(heading, justify="right" if i else "left", no_wrap=True, vertical="bottom")
     return table
+
+
+def _one_line(text: str) -> Text:
+    """A cell that is cut short where there is not enough room."""
+    return Text(" ".join(text.split()), no_wrap=True, overflow="ellipsis")
 
 
 def _splits(data: TaskData) -> list[tuple[str, Split]]:

@@ -24,8 +24,8 @@ class Distillation:
     """What the sub-networks learn from the teacher, besides the labels, in strategies that distil.
 
     Attributes:
-        divergence: forward: cross-entropy to the teacher's predictions, as in the paper (the Kullback-Leibler
-            divergence KL(teacher | student) and a constant). reverse: KL(student | teacher).
+        divergence: forward: the Kullback-Leibler divergence KL(teacher | student). The paper's cross-entropy to the
+            teacher's predictions is this and a constant, so it has the same gradient. reverse: KL(student | teacher).
         temperature: T > 0; larger values soften both sides' predictions.
         weight: Of this loss; the loss against the labels has 1.
         hidden_weight: Of the squared distance of hidden states from the teacher's; 0 leaves it out.
@@ -69,9 +69,9 @@ def label_loss(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
 def soft_loss(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float, divergence: str = "forward") -> Tensor:
     """Loss against the predictions of a teacher, summed over the batch.
 
-    forward: T^2 * CE(student / T, softmax(teacher / T)). reverse: T^2 * KL(softmax(student / T), softmax(teacher / T)).
-    The factor keeps the gradient's size independent of T. For a regression the squared difference. No gradient flows
-    into the teacher.
+    With p = softmax(teacher / T) and q = softmax(student / T): T^2 * KL(p | q) forward, T^2 * KL(q | p) in reverse, 0
+    where both agree. The factor keeps the gradient's size independent of T. For a regression the squared difference.
+    No gradient flows into the teacher.
 
     Args:
         student_BC: (B, C) predictions of the sub-network.
@@ -86,11 +86,10 @@ def soft_loss(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float, div
     student_BC, teacher_BC = _at_least_float32(student_BC), _at_least_float32(teacher_BC.detach())
     if student_BC.shape[1] == 1:
         return F.mse_loss(student_BC, teacher_BC, reduction="sum")
-    if divergence == "forward":
-        target_BC = F.softmax(teacher_BC / temperature, dim=1)
-        return temperature**2 * F.cross_entropy(student_BC / temperature, target_BC, reduction="sum")
-    log_student_BC, log_teacher_BC = (F.log_softmax(x / temperature, dim=1) for x in (student_BC, teacher_BC))
-    return temperature**2 * F.kl_div(log_teacher_BC, log_student_BC, reduction="sum", log_target=True)
+    log_p_BC, log_q_BC = (F.log_softmax(x / temperature, dim=1) for x in (teacher_BC, student_BC))
+    if divergence == "reverse":
+        log_p_BC, log_q_BC = log_q_BC, log_p_BC
+    return temperature**2 * F.kl_div(log_q_BC, log_p_BC, reduction="sum", log_target=True)
 
 
 def hidden_loss(

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from supernet.errors import UserError
 from supernet.families import architecture_of
+from supernet.memory import fitting_into_memory
 from supernet.options import TrainConfig
 from supernet.processes import say, sum_over_processes
 from supernet.sampling import SAMPLERS
@@ -132,37 +133,24 @@ class Trainer:
         seed = [config.seeds.sampling, step]
         own = [1 + self.accelerator.process_index] if config.sampling.per_rank else []
         rng = np.random.default_rng(seed + own)
-        ramp = np.random.default_rng([*seed, 0]).random() < step / self.steps  # the same in all processes
+        # The same in all processes. NumPy pads seeds with zeros: [*seed, 0] would be the draws' own generator.
+        ramp = np.random.default_rng([*seed, 0, 1]).random() < step / self.steps
         return config.strategy.passes(self.space, lambda: self.sample(rng), ramp=ramp)
 
     def _gradients(self, mine: np.ndarray, passes: list[Pass], *, rows: int) -> Tensor:
         """Gradients of this process's rows, in micro-batches that get smaller until they fit into memory."""
-        while True:
-            size = max(1, min(self.micro_batch_size or len(mine), len(mine)))
-            try:
-                return self._accumulate(mine, passes, rows=rows, size=size)
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-            # Out of the handler, which keeps the tensors of the pass alive.
-            self.optimizer.zero_grad()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            self.micro_batch_size = self._halved(size)
 
-    def _halved(self, size: int) -> int:
-        if size == 1:
-            raise UserError(
-                "memory runs out in the forward and backward pass of a single row; use "
-                "train.gradient_checkpointing=true, a task.max_length below "
-                f"{self.config.task.max_length}, or a smaller model"
-            )
-        say(
-            self.accelerator,
-            f"memory ran out with {size} rows in a forward pass; going on with {size // 2} "
-            f"(train.micro_batch_size={size // 2} begins so; results stay the same but for rounding and dropout)",
+        def accumulate(size: int) -> Tensor:
+            self.optimizer.zero_grad()
+            return self._accumulate(mine, passes, rows=rows, size=size)
+
+        size = max(1, min(self.micro_batch_size or len(mine), len(mine)))
+        losses, fitting = fitting_into_memory(
+            accumulate, size, max_length=self.config.task.max_length, say=partial(say, self.accelerator)
         )
-        return size // 2
+        if fitting < size:
+            self.micro_batch_size = fitting
+        return losses
 
     def _accumulate(self, mine: np.ndarray, passes: list[Pass], *, rows: int, size: int) -> Tensor:
         """(number of passes,) losses; the gradients are left in the model."""
@@ -200,11 +188,6 @@ def _recompute_layers(model: PreTrainedModel) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # newer versions of transformers have another name for it
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error means that memory ran out; a CPU's allocator has no type of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -155,7 +155,8 @@ class TrainConfig:
             values["distillation"]["teacher"] = os.path.abspath(os.path.expanduser(self.distillation.teacher))
         for key in ("output_dir", "overwrite", "resume", "tracking"):
             del values[key]
-        for key in ("checkpoint_every", "keep_checkpoints"):
+        # What changes the result by rounding and dropout at most: after the advice to use them, a training may go on.
+        for key in ("checkpoint_every", "keep_checkpoints", "micro_batch_size", "gradient_checkpointing"):
             del values["train"][key]
         del values["data"]["cache_dir"]
         name = folder_name(

@@ -140,10 +140,12 @@ def load_checkpoint(path: Path, trainer: Trainer, *, training_rows: str, warn: C
         _set_random_state(trainer, random_PN[trainer.accelerator.process_index])
     else:
         trainer.seed_dropout(position.step)
+        before, now = len(random_PN), trainer.accelerator.num_processes
+        own = trainer.config.sampling.per_rank and before != now
+        by = "dropout, rounding and the sub-networks that each draws" if own else "dropout and rounding alone"
         warn(
-            f"the checkpoint was written by {len(random_PN)} process(es); {trainer.accelerator.num_processes} go on, "
-            f"on {trainer.accelerator.device.type}: the result will differ from that of an uninterrupted training, by "
-            "dropout and rounding alone"
+            f"the checkpoint was written by {before} process(es); {now} go on, on {trainer.accelerator.device.type}: "
+            f"the result will differ from that of an uninterrupted training, by {by}"
         )
     return position
 

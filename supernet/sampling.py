@@ -17,7 +17,10 @@ from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork
 
 STEPS = 24
-"""Halvings of the interval that a stratified draw is searched in: 2^-24 of it is less than one unit."""
+"""The most halvings of the interval that a stratified draw is searched in: 2^-24 of it is less than one unit."""
+
+CLOSE = 1e-3
+"""Share of the encoder's parameters by which a stratified draw may miss its target."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,17 @@ def stratified(space: SearchSpace, architecture: Architecture, rng: np.random.Ge
         return space.decode((space.lower + np.minimum((share_d * levels_d).astype(int), levels_d - 1)).tolist())
 
     below, above = -30.0, 30.0  # where every entry is at its lower or upper bound
+    best, missed = space.largest, high - target
     for _ in range(STEPS):
         middle = (below + above) / 2
-        if params_share(architecture, shifted(middle)) < target:
-            below = middle
-        else:
-            above = middle
-    ends = [shifted(below), shifted(above)]
-    return min(ends, key=lambda subnet: abs(params_share(architecture, subnet) - target))
+        subnet = shifted(middle)
+        share = params_share(architecture, subnet)
+        if abs(share - target) < missed:
+            best, missed = subnet, abs(share - target)
+        if missed < CLOSE:
+            break
+        below, above = (middle, above) if share < target else (below, middle)
+    return best
 
 
 SAMPLERS: dict[str, Callable[[SearchSpace, Architecture, np.random.Generator], SubNetwork]] = {

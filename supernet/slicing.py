@@ -133,9 +133,15 @@ def _parts(family: Family, s: LayerSlice, groups: tuple[int, int]) -> tuple[tupl
 
 
 def _give_config(small: PreTrainedModel, full: Any, family: Family, slices: tuple[LayerSlice, ...]) -> None:
-    """A configuration of its own for a sub-network, with the layers it has."""
+    """A configuration of its own for a sub-network, with the layers it has, and their units if all have as many.
+
+    With all heads, that is what stock transformers needs to load it (space native).
+    """
     config = copy.copy(full)
     config.num_hidden_layers = len(slices)
+    units = {len(s.units) for s in slices}
+    if len(units) == 1:
+        setattr(config, family.units, units.pop())
     for name in family.per_layer:
         setattr(config, name, [getattr(full, name)[s.index] for s in slices])
     for module in small.modules():

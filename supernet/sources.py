@@ -98,7 +98,8 @@ def local_source(task: Task, place: str) -> Source:
 def _single_file(task: Task, file: Path) -> Source:
     if not task.validation_splits:
         raise UserError(
-            f"data.dir={file} is a file; task '{task.name}' has a file for each split: give the folder they lie in"
+            f"data.dir={file} is a file; task '{task.name}' has a file for each split: give the folder they lie in, "
+            "or say task=custom for a file of your own"
         )
     if file.suffix.lower() not in READERS:
         raise UserError(f"data.dir={file}: '{file.suffix}' files cannot be read; the ending must be {_endings()}")

@@ -61,6 +61,11 @@ class SpaceOptions:
                 raise UserError(f"space.min_{count} is {least}, but space {self.name} has {has}; leave it null")
             if least is not None and least < 0:
                 raise UserError(f"space.min_{count} is {least}; it must be 0 or more")
+        if self.min_layers and self.min_heads == 0 and self.min_units == 0:
+            raise UserError(
+                f"space.min_layers is {self.min_layers}, but with min_heads=0 and min_units=0 a layer may be empty; "
+                "set one of them to 1 or more"
+            )
         if self.depth != "prefix" and "layers" not in counts:
             with_layers = ", ".join(name for name, space in SPACES.items() if "layers" in space.counts)
             raise UserError(
@@ -190,13 +195,13 @@ class SearchSpace(ABC):
         return np.array([high for _, high in self.bounds.values()])
 
     @final
-    @property
+    @cached_property
     def smallest(self) -> SubNetwork:
         """The sub-network of the lower bounds."""
         return self.decode(self.lower.tolist())
 
     @final
-    @property
+    @cached_property
     def largest(self) -> SubNetwork:
         """The full model."""
         return self.decode(self.upper.tolist())

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from supernet.distillation import Distillation
 from supernet.errors import UserError
-from supernet.models import load_tokenizer, read_classifier
+from supernet.families import FAMILIES
+from supernet.models import check_length, load_tokenizer, read_classifier, read_config
+from supernet.readers import listing
 from supernet.tasks import Task
 
 
@@ -23,22 +25,27 @@ def load_teacher(
 ) -> PreTrainedModel | None:
     """The model in the folder `options.teacher`, in evaluation mode and without gradients; None if there is none.
 
+    The run folder of a training stands for its supernet.
+
     Raises:
-        UserError: if it cannot be read, or does not fit the student: other labels, other tokens, or, where hidden
-            states are learned from, another hidden size.
+        UserError: if it cannot be read, or does not fit the student: another kind of task, other classes, other tokens,
+            fewer positions, or, where hidden states are learned from, another hidden size.
     """
     if options.teacher is None:
         return None
     folder = Path(options.teacher).expanduser()
+    folder = folder / "supernet" if (folder / "supernet").is_dir() else folder
     given = f"distillation.teacher={options.teacher}"
     if not (folder / "config.json").is_file():
         raise UserError(f"{given}: no such folder, or no config.json in it; give a fine-tuned model's folder")
+    config = read_config(folder)
+    _check_outputs(given, config, task)
+    if config.model_type in FAMILIES:
+        try:
+            check_length(task, config)
+        except UserError as error:
+            raise UserError(f"{given}: {error}") from error
     teacher = read_classifier(folder, task)
-    if (theirs := teacher.config.num_labels) != student.config.num_labels:
-        raise UserError(
-            f"{given} has {theirs} outputs, task '{task.name}' needs {student.config.num_labels}; "
-            "give a model fine-tuned for this task"
-        )
     its_tokenizer = load_tokenizer(folder, teacher.config)
     same_inputs = set(its_tokenizer.model_input_names) == set(tokenizer.model_input_names)
     if not same_inputs or its_tokenizer.get_vocab() != tokenizer.get_vocab():
@@ -50,3 +57,26 @@ def load_teacher(
         )
     teacher.to(device)  # type: ignore[arg-type]  # transformers hides the type of `to`
     return teacher.eval().requires_grad_(False)
+
+
+def _check_outputs(given: str, config: PreTrainedConfig, task: Task) -> None:
+    """Sees that the teacher's outputs mean what the student's do, so far as its config.json says what they mean."""
+    what = "give a model fine-tuned for this task"
+    choice = [name.endswith("ForMultipleChoice") for name in config.architectures or ()]
+    if choice and choice[0] != task.is_choice:
+        kinds = {True: "multiple choice", False: "classes or numbers"}
+        raise UserError(
+            f"{given} is a model of {kinds[choice[0]]}, task '{task.name}' is one of {kinds[task.is_choice]}; {what}"
+        )
+    if task.is_choice:  # one output whatever num_labels says
+        return
+    if config.num_labels != task.num_labels:
+        raise UserError(f"{given} has {config.num_labels} outputs, task '{task.name}' needs {task.num_labels}; {what}")
+    names = [str(name) for _, name in sorted(config.id2label.items())]
+    generic = names == [f"LABEL_{i}" for i in range(len(names))]
+    same = [name.casefold() for name in names] == [name.casefold() for name in task.classes]
+    if not (task.is_regression or generic or same):
+        raise UserError(
+            f"{given} has the classes {listing(names)}, task '{task.name}' has {listing(task.classes)}, in this order; "
+            f"{what}, or correct id2label in its config.json"
+        )

@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
 from rich.console import Console
 from transformers import PreTrainedModel
@@ -30,9 +31,10 @@ from supernet.importance import (
     read_importance,
     write_importance,
 )
+from supernet.memory import fitting_into_memory
 from supernet.models import check_length, load_pretrained, load_tokenizer, locate, read_config
 from supernet.options import TrainConfig
-from supernet.processes import from_main, processes
+from supernet.processes import from_main, processes, say
 from supernet.resume import remove_checkpoints
 from supernet.runs import only_writer, prepare_folder
 from supernet.signals import stop_request
@@ -64,7 +66,11 @@ def train(config: TrainConfig) -> Path:
         if accelerator.is_main_process:
             prepare_folder(folder.parent)
         pretrained = locate(config.model)
-        check_length(config.task, read_config(pretrained))
+        model_config = read_config(pretrained)
+        check_length(config.task, model_config)
+        a = architecture_of(model_config)
+        build_space = partial(search_space, config.space, layers=a.layers, heads=a.heads, units=a.units)
+        build_space(layer_importance=[0.0] * a.layers)  # so that what does not fit the model is told at once
         with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
             data = load_task(config.task, config.data, load_tokenizer(pretrained))
         model, tokenizer = load_pretrained(
@@ -76,10 +82,7 @@ def train(config: TrainConfig) -> Path:
         layer_importance = None if importance is None else importance.layers.tolist()
         if importance is not None and config.order.name == IMPORTANCE:
             order_by_importance_(model, importance)
-        a = architecture_of(model.config)
-        space = search_space(
-            config.space, layers=a.layers, heads=a.heads, units=a.units, layer_importance=layer_importance
-        )
+        space = build_space(layer_importance=layer_importance)
         teacher = load_teacher(config.distillation, data.task, model, tokenizer, device=accelerator.device)
         console.print(
             f"model {config.model.label}: {space.largest}; space {space.name}, strategy {config.strategy.name}, "
@@ -122,13 +125,27 @@ def _importance(
     if IMPORTANCE not in (config.order.name, config.space.depth):
         return None
     measured = None
-    if accelerator.is_main_process and any(config.folder.glob("checkpoints/step-*")):
-        measured = read_importance(config.folder)  # measured again, it might differ on a GPU in the last digits
-    if accelerator.is_main_process and measured is None:
-        batches = training_batches(split, config.train.batch_size, seed=config.seeds.data, epoch=0)
-        chosen = (collate(split, rows, pad_token_id, accelerator.device) for rows in batches[: config.order.batches])
-        measured = measure_importance(model.to(accelerator.device), chosen)
+    if accelerator.is_main_process:
+        goes_on = config.resume != "never" and not checkpoints_are_left_over(config.folder)
+        if goes_on and any(config.folder.glob("checkpoints/step-*")):
+            measured = read_importance(config.folder)  # measured again, it might differ on a GPU in the last digits
+        if measured is None:
+            batches = training_batches(split, config.train.batch_size, seed=config.seeds.data, epoch=0)
+            share = -(-config.train.batch_size // accelerator.num_processes)
+            measured, _ = fitting_into_memory(
+                partial(_measure, model.to(accelerator.device), split, batches[: config.order.batches], pad_token_id),
+                min(config.train.micro_batch_size or share, share),
+                max_length=config.task.max_length,
+                say=partial(say, accelerator),
+            )
     return from_main(accelerator, measured)
+
+
+def _measure(
+    model: PreTrainedModel, split: Split, batches: list[np.ndarray], pad_token_id: int, size: int
+) -> Importance:
+    parts = (rows[i : i + size] for rows in batches for i in range(0, len(rows), size))
+    return measure_importance(model, (collate(split, rows, pad_token_id, model.device) for rows in parts))
 
 
 def _info(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -78,6 +79,7 @@ class Run:
             SMALLEST: trainer.space.smallest,
         }
         self.position = Position(training_rows=data.train.digest())
+        self.saved = 0
         self.started = time.monotonic()
 
     def start(self) -> None:
@@ -96,6 +98,7 @@ class Run:
                 f"going on after step {self.position.step} of {self.trainer.steps} ({checkpoint}; resume=never starts "
                 "anew)"
             )
+        self.saved = self.position.step
         self.started = time.monotonic() - self.position.seconds
         if main:
             cut_metrics(self.folder, self.position.metrics_bytes)
@@ -109,7 +112,7 @@ class Run:
         epoch, done = self.position.epochs, self.position.step - self.position.epochs * self.trainer.steps_per_epoch
         batches = self.trainer.batches(epoch)
         description = f"epoch {epoch + 1}/{self.config.train.epochs}"
-        with training_progress(self.console, description, len(batches), done=done) as progress:
+        with self._interruptible(), training_progress(self.console, description, len(batches), done=done) as progress:
             start, rows_done = time.perf_counter(), 0
             for i, rows_B in enumerate(batches[done:], start=done):
                 learning_rate = self.trainer.schedule.get_last_lr()[0]
@@ -130,7 +133,8 @@ class Run:
     def end_epoch(self) -> None:
         """Validates, keeps the supernet if it is the best so far, and writes a checkpoint."""
         position, epochs = self.position, self.config.train.epochs
-        position.errors = self._validate()
+        with self._interruptible():
+            position.errors = self._validate()
         position.epochs += 1
         self.tracking.record(
             {"epoch": position.epochs, "validation_error": position.errors}, step=max(0, position.step - 1)
@@ -182,6 +186,20 @@ class Run:
         self.position.seconds = time.monotonic() - self.started
         self.position.metrics_bytes = self.tracking.bytes_written()
         save_checkpoint(self.checkpoints, self.trainer, self.position, keep=self.config.train.keep_checkpoints)
+        self.saved = self.position.step
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Says after Ctrl-C, which writes no checkpoint, what is not lost."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            where = f"after step {self.saved}, from the last checkpoint" if self.saved else "from the start"
+            how = "the same command" if self.config.resume != "never" else "the same command with resume=auto"
+            self.console.print(
+                f"stopped by Ctrl-C after step {self.position.step} of {self.trainer.steps}; {how} goes on {where}"
+            )
+            raise
 
     def _stop(self) -> None:
         self._checkpoint()

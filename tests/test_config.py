@@ -109,7 +109,14 @@ MISTAKES = [
     ("train", "train.weight_decay=inf", "train.weight_decay is inf"),
     ("train", "nonsense=1", "key 'nonsense' is unknown; --help shows all keys"),
     ("train", "train.epochs", "'train.epochs' is not understood; write key=value"),
-    ("train", "train.epochs=many", "train.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+    ("train", "train.epochs=many", "train.epochs 'many' must be a whole number$"),
+    ("train", "train.learning_rate=abc", "train.learning_rate 'abc' must be a number$"),
+    ("train", "sampling.per_rank=maybe", "sampling.per_rank 'maybe' must be true or false$"),
+    ("train", "tracking.to=wandb", r"tracking.to 'wandb' must be a list: tracking.to=\[wandb\]$"),
+    ("train", "task.classes=3", r"task.classes 3 must be a list: task.classes=\[3\]$"),
+    ("train", "task.label_range=[a,b]", r"task.label_range\[0\] 'a' must be a number$"),
+    ("train", "data.dir=[a]", r"data.dir \['a'\] must be text$"),
+    ("train", "train.epochs=null", "train.epochs: field 'train.epochs' is not Optional"),
     ("train", "experiment=papr", "experiment 'papr' is unknown; allowed: best, paper .*did you mean paper"),
     ("train", "debug=slow", "debug 'slow' is unknown; allowed: fast"),
     ("search", "experiment=paper", "key 'experiment' is unknown"),
@@ -131,7 +138,7 @@ MISTAKES = [
     ("train", "data.max_train_samples=1", "data.max_train_samples=1 leaves too few rows"),
     ("train", "task.metric=f2", "task.metric 'f2' is unknown"),
     ("search", "max_evaluations=0", "max_evaluations is 0; it must be 1 or more"),
-    ("search", "searcher.known_cost=maybe", "searcher.known_cost: Value 'maybe'"),
+    ("search", "searcher.known_cost=maybe", "searcher.known_cost 'maybe' must be true or false"),
 ]
 
 

@@ -309,7 +309,8 @@ GOOD = "".join(f"word {i},{'xy'[i % 2]}\n" for i in range(10))
         ("all.csv", HEADER + "w,x\n" * 10, "column 'label' has the label 'x' in all 10 rows; two or more classes"),
         ("all.csv", "text,label,label\n" + "a,b,c\n" * 5, "which is the label? 'label' and 'label' may be the label"),
         ("all.csv", "text,text,label\n" + "a,b,c\n" * 5, "which is the text? besides the label 'label' there are 2"),
-        ("all.csv", HEADER + "a,x\nb,y\n", "2 different labels in 2 rows"),
+        ("all.csv", HEADER + "a,x\nb,y\n", "2 training row(s) with 2 different label(s) in column 'label' are too few"),
+        ("all.csv", HEADER + "a,x\n" * 3, "3 training row(s) with 1 different label(s) in column 'label' are too few"),
         ("all.jsonl", '{"text": "a", "label": 1}\n{"text": "b"\n', "all.jsonl:2: not valid JSON (Expecting ',' "
          "delimiter"),
         ("all.jsonl", '[{"text": "a", "label": 1}]', "is not a JSON object; one object per line is needed (pandas: "
@@ -403,9 +404,9 @@ def test_folders_that_do_not_say_which_file_are_told(tmp_path):
         write(tmp_path / f"{name}.csv", records())
     message = message_of(load, tmp_path)
     assert "there is: a.csv, b.csv; rename the training file, or name a single file with data.dir=FILE" in message
-    assert "is a file; task 'sst2' has a file for each split" in message_of(
-        load, tmp_path / "a.csv", task=read_task("sst2")
-    )
+    message = message_of(load, tmp_path / "a.csv", task=read_task("sst2"))
+    assert "is a file; task 'sst2' has a file for each split" in message
+    assert "or say task=custom for a file of your own" in message
 
 
 def test_options_are_typed_as_a_user_would(tmp_path):
@@ -519,13 +520,23 @@ def test_the_table_shows_the_commonest_of_many_classes(tmp_path, tokenizer):
     assert "data of task custom: 30 classes" in said
     assert "24 other classes" in said
     assert "[b]class[/b]" in said
+    assert len(re.findall(r"^ \[b\]class\[/b\] \d+ with a.*… +\d+ +\d\.\d % ", said, re.MULTILINE)) == 6
     assert max(map(len, said.splitlines())) <= 80
+
+
+def test_a_long_file_name_takes_no_more_lines(tmp_path, tokenizer):
+    file = write(tmp_path / f"{'a-long-name-' * 8}.csv", records(5000))
+    said = shown(load_task(read_task("custom"), DataOptions(dir=str(file), cache_dir=str(tmp_path)), tokenizer), 70)
+    assert len(re.findall(r"^ (training +3 500|validation +750|test +750) .* % of a-lo.*…$", said, re.MULTILINE)) == 3
+    assert not re.search(r"[ ]$", said, re.MULTILINE)
+    assert file.name in "".join(said.split())  # whole in the note on how it is split
 
 
 def test_the_table_of_a_regression(tmp_path, tokenizer):
     said = shown(task_data(tmp_path, tokenizer, records(40, (0.5, 1.5, 2.0, 4.0))))
     assert "regression, metric spearman" in said
     assert "largest" in said
+    assert "error of the commonest" not in said
     assert "a regression (task.kind=classification for classes)" in " ".join(said.split())
 
 

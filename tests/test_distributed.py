@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,6 +150,38 @@ def test_two_processes_stop_at_a_signal_and_another_number_goes_on(model_folder,
     for ours, theirs in zip(losses(folder), losses(whole), strict=True):
         for key in theirs.keys() - {"validation_error"}:
             assert ours[key] == pytest.approx(theirs[key], rel=1e-3)
+
+
+OWN = """
+import os, sys
+sys.path.insert(0, os.getcwd())
+from supernet import cli
+from supernet.engine import Trainer
+from supernet.errors import UserError
+def fails(*_, **__): raise UserError("no memory")
+if os.environ["RANK"] == "1": Trainer.step = fails
+cli.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "more", "message"),
+    [
+        ("train_supernet.py", ["train.learning_rate=1e30"], "error: the loss is not finite"),
+        ("train_supernet.py", ["task=rte"], "error: .*: no file of task 'rte'"),
+        ("own.py", [], "process 1: error: no memory"),
+    ],
+)
+def test_a_mistake_is_told_once_and_by_whom_it_concerns(script, more, message, model_folder, data_folder, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    script = file if script == "own.py" else ROOT / script
+    done = launch([*TWO, str(script), *options(model_folder, data_folder, tmp_path, *more)])
+    assert done.returncode != 0
+    assert len(re.findall(f"^{message}", done.stderr, re.MULTILINE)) == 1
+    assert done.stderr.count("error: ") == 1
+    assert done.stderr.count("Traceback") == 1  # the launcher's own
 
 
 FILES = {"cpu": ("NO", 1), "cpu_2_processes": ("MULTI_GPU", 2), "gpu": ("NO", 1), "gpus": ("MULTI_GPU", 2)}

@@ -1,12 +1,13 @@
 """The arithmetic of the comparison of recipes, against its definition; the training itself is too long for a test."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks import quality
-from benchmarks.quality import RECIPES, Cell, Point, cell_of, error_at, hypervolume, table
+from benchmarks.quality import RECIPES, Cell, Point, cell_of, error_at, hypervolume, recipe_digest, table
 from supernet.config import load_config
 from supernet.options import TrainConfig
 from supernet.subnetwork import SubNetwork
@@ -36,18 +37,20 @@ def test_every_recipe_composes(recipe):
 
 
 def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch, capsys):
-    done = Cell("paper", "sst2", 0, 3600, 3)
+    done = Cell("paper", recipe_digest("paper"), "sst2", 0, 3600, 3)
     result = {"hypervolume": 0.3, "full_error": 0.2, "errors": dict.fromkeys(("100%", "75%", "50%", "25%"), 0.2)}
-    (tmp_path / "quality.jsonl").write_text(json.dumps(vars(done) | result) + "\n")
+    other = replace(done, recipe="best", digest="before")  # the recipe has changed since: measured again
+    rows = [json.dumps(vars(cell) | result) + "\n" for cell in (done, other)]
+    (tmp_path / "quality.jsonl").write_text("".join(rows))
     monkeypatch.setattr(quality, "RESULTS", tmp_path / "quality.jsonl")
     monkeypatch.setattr(quality, "measure", lambda cell, data: measured.append(cell) or result)
     measured = []
     monkeypatch.setattr("sys.argv", ["quality.py", "--tasks", "sst2", "--recipes", "paper", "best", "--seeds", "0"])
     quality.main()
-    assert measured == [Cell("best", "sst2", 0, 3600, 3)]
+    assert measured == [Cell("best", recipe_digest("best"), "sst2", 0, 3600, 3)]
     quality.main()
     assert len(measured) == 1
     lines = (tmp_path / "quality.jsonl").read_text().splitlines()
-    assert [cell_of(json.loads(line)) for line in lines] == [done, *measured]
-    assert "0.3000" in capsys.readouterr().out
+    assert [cell_of(json.loads(line)) for line in lines] == [done, other, *measured]
+    assert "as it was" in capsys.readouterr().out
     assert table([]).row_count == 0

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from supernet import training
+from supernet import resume, training
 from supernet.checkpoint import read_info
 from supernet.config import load_config
 from supernet.engine import Trainer
@@ -229,6 +229,39 @@ def test_changed_training_rows_are_refused(configure, at_step, data_folder):
             train(configure())
     finally:
         file.write_text(before)
+
+
+@pytest.mark.parametrize(("per_rank", "reason"), [(False, " and rounding alone"), (True, ", rounding and the sub-")])
+def test_another_number_of_processes_is_told_truly(per_rank, reason, configure, at_step, monkeypatch, capsys):
+    config = configure(f"sampling.per_rank={per_rank}")
+    at_step(10, kill)
+    with pytest.raises(Killed):
+        train(config)
+    file = config.folder / "checkpoints" / "step-00000009" / "random.safetensors"
+    save_file({"random": load_file(file)["random"].repeat(2, 1)}, file)
+    monkeypatch.setattr(resume, "_damage", lambda path: None)
+    train(config)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "written by 2 process(es); 1 go on" in said
+    assert f"by dropout{reason}" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "more", "message"),
+    [
+        (1, [], "1 of 12; the same command goes on from the start"),
+        (10, [], "10 of 12; the same command goes on after step 9, from the last checkpoint"),
+        (10, ["resume=never"], "10 of 12; the same command with resume=auto goes on after step 9"),
+    ],
+)
+def test_ctrl_c_says_what_is_not_lost(number, more, message, configure, at_step, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    at_step(number, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(configure(*more))
+    assert f"stopped by Ctrl-C after step {message}" in capsys.readouterr().err
 
 
 def test_the_micro_batch_size_goes_on_as_it_was(configure, expected, at_step):

@@ -165,6 +165,7 @@ def test_depth_orders():
         ({"name": "native", "min_heads": 2}, "space.min_heads is 2, but space native has min_units"),
         ({"name": "small", "min_units": -1}, "space.min_units is -1; it must be 0 or more"),
         ({"name": "small", "multiple_of": 0}, "space.multiple_of is 0; it must be from 1 to 1024"),
+        ({"name": "small", "min_layers": 2, "min_heads": 0, "min_units": 0}, "min_heads=0 and min_units=0 a layer"),
         ({"name": "small", "min_layers": 5}, "space.min_layers is 5, but the model has 4; give 4 or less"),
     ],
 )

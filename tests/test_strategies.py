@@ -52,7 +52,7 @@ def separate_losses(model, inputs, labels, passes, *, temperature=3.0, divergenc
             else:
                 ours, theirs = (F.softmax(x / temperature, dim=1) for x in (logits, target))
                 if divergence == "forward":
-                    soft = -(theirs * ours.log()).sum(1).mean() * temperature**2
+                    soft = (theirs * (theirs / ours).log()).sum(1).mean() * temperature**2
                 else:
                     soft = (ours * (ours / theirs).log()).sum(1).mean() * temperature**2
             loss = loss + weight * soft
@@ -112,7 +112,8 @@ def test_a_fixed_teacher_takes_the_full_nets_place():
     losses = accumulate_gradients(model, inputs, labels, passes, **arguments)
     assert all(p.grad is None for p in teacher.parameters())
     logits = view(model, passes[2].subnet)(**inputs).logits
-    expected = F.cross_entropy(logits, labels) + 4 * F.cross_entropy(logits / 2, F.softmax(target / 2, dim=1))
+    theirs, ours = (F.softmax(x / 2, dim=1) for x in (target, logits))
+    expected = F.cross_entropy(logits, labels) + 4 * (theirs * (theirs / ours).log()).sum(1).mean()
     assert float(losses[2]) == pytest.approx(expected.item(), rel=1e-12)
     assert float(losses[0]) == pytest.approx(F.cross_entropy(model(**inputs).logits, labels).item(), rel=1e-12)
 
@@ -171,6 +172,12 @@ def test_losses_are_sums_in_at_least_single_precision():
     assert label_loss(logits.double(), labels).dtype == torch.float64
     values = torch.tensor([1.0, 3.0])
     assert float(label_loss(torch.tensor([[0.0], [1.0]]), values)) == pytest.approx(5.0)
+    # The paper's form, cross-entropy to the teacher's predictions, has the same gradient.
+    student, teacher = torch.randn(2, 5, 3, dtype=torch.float64)
+    student.requires_grad_()
+    (ours,) = torch.autograd.grad(soft_loss(student, teacher, temperature=3.0), student)
+    paper = 9 * F.cross_entropy(student / 3, F.softmax(teacher / 3, dim=1), reduction="sum")
+    torch.testing.assert_close(ours, torch.autograd.grad(paper, student)[0])
     # A student equal to its teacher has a gradient of zero, at any temperature.
     student = logits.clone().requires_grad_()
     soft_loss(student, logits, temperature=10.0).backward()

@@ -136,9 +136,12 @@ def test_names_of_nested_values():
     [("0", False, "error: no\n"), ("0", True, "error: no\n"), ("3", False, ""), ("3", True, "process 3: error: no\n")],
 )
 def test_an_error_of_one_process_is_told_with_its_number(rank, together, said, monkeypatch, capsys):
-    """Before the processes work together all have the same error, and the first one tells it."""
+    """The first one speaks at once, another only if the launcher has not ended it because the first one has failed."""
+    slept = []
+    monkeypatch.setattr(config_module.time, "sleep", slept.append)
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setattr(config_module, "in_group", lambda: together)
     with pytest.raises(SystemExit), one_line_errors():
         raise UserError("no")
     assert capsys.readouterr().err == said
+    assert len(slept) == (rank != "0" and together)
