@@ -72,7 +72,7 @@ def _check_outputs(given: str, config: PreTrainedConfig, task: Task) -> None:
         return
     if config.num_labels != task.num_labels:
         raise UserError(f"{given} has {config.num_labels} outputs, task '{task.name}' needs {task.num_labels}; {what}")
-    names = [str(name) for _, name in sorted(config.id2label.items())]
+    names = [str(name) for _, name in sorted((config.id2label or {}).items())]
     generic = names == [f"LABEL_{i}" for i in range(len(names))]
     same = [name.casefold() for name in names] == [name.casefold() for name in task.classes]
     if not (task.is_regression or generic or same):

@@ -16,6 +16,7 @@ from supernet import compiling, engine, strategies
 from supernet.checkpoint import load_supernet
 from supernet.compiling import compiled_layers
 from supernet.config import load_config
+from supernet.cost import params_share
 from supernet.data import load_task
 from supernet.engine import Trainer
 from supernet.errors import UserError
@@ -71,6 +72,18 @@ def gradients(trainer, step=3):
     found = {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
     trainer.optimizer.zero_grad()
     return losses, found
+
+
+def test_which_steps_are_random_does_not_decide_how_large_the_nets_are(configure, trainer):
+    """Both follow from the step's number; of two streams that were one, only small nets would come early."""
+    short = trainer(configure("strategy=kd", "sampling=stratified", "strategy.k=1"))
+    short.steps = 2000
+    a = architecture_of(short.model.config)
+    drawn = [(step, p) for step in range(short.steps) for p in short._passes(step) if p.kind == "random"]
+    early = [params_share(a, p.subnet) for step, p in drawn if step < 600]
+    late = [params_share(a, p.subnet) for step, p in drawn if step >= 1400]
+    assert len(late) > 4 * len(early) > 200
+    assert abs(np.mean(early) - np.mean(late)) < 0.1
 
 
 def assert_equal(found, expected, **tolerance):

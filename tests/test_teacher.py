@@ -19,9 +19,9 @@ from tests.models import tiny_model
 def load(model_folder, tokenizer, tmp_path):
     """Loads a teacher of a task, whose tiny model is made with some values."""
 
-    def loaded(task, *, classes=None, auto=AutoModelForSequenceClassification, run=False, **values):
+    def loaded(task, *, classes=None, auto=AutoModelForSequenceClassification, run=False, count=None, **values):
         names = {} if classes is None else {"id2label": dict(enumerate(classes))}
-        count = task.num_labels if classes is None else len(classes)
+        count = count or (task.num_labels if classes is None else len(classes))
         values = {"max_position_embeddings": 160, **values}
         teacher = tiny_model("bert", count, torch.float32, auto=auto, **names, **values)
         for part in (teacher, tokenizer):
@@ -52,7 +52,7 @@ def test_a_run_folder_stands_for_its_supernet(load):
 
 
 def test_regression_and_multiple_choice_are_told_apart(load):
-    assert load(read_task("swag"), auto=AutoModelForMultipleChoice, num_labels=2) is not None  # transformers' default
+    assert load(read_task("swag"), auto=AutoModelForMultipleChoice, count=2) is not None  # transformers' default
     with pytest.raises(UserError, match="a model of classes or numbers, task 'swag' is one of multiple choice"):
         load(read_task("swag"))
     with pytest.raises(UserError, match="a model of multiple choice, task 'stsb' is one of classes or numbers"):
