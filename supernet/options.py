@@ -96,7 +96,7 @@ class Seeds:
     def __post_init__(self) -> None:
         for key, value in asdict(self).items():
             if not 0 <= value <= MAX_SEED:
-                raise UserError(f"seeds.{key} is {value}; it must be from 0 to {MAX_SEED}")
+                raise UserError(f"seed or seeds.{key} is {value}; it must be from 0 to {MAX_SEED}")
 
 
 @dataclass(frozen=True)

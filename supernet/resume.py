@@ -221,7 +221,8 @@ def _fits(random_PN: Tensor, trainer: Trainer) -> bool:
 
 
 def _set_random_state(trainer: Trainer, state_N: Tensor) -> None:
-    trainer.micro_batch_size = int(state_N[:8].clone().view(torch.int64)) or None
+    sizes = [trainer.micro_batch_size, int(state_N[:8].clone().view(torch.int64))]
+    trainer.micro_batch_size = min(filter(None, sizes), default=None)  # the user may have asked for less meanwhile
     length = len(torch.get_rng_state())
     torch.set_rng_state(state_N[8 : 8 + length].clone())
     if trainer.accelerator.device.type == "cuda":

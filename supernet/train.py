@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from supernet.compiling import compiled_layers
 from supernet.data import TaskData, load_task
 from supernet.describe import describe
 from supernet.engine import Trainer
+from supernet.errors import UserError
 from supernet.families import architecture_of
 from supernet.importance import (
     IMPORTANCE,
@@ -60,8 +61,8 @@ def train(config: TrainConfig) -> Path:
         console = Console(stderr=True, quiet=not accelerator.is_main_process, soft_wrap=True, highlight=False)
         if os.path.isfile(target / INFO_FILE) and not config.overwrite:
             console.print(f"already trained: {target} (overwrite=true trains it again)")
-            if accelerator.is_main_process and checkpoints_are_left_over(folder):
-                remove_checkpoints(folder / "checkpoints")
+            if accelerator.is_main_process:
+                _remove_left_overs(folder)
             return target
         if accelerator.is_main_process:
             prepare_folder(folder.parent)
@@ -105,6 +106,13 @@ def train(config: TrainConfig) -> Path:
             finally:
                 run.tracking.finish()
     return target
+
+
+def _remove_left_overs(folder: Path) -> None:
+    """Removes checkpoints that a killed process had yet to remove, unless another is at work in the folder."""
+    with suppress(UserError, OSError), only_writer(folder):
+        if checkpoints_are_left_over(folder):
+            remove_checkpoints(folder / "checkpoints")
 
 
 @contextmanager

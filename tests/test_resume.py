@@ -212,9 +212,20 @@ def test_checkpoints_only_at_the_end_of_epochs(configure, at_step):
 
 def test_what_does_not_change_the_result_does_not_change_the_folder(configure):
     same = ["train.checkpoint_every=7", "train.keep_checkpoints=1", "resume=never", "tracking.project=mine"]
+    same += ["train.micro_batch_size=2", "train.gradient_checkpointing=true"]
     assert {configure(override).folder for override in same} == {configure().folder}
-    for other in ("train.micro_batch_size=2", "train.length_window=1", "train.gradient_checkpointing=true"):
-        assert configure(other).folder != configure().folder
+    assert configure("train.length_window=1").folder != configure().folder
+
+
+@pytest.mark.parametrize(("before", "now", "then"), [("null", "3", 3), ("2", "3", 2), ("3", "null", 3)])
+def test_smaller_micro_batches_can_be_asked_for_when_it_goes_on(before, now, then, configure, at_step):
+    at_step(5, kill)
+    with pytest.raises(Killed):
+        train(configure(f"train.micro_batch_size={before}"))
+    sizes = []
+    at_step(5, lambda trainer: sizes.append(trainer.micro_batch_size))
+    train(configure(f"train.micro_batch_size={now}"))
+    assert sizes == [then]
 
 
 def test_changed_training_rows_are_refused(configure, at_step, data_folder):
