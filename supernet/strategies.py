@@ -168,18 +168,21 @@ def accumulate_gradients(
     leaf = embedding(inputs["input_ids"]).detach().requires_grad_()
     with_hidden = distillation.hidden_weight > 0 and any(p.distils for p in passes)
 
-    def predict(net: PreTrainedModel, **words: Tensor) -> _Predictions:
+    def predict(net: PreTrainedModel, layers: int, **words: Tensor) -> _Predictions:
         with autocast():
             output = net(output_hidden_states=with_hidden, **words, **others)
-        return _Predictions(output.logits, output.hidden_states[1:] if with_hidden else ())
+        # The first is the embeddings'; where a family needs an empty layer in place, another follows.
+        hidden = output.hidden_states[len(output.hidden_states) - layers :] if with_hidden else ()
+        return _Predictions(output.logits, hidden)
 
     target: _Predictions | None = None
     if any(p.distils for p in passes) and (teacher is not None or passes[0].kind != LARGEST):
         with torch.no_grad():
-            target = predict(model if teacher is None else teacher, input_ids=inputs["input_ids"])
+            net = model if teacher is None else teacher
+            target = predict(net, net.config.num_hidden_layers, input_ids=inputs["input_ids"])
     losses = []
     for p in passes:
-        found = predict(view(model, p.subnet), inputs_embeds=leaf)
+        found = predict(view(model, p.subnet), len(p.subnet.layers), inputs_embeds=leaf)
         loss = label_loss(found.logits_BC, labels_B)
         if p.distils and target is not None:
             loss = loss + _distillation_loss(found, target, inputs.get("attention_mask"), distillation)

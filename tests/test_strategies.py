@@ -10,7 +10,8 @@ from supernet.errors import UserError
 from supernet.families import FAMILIES, architecture_of
 from supernet.slicing import extract, view
 from supernet.space import SpaceOptions, search_space
-from supernet.strategies import RULES, Strategy, accumulate_gradients
+from supernet.strategies import RULES, Pass, Strategy, accumulate_gradients
+from supernet.subnetwork import SubNetwork
 from tests.models import tiny_model
 
 
@@ -58,8 +59,8 @@ def separate_losses(model, inputs, labels, passes, *, temperature=3.0, divergenc
             loss = loss + weight * soft
             depth = len(p.subnet.layers)
             for i in range(depth if hidden else 0):
-                theirs = teacher.hidden_states[len(teacher.hidden_states) - depth + i].detach()
-                distance = (output.hidden_states[1 + i] - theirs).square() * mask
+                ours, theirs = (x.hidden_states[len(x.hidden_states) - depth + i] for x in (output, teacher))
+                distance = (ours - theirs.detach()).square() * mask
                 per_row = distance.sum((1, 2)) / (mask.sum((1, 2)) * distance.shape[2])
                 loss = loss + hidden * per_row.mean() / depth
         yield loss
@@ -99,6 +100,14 @@ def test_gradient_of_every_kind_of_distillation(name, options, num_labels):
     model, space, inputs, labels = setting(num_labels)
     passes = Strategy(name, k=2).passes(space, drawn(space), ramp=True)
     assert_sum_of_separate_gradients(model, inputs, labels, passes, **options)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_gradient_of_hidden_states_where_the_first_layer_is_dropped(family):
+    model, space, inputs, labels = setting(family=family)
+    first_dropped = Pass("random", SubNetwork.uniform([1, 3], 2, 5), distils=True)
+    passes = [Pass("largest", space.largest), first_dropped]
+    assert_sum_of_separate_gradients(model, inputs, labels, passes, hidden_weight=1.0)
 
 
 def test_a_fixed_teacher_takes_the_full_nets_place():
