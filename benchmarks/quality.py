@@ -1,7 +1,7 @@
 """How good the fronts are: recipes against each other, on real tasks, at the same number of optimizer steps.
 
 usage: python benchmarks/quality.py --data GLUE [--tasks sst2 mrpc cola] [--recipes paper best] [--seeds 0 1]
-       python benchmarks/quality.py --table          only prints what was measured
+       python benchmarks/quality.py --table          only what was measured, as a table (also quality.md beside it)
 
 For each recipe, task and seed: trains a supernet, evaluates 100 random sub-networks on the validation split, takes the
 front chosen there, and measures it on the test split. One JSON line each, appended to benchmarks/results/quality.jsonl
@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -105,7 +106,10 @@ def main() -> None:
                 measured = measure(cell, arguments.data)
                 append_json_line(RESULTS, vars(cell) | measured)
                 print(json.dumps(vars(cell) | {k: v for k, v in measured.items() if k != "front"}), flush=True)
-    Console(width=140).print(table(read_json_lines(RESULTS)))
+    shown = table(read_json_lines(RESULTS))
+    Console(width=160).print(shown)
+    with RESULTS.with_suffix(".md").open("w", encoding="utf-8") as file:
+        Console(file=file, width=160).print(shown)
 
 
 def recipe_digest(recipe: str) -> str:
@@ -202,9 +206,8 @@ def error_at(front: list[Point], budget: float) -> float:
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """Means over seeds, one row for each recipe and task."""
-    shown = Table(
-        "task", "rows", "epochs", "recipe", "seeds", "hypervolume", "full net", *(f"<= {b:.0%}" for b in BUDGETS)
-    )
+    columns = ("task", "rows", "epochs", "recipe", "seeds", "hypervolume", "full net")
+    shown = Table(*columns, *(f"<= {b:.0%}" for b in BUDGETS), box=box.MARKDOWN)
     kinds = sorted({(r["task"], r["rows"] or 0, r["epochs"], r["recipe"], r["digest"]) for r in rows})
     for kind in kinds:
         group = [r for r in rows if (r["task"], r["rows"] or 0, r["epochs"], r["recipe"], r["digest"]) == kind]

@@ -68,7 +68,8 @@ DROPOUT = {"whole": [], "in two parts": ["interrupted"]}
 def two_processes(model_folder, dropout_folder, data_folder, tmp_path_factory):
     """Every case, trained by two processes in one launch: the run folders, and what was counted."""
     output = tmp_path_factory.mktemp("two")
-    configurations = [options(model_folder, data_folder, output, *more) for more in CASES.values()]
+    # A folder each: how large the micro-batches are is not in a run's name.
+    configurations = [options(model_folder, data_folder, output / name, *more) for name, more in CASES.items()]
     configurations += [
         options(dropout_folder, data_folder, output / name, "train.checkpoint_every=2", *more)
         for name, more in DROPOUT.items()
