@@ -1,12 +1,20 @@
 """Evaluating sub-networks: extracted and on prepared batches (ours) against masked (the paper's way).
 
-usage: python benchmarks/evaluation.py [--rows 256] [--subnets 12]
+usage: python benchmarks/evaluation.py [--rows 256] [--subnets 12] [--device cuda] [--processor-time]
 
 In one process and on the same random sub-networks of minilm's small space and the same generated sentence pairs (about
 64 tokens on average, cut at 128): (a) masking as the paper's code does it, batches of 8 padded to 128, every layer
-computed whole; (b) ours, as `search.py` does it, extraction included. The two alternate, and their predictions must
-agree. Last line: one JSON object; share_of_matmul_limit is the time that the encoder's operations on real tokens alone
-would take at the machine's matrix-product rate, measured just before, over ours_s.
+computed whole; (b) ours, as `search.py` does it, extraction included; (c) ours with depth reuse, where a pass evaluates
+the sub-network and all its prefixes. They alternate, and their predictions must agree. On a GPU all is in bf16 where
+the GPU has it. Then a profile of (b): what takes which share of the time.
+
+On a machine that does other work, --processor-time counts what this process gets of a processor, in place of the time
+that passes. Set OMP_NUM_THREADS=1 with it: of several threads it would count each.
+
+Last line: one JSON object. share_of_matmul_limit is the time that the necessary operations alone would take at the
+machine's matrix-product rate, measured before and after, over ours_s: those of the encoder on real tokens, and on first
+tokens alone at the end of the last layer, where the others are not computed. Evaluations count each sub-network once,
+whichever passes it was part of.
 """
 
 from __future__ import annotations
@@ -15,75 +23,124 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer
+from torch.profiler import ProfilerActivity, profile, record_function
+from transformers import AutoTokenizer, PreTrainedModel
 
 from benchmarks.common import classification_task, device_name, generated_split, matmul_rate, minilm
 from benchmarks.masked import masked
-from supernet.cost import encoder_flops
-from supernet.evaluate import Evaluator
+from supernet.cost import Architecture, encoder_flops
+from supernet.evaluate import AUTOCAST, Evaluator
 from supernet.families import architecture_of
 from supernet.slicing import extract
 from supernet.space import SpaceOptions, search_space
-from supernet.tokens import collate
+from supernet.subnetwork import SubNetwork
+from supernet.tokens import Split, collate
+
+PARTS = {
+    "matrix products": ("aten::addmm", "aten::mm", "aten::linear", "aten::bmm", "aten::matmul"),
+    "attention": ("aten::_scaled_dot_product", "aten::scaled_dot_product", "aten::_flash", "aten::_efficient"),
+    "activations, norms, sums": (
+        "aten::gelu",
+        "aten::native_layer_norm",
+        "aten::layer_norm",
+        "aten::tanh",
+        "aten::add",
+    ),
+    "embeddings": ("aten::embedding", "aten::index_select", "aten::gather"),
+    "copies and casts": ("aten::copy_", "aten::_to_copy", "aten::clone", "aten::contiguous", "aten::cat", "aten::to"),
+    "extraction, besides copies": ("extraction",),
+    "Python around operations": ("evaluation",),
+}
+"""Operations by the beginning of their name; what is in none, such as masks and views, is the rest."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--subnets", type=int, default=12)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--processor-time", action="store_true")
     arguments = parser.parse_args()
+    device, clock = arguments.device, time.process_time if arguments.processor_time else time.perf_counter
+    native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    precision = "bf16" if native else "no"
 
     model, folder = minilm()
+    model.to(device)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     a = architecture_of(model.config)
     space = search_space(SpaceOptions("small"), layers=a.layers, heads=a.heads, units=a.units)
     rng = np.random.default_rng(0)
     subnets = [space.sample(rng) for _ in range(arguments.subnets)]
     split = generated_split(arguments.rows, seed=0, vocabulary=model.config.vocab_size)
-    evaluator = Evaluator(split, classification_task(), tokenizer)
-    padded = [
-        _padded(split, rows, tokenizer.pad_token_id) for rows in np.array_split(np.arange(len(split)), len(split) // 8)
-    ]
+    evaluator = Evaluator(split, classification_task(), tokenizer, device=device, mixed_precision=precision)
+    paper = _Paper(model, split, tokenizer.pad_token_id, evaluator)
 
-    rate = matmul_rate()
-    masked_s, ours_s, flops = 0.0, 0.0, 0
+    dtype = AUTOCAST[precision] or torch.float32
+    rates = [matmul_rate(device=device, dtype=dtype, clock=clock)]
     evaluator.logits(model)  # once to warm up
+    seconds = dict.fromkeys(("masked", "ours", "ours, all depths"), 0.0)
     for subnet in subnets:
-        start = time.perf_counter()
-        with masked(model, subnet), torch.inference_mode():
-            expected = torch.cat([model(**inputs).logits for inputs in padded]).numpy()
-        middle = time.perf_counter()
+        times = [clock()]
+        expected = paper.logits(subnet)
+        times.append(clock())
         found = evaluator.logits(extract(model, subnet, share=True))
-        end = time.perf_counter()
-        np.testing.assert_allclose(found, expected, atol=1e-4)
-        masked_s, ours_s = masked_s + middle - start, ours_s + end - middle
-        flops += sum(encoder_flops(a, subnet, tokens=int(tokens)) for tokens in split.lengths)
-        print(f"{subnet!s:36} masked {middle - start:6.2f} s   ours {end - middle:6.3f} s", flush=True)
+        times.append(clock())
+        depths = evaluator.depth_logits(extract(model, subnet, share=True))
+        times.append(clock())
+        for logits in (found, depths[0]):
+            np.testing.assert_allclose(logits, expected, atol=1e-4 if precision == "no" else 0.1)
+        taken = dict(zip(seconds, np.diff(times).tolist(), strict=True))
+        seconds = {way: seconds[way] + taken[way] for way in seconds}
+        print(f"{subnet!s:36} " + "   ".join(f"{way} {s:7.3f} s" for way, s in taken.items()), flush=True)
+    rates.append(matmul_rate(device=device, dtype=dtype, clock=clock))
+
+    rate, flops = max(rates), sum(_needed_flops(a, s, int(tokens)) for s in subnets for tokens in split.lengths)
+    _print_profile(model, evaluator, subnets)
     print(
-        f"{device_name()}; {len(split)} rows of {split.lengths.mean():.1f} tokens; {rate / 1e9:.0f} GFLOP/s in matrix "
-        f"products, {flops / ours_s / 1e9:.0f} GFLOP/s on real tokens"
+        f"{device_name(device)}; {len(split)} rows of {split.lengths.mean():.1f} tokens; {rate / 1e9:.0f} GFLOP/s in "
+        f"matrix products (before and after: {', '.join(f'{r / 1e9:.0f}' for r in rates)}), "
+        f"{flops / seconds['ours'] / 1e9:.0f} GFLOP/s of necessary operations; {precision=!s}"
     )
-    print(
-        json.dumps(
-            {
-                "masked_s": round(masked_s, 3),
-                "ours_s": round(ours_s, 3),
-                "speedup": round(masked_s / ours_s, 3),
-                "share_of_matmul_limit": round(flops / rate / ours_s, 3),
-            }
-        )
-    )
+    reached = {s for subnet in subnets for s in (subnet, *subnet.prefixes())}
+    result = {
+        "masked_s": seconds["masked"],
+        "ours_s": seconds["ours"],
+        "speedup": seconds["masked"] / seconds["ours"],
+        "share_of_matmul_limit": flops / rate / seconds["ours"],
+        "evaluations_per_minute": 60 * len(set(subnets)) / seconds["ours"],
+        "evaluations_per_minute_with_depth_reuse": 60 * len(reached) / seconds["ours, all depths"],
+    }
+    print(json.dumps({key: round(value, 3) for key, value in result.items()}))
 
 
-def _padded(split, rows, pad_token_id, length=128):  # type: ignore[no-untyped-def]
+class _Paper:
+    """Masking, on batches of 8 padded to 128, in the precision and on the device of `evaluator`."""
+
+    def __init__(self, model: PreTrainedModel, split: Split, pad_token_id: int, evaluator: Evaluator) -> None:
+        self.model, self.evaluator = model, evaluator
+        rows = np.array_split(np.arange(len(split)), -(-len(split) // 8))
+        self.batches = [_padded(split, some, pad_token_id, str(evaluator.device)) for some in rows]
+
+    def logits(self, subnet: SubNetwork) -> np.ndarray:
+        dtype = self.evaluator.autocast
+        autocast = torch.autocast(self.evaluator.device.type, dtype, enabled=dtype is not None)
+        with masked(self.model, subnet), torch.inference_mode(), autocast:
+            return torch.cat([self.model(**inputs).logits for inputs in self.batches]).float().cpu().numpy()
+
+
+def _padded(
+    split: Split, rows: np.ndarray, pad_token_id: int, device: str, length: int = 128
+) -> dict[str, torch.Tensor]:
     """A batch padded to `length` whatever its rows need."""
-    inputs = collate(split, rows, pad_token_id, "cpu").inputs
+    inputs = collate(split, rows, pad_token_id, device).inputs
     have = inputs["input_ids"].shape[1]
     inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
     fill = {"input_ids": pad_token_id}
@@ -91,6 +148,40 @@ def _padded(split, rows, pad_token_id, length=128):  # type: ignore[no-untyped-d
         name: torch.nn.functional.pad(tensor, (0, length - have), value=fill.get(name, 0))
         for name, tensor in inputs.items()
     }
+
+
+def _needed_flops(a: Architecture, subnet: SubNetwork, tokens: int) -> int:
+    """Operations of the encoder without those of the last layer that only tokens after the first would go through."""
+    whole = encoder_flops(a, subnet, tokens=tokens)
+    if not subnet.layers:
+        return whole
+    last = subnet.layers[-1]
+    # A quarter of a head's weights are its output's, which in BERT comes after what tokens see of each other.
+    return whole - 2 * (tokens - 1) * (len(last.units) * a.unit_macs + len(last.heads) * a.head_macs // 4)
+
+
+def _print_profile(model: PreTrainedModel, evaluator: Evaluator, subnets: list[SubNetwork]) -> None:
+    """Shares of the time of evaluating the sub-networks, measured once more under the profiler."""
+    on_gpu = evaluator.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
+        for subnet in subnets:
+            with record_function("extraction"):
+                small = extract(model, subnet, share=True)
+            with record_function("evaluation"):
+                evaluator.logits(small)
+    attribute = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    shares = _shares({event.key: getattr(event, attribute) for event in profiler.key_averages()})
+    print("\n".join(f"{part:28} {share:6.1%}" for part, share in shares.items()))
+
+
+def _shares(times: Mapping[str, float]) -> dict[str, float]:
+    """Share of each of `PARTS` in the time of all operations, by their names."""
+    taken = dict.fromkeys([*PARTS, "the rest"], 0.0)
+    for name, spent in times.items():
+        part = next((part for part, starts in PARTS.items() if name.startswith(starts)), "the rest")
+        taken[part] += spent
+    return {part: spent / sum(taken.values()) for part, spent in taken.items()}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,18 @@
-"""Compare searchers on a synthetic front of the paper's small space: how much hypervolume, at what cost a proposal.
+"""Compare the searchers on three synthetic spaces: how much hypervolume, at what cost a proposal.
 
-Run: `python benchmarks/searchers.py [--evaluations 40] [--seeds 10]`, a few minutes on one core. Nothing is trained:
-error and cost are formulas, so the hypervolume says how good the proposals are and nothing else. The last line is JSON.
+Run: `python benchmarks/searchers.py [--evaluations 60] [--seeds 10] [--spaces small medium layer] [--searchers ...]`,
+some 20 minutes on one core. Nothing is trained: error and cost are formulas, so the hypervolume says how good the
+proposals are and nothing else. The last line is JSON, one entry a space: hypervolume (to the reference (1, 1)) and
+processor seconds per proposal of each searcher, in the search and after 50 and after 300 observations.
+
+The functions. a, f: shares of heads and units that a layer keeps; the cost is the share of the full model's parameters,
+a third of them in the heads: sum over the layers of (0.33 a + 0.67 f) / layers.
+  small   12 layers, 12 heads, 3072 units; d: share of layers kept; the cost is d (0.33 a + 0.67 f).
+          error = 0.15 + 0.4 exp(-4 d) + d (0.12 exp(-5 a) + 0.15 exp(-6 f))
+  medium  6 layers, 12 heads, 1536 units, so 12 dimensions; w: weights of the layers.
+          error = 0.15 + 0.4 exp(-4 sum_l w_l (0.4 (1 - exp(-5 a_l)) + 0.6 (1 - exp(-6 f_l))))
+  layer   12 layers, so 12 bits; w: weights of the layers; g: neighbouring pairs of layers of which neither is kept.
+          error = 0.15 + 0.4 exp(-3 sum of w_l over the layers kept) + 0.01 g
 """
 
 from __future__ import annotations
@@ -12,44 +23,118 @@ import math
 import statistics
 import sys
 import time
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from syne_tune.backend.trial_status import Trial
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from search.pareto import hypervolume
-from search.searchers import make_scheduler
-from supernet.space import SmallSpace
-from supernet.subnetwork import SubNetwork
+from search.searchers import AskTell, make_scheduler
+from supernet.space import LayerSpace, MediumSpace, SearchSpace, SmallSpace
+from supernet.subnetwork import LayerSlice, SubNetwork
 
-SPACE = SmallSpace(layers=12, heads=12, units=3072)
 INITIAL = 3
 """The largest, the smallest and the middle sub-network: not the searcher's own proposals."""
 
+FEW, MANY = 50, 300
+"""Observations before the proposals whose growth in time is measured."""
 
-def error(subnet: SubNetwork) -> float:
-    """A smooth error: depth matters most, then width, the more so the deeper the net."""
-    depth, heads, units = _shares(subnet)
-    return 0.15 + 0.4 * math.exp(-4 * depth) + depth * (0.12 * math.exp(-5 * heads) + 0.15 * math.exp(-6 * units))
+GROWTH_PROPOSALS = 5
+"""Proposals timed after so many observations."""
 
-
-def params(subnet: SubNetwork) -> float:
-    """Share of the full model's parameters, a third of them in the attention blocks."""
-    depth, heads, units = _shares(subnet)
-    return depth * (0.33 * heads + 0.67 * units)
+MEDIUM_WEIGHTS = (0.24, 0.18, 0.12, 0.10, 0.14, 0.22)
+LAYER_WEIGHTS = (0.13, 0.11, 0.10, 0.08, 0.07, 0.05, 0.04, 0.05, 0.07, 0.08, 0.10, 0.12)
 
 
-def _shares(subnet: SubNetwork) -> tuple[float, float, float]:
-    if not subnet.layers:
-        return 0.0, 0.0, 0.0
-    layer = subnet.layers[0]
-    return len(subnet.layers) / SPACE.layers, len(layer.heads) / SPACE.heads, len(layer.units) / SPACE.units
+@dataclass(frozen=True)
+class Synthetic:
+    """A space with an error by formula; the cost is the same for all."""
+
+    space: SearchSpace
+    error: Callable[[SearchSpace, SubNetwork], float]
+
+    def costs(self, subnet: SubNetwork) -> dict[str, float]:
+        """Both objectives."""
+        return {"error": self.error(self.space, subnet), "params": self.params(subnet)}
+
+    def params(self, subnet: SubNetwork) -> float:
+        """Share of the full model's parameters."""
+        return sum(0.33 * a + 0.67 * f for a, f in (_shares(self.space, s) for s in subnet.layers)) / self.space.layers
+
+
+def _shares(space: SearchSpace, layer: LayerSlice) -> tuple[float, float]:
+    return len(layer.heads) / space.heads, len(layer.units) / space.units
+
+
+def small_error(space: SearchSpace, subnet: SubNetwork) -> float:
+    """Depth matters most, then width, the more so the deeper the net."""
+    depth, (a, f) = len(subnet.layers) / space.layers, _shares(space, (*subnet.layers, LayerSlice(0, (), ()))[0])
+    return 0.15 + 0.4 * math.exp(-4 * depth) + depth * (0.12 * math.exp(-5 * a) + 0.15 * math.exp(-6 * f))
+
+
+def medium_error(space: SearchSpace, subnet: SubNetwork) -> float:
+    """The first and the last layers matter most, and in each the first heads and units."""
+    quality = 0.0
+    for s in subnet.layers:
+        a, f = _shares(space, s)
+        quality += MEDIUM_WEIGHTS[s.index] * (0.4 * (1 - math.exp(-5 * a)) + 0.6 * (1 - math.exp(-6 * f)))
+    return 0.15 + 0.4 * math.exp(-4 * quality)
+
+
+def layer_error(space: SearchSpace, subnet: SubNetwork) -> float:
+    """The first and the last layers matter most; it is worse to drop two in a row."""
+    kept = {s.index for s in subnet.layers}
+    gaps = sum(i not in kept and i + 1 not in kept for i in range(space.layers - 1))
+    return 0.15 + 0.4 * math.exp(-3 * sum(LAYER_WEIGHTS[i] for i in sorted(kept))) + 0.01 * gaps
+
+
+SYNTHETIC = {
+    "small": Synthetic(SmallSpace(layers=12, heads=12, units=3072), small_error),
+    "medium": Synthetic(MediumSpace(layers=6, heads=12, units=1536), medium_error),
+    "layer": Synthetic(LayerSpace(layers=12, heads=12, units=3072), layer_error),
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row of the table: a searcher and how it is set."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+CANDIDATES = {
+    "random": Candidate("random"),
+    "stratified_random": Candidate("stratified_random"),
+    "grid": Candidate("grid"),
+    "local_search": Candidate("local_search"),
+    "morea": Candidate("morea"),
+    "nsga2": Candidate("nsga2"),
+    "random_scalarization": Candidate("random_scalarization"),
+    "ehvi": Candidate("ehvi"),
+    "ehvi_plain": Candidate("ehvi", {"known_cost": False}),
+}
+
+
+def ask_tell(candidate: Candidate, synthetic: Synthetic, seed: int) -> AskTell:
+    """A new search of a synthetic space."""
+    known = {"params": synthetic.params}
+    scheduler = make_scheduler(
+        candidate.name,
+        synthetic.space,
+        metrics=["error", "params"],
+        seed=seed,
+        known=known,
+        settings=candidate.settings,
+    )
+    return AskTell(scheduler, synthetic.space)
 
 
 @dataclass(frozen=True)
@@ -60,55 +145,90 @@ class Run:
     seconds_per_proposal: float
 
 
-def search(name: str, *, known: bool, seed: int, evaluations: int) -> Run:
-    """Searches the synthetic space once.
+def search(candidate: Candidate, synthetic: Synthetic, *, seed: int, evaluations: int) -> Run:
+    """Searches a synthetic space once; ends early where a searcher has no more to propose.
 
     Args:
-        name: A searcher.
-        known: Whether the searcher is told the formula of the cost.
+        candidate: The searcher.
+        synthetic: What it searches.
         seed: Of the searcher.
         evaluations: How many sub-networks, the initial ones included.
     """
-    known_cost = params if known else None
-    scheduler = make_scheduler(name, SPACE, metrics=["error", "params"], seed=seed, known_cost=known_cost)
-    costs, seconds = [], []
-    for trial_id in range(evaluations):
-        start = time.perf_counter()
-        config = scheduler.suggest().config
-        seconds.append(time.perf_counter() - start)
-        subnet = SPACE.decode(list(config.values()))
-        costs.append((error(subnet), params(subnet)))
-        result = {"error": costs[-1][0], "params": costs[-1][1]}
-        scheduler.on_trial_complete(Trial(trial_id, config, datetime.now()), result)
+    searcher, costs, seconds = ask_tell(candidate, synthetic, seed), [], []
+    for _ in range(evaluations):
+        start = time.process_time()
+        subnet = searcher.ask()
+        seconds.append(time.process_time() - start)
+        if subnet is None:
+            break
+        result = synthetic.costs(subnet)
+        searcher.tell(subnet, result)
+        costs.append(list(result.values()))
     return Run(hypervolume(costs, (1, 1)), statistics.mean(seconds[INITIAL:]))
+
+
+def seconds_after(candidate: Candidate, synthetic: Synthetic, observations: int) -> float:
+    """Median processor seconds of a proposal after so many stratified random observations."""
+    draws, searcher = ask_tell(CANDIDATES["stratified_random"], synthetic, 0), ask_tell(candidate, synthetic, 0)
+    seconds = []
+    for number in range(observations + GROWTH_PROPOSALS):
+        proposer = draws if number < observations else searcher
+        start = time.process_time()
+        subnet = proposer.ask()
+        seconds.append(time.process_time() - start)
+        if subnet is None:
+            break
+        for each in (draws, searcher):
+            each.tell(subnet, synthetic.costs(subnet))
+    return statistics.median(seconds[observations:])
+
+
+def compare(synthetic: Synthetic, names: list[str], *, seeds: int, evaluations: int) -> tuple[Table, dict[str, Any]]:
+    """Every searcher over some seeds: a table, and the same for JSON."""
+    table, summary = Table("searcher", "hypervolume", "spread (sd)", "worst seed", "seconds per proposal"), {}
+    for name in names:
+        runs = [search(CANDIDATES[name], synthetic, seed=s, evaluations=evaluations) for s in range(seeds)]
+        volumes, seconds = [r.hypervolume for r in runs], statistics.mean(r.seconds_per_proposal for r in runs)
+        mean, spread = statistics.mean(volumes), statistics.pstdev(volumes)
+        table.add_row(name, f"{mean:.4f}", f"{spread:.4f}", f"{min(volumes):.4f}", f"{seconds:.4f}")
+        summary[name] = {"hypervolume": round(mean, 5), "seconds_per_proposal": round(seconds, 5)}
+    return table, summary
+
+
+def growth(synthetic: Synthetic, names: list[str]) -> tuple[Table, dict[str, Any]]:
+    """Seconds of a proposal after few and after many observations: a table, and the same for JSON."""
+    table, summary = Table("searcher", f"seconds after {FEW}", f"after {MANY}", "ratio"), {}
+    for name in names:
+        few, many = (seconds_after(CANDIDATES[name], synthetic, n) for n in (FEW, MANY))
+        table.add_row(name, f"{few:.4f}", f"{many:.4f}", f"{many / few:.2f}")
+        summary[name] = {f"seconds_after_{FEW}": round(few, 5), f"seconds_after_{MANY}": round(many, 5)}
+    return table, summary
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evaluations", type=int, default=40, help="sub-networks a search, the first three included")
+    parser.add_argument("--evaluations", type=int, default=60, help="sub-networks a search, the first three included")
     parser.add_argument("--seeds", type=int, default=10, help="searches a searcher")
+    parser.add_argument("--spaces", nargs="+", choices=SYNTHETIC, default=list(SYNTHETIC))
+    parser.add_argument("--searchers", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     options = parser.parse_args()
     if options.evaluations <= INITIAL or options.seeds < 1:
         parser.error(f"at least {INITIAL + 1} evaluations and 1 seed")
     torch.set_num_threads(1)
 
-    table = Table("searcher", "hypervolume", "spread (sd)", "worst seed", "seconds per proposal")
-    summary = {}
-    for label, name, known in [("random", "random", False), ("ehvi", "ehvi", True), ("ehvi_plain", "ehvi", False)]:
-        runs = [search(name, known=known, seed=s, evaluations=options.evaluations) for s in range(options.seeds)]
-        volumes = [run.hypervolume for run in runs]
-        mean, seconds = statistics.mean(volumes), statistics.mean(run.seconds_per_proposal for run in runs)
-        table.add_row(
-            label, f"{mean:.4f}", f"{statistics.pstdev(volumes):.4f}", f"{min(volumes):.4f}", f"{seconds:.4f}"
-        )
-        summary[label] = {"hypervolume": round(mean, 5), "seconds_per_proposal": round(seconds, 5)}
-    console = Console()
+    console, result = Console(), {}
     console.print(
-        f"Synthetic small space ({SPACE.size:,} vectors), {options.evaluations} evaluations, {options.seeds} seeds, "
-        f"one core (1 torch thread), torch {torch.__version__}. ehvi knows the cost, ehvi_plain models it."
+        f"{options.evaluations} evaluations, {options.seeds} seeds; processor seconds, one core (1 torch thread), "
+        f"torch {torch.__version__}, numpy {np.__version__}. ehvi and random_scalarization know the cost, ehvi_plain "
+        "models it."
     )
-    console.print(table)
-    print(json.dumps(summary))
+    for name in options.spaces:
+        synthetic = SYNTHETIC[name]
+        table, summary = compare(synthetic, options.searchers, seeds=options.seeds, evaluations=options.evaluations)
+        times, seconds = growth(synthetic, options.searchers)
+        console.print(f"\n{name}: {synthetic.space.size:,} vectors", table, times)
+        result[name] = {searcher: summary[searcher] | seconds[searcher] for searcher in options.searchers}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

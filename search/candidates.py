@@ -5,11 +5,14 @@ Shape letters: c candidates, d entries of a vector, f front members.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 
+from search.history import History
 from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork
 
@@ -17,11 +20,14 @@ ENUMERABLE = 4096
 """Spaces with at most so many vectors are gone through whole."""
 
 
-POOL = 400
+POOL = 300
 """Candidates of each kind looked at for one proposal in larger spaces."""
 
 ROUNDS = 3
 """Rounds of candidates; from the second on they are mutations of the best so far."""
+
+BEST = 20
+"""Candidates that are mutated in a round."""
 
 
 def all_vectors(space: SearchSpace) -> np.ndarray:
@@ -60,49 +66,63 @@ Improvement = Callable[[np.ndarray, Sequence[SubNetwork]], np.ndarray]
 
 
 def best_unseen(
-    space: SearchSpace,
-    improvement: Improvement,
-    *,
-    parents_fd: np.ndarray,
-    seen: Container[SubNetwork],
-    rng: np.random.Generator,
+    history: History, improvement: Improvement, *, parents_fd: np.ndarray, rng: np.random.Generator
 ) -> SubNetwork | None:
-    """The most valuable sub-network found among those not seen; None if there was none.
+    """The most valuable sub-network found among those not seen; None if there is none.
 
     A small space is gone through whole. Of a larger one: uniform draws, draws spread over all sizes, mutations of the
-    front, then mutations of the best of these.
+    front, then, for some rounds, mutations of the best so far. If all of these were seen, a uniform draw.
 
     Args:
-        space: Where the candidates come from.
+        history: The space, and what is not to be proposed again.
         improvement: What candidates are worth.
         parents_fd: (f, d) vectors of the front.
-        seen: Sub-networks that are not to be proposed again.
         rng: For the draws.
     """
+    space = history.space
     if space.size <= ENUMERABLE:
-        ranked = ranked_unseen(space, improvement, all_vectors(space), seen)
+        ranked = _ranked(history, improvement, *_everything(space))
         return ranked[0][0] if ranked else None
-    uniform_cd = rng.integers(space.lower, space.upper, size=(POOL, len(space.bounds)), endpoint=True)
-    pool_cd = np.concatenate(
-        [uniform_cd, spread_vectors(space, POOL, rng), mutated_vectors(space, parents_fd, POOL, rng)]
-    )
-    best: list[tuple[SubNetwork, np.ndarray, float]] = []
+    pool_cd = pool_of(space, parents_fd, rng)
+    best: list[Ranked] = []
     for _ in range(ROUNDS):
-        best = sorted(best + ranked_unseen(space, improvement, pool_cd, seen), key=lambda item: -item[2])[:20]
+        best = sorted(best + ranked_unseen(history, improvement, pool_cd), key=lambda item: -item[2])[:BEST]
         if not best:
-            return None
+            return history.unseen_sample(rng)
         pool_cd = mutated_vectors(space, np.array([vector for _, vector, _ in best]), POOL // 2, rng)
     return best[0][0]
 
 
-def ranked_unseen(
-    space: SearchSpace, improvement: Improvement, vectors_cd: np.ndarray, seen: Container[SubNetwork]
-) -> list[tuple[SubNetwork, np.ndarray, float]]:
+def pool_of(space: SearchSpace, parents_fd: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(c, d) candidates to begin with: uniform draws, draws spread over all sizes, mutations of some parents."""
+    uniform_cd = rng.integers(space.lower, space.upper, size=(POOL, len(space.bounds)), endpoint=True)
+    mutated_cd = mutated_vectors(space, parents_fd, POOL, rng)
+    return np.concatenate([uniform_cd, spread_vectors(space, POOL, rng), mutated_cd])
+
+
+Ranked: TypeAlias = "tuple[SubNetwork, np.ndarray, float]"
+
+
+def ranked_unseen(history: History, improvement: Improvement, vectors_cd: np.ndarray) -> list[Ranked]:
     """The distinct unseen sub-networks among some vectors, with a vector and the value of each, best first."""
-    vectors = {space.decode(vector): vector for vector in np.unique(vectors_cd, axis=0).tolist()}
-    subnets = [subnet for subnet in vectors if subnet not in seen]
-    if not subnets:
+    unique_cd = np.unique(vectors_cd, axis=0)
+    return _ranked(history, improvement, unique_cd, [history.space.decode(vector) for vector in unique_cd.tolist()])
+
+
+def _ranked(
+    history: History, improvement: Improvement, vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]
+) -> list[Ranked]:
+    places = {subnet: c for c, subnet in enumerate(subnets)}  # the last vector of each sub-network
+    kept = [c for subnet, c in places.items() if subnet not in history.seen]
+    if not kept:
         return []
-    kept_cd = np.array([vectors[subnet] for subnet in subnets])
-    value_c = improvement(kept_cd, subnets)
-    return [(subnets[i], kept_cd[i], float(value_c[i])) for i in np.argsort(-value_c, kind="stable")]
+    value_c = improvement(vectors_cd[kept], [subnets[c] for c in kept])
+    order = np.argsort(-value_c, kind="stable").tolist()
+    return [(subnets[kept[i]], vectors_cd[kept[i]], float(value_c[i])) for i in order]
+
+
+@lru_cache(maxsize=1)
+def _everything(space: SearchSpace) -> tuple[np.ndarray, list[SubNetwork]]:
+    """All vectors of a small space and their sub-networks."""
+    vectors_cd = all_vectors(space)
+    return vectors_cd, [space.decode(vector) for vector in vectors_cd.tolist()]

@@ -1,334 +1,220 @@
 """Expected hypervolume improvement (EHVI) over the discrete sub-networks of a space, in two versions.
 
-*Known cost*: parameters and FLOPs of any sub-network follow from a formula, so only the error gets a Gaussian process.
-The expected improvement is then exact and one-dimensional (`known_cost_improvement`), and the cost, which says much
-about the error, is an input of the process. *Plain*: a Gaussian process for each objective and BoTorch's EHVI, for
-costs that must be measured; it is also what the first version is compared with.
+*Known costs*: parameters and FLOPs of any sub-network follow from a formula, so only the error, and what else must be
+measured, gets a Gaussian process; the costs known, which say much about it, are inputs of that. The expected
+improvement is then a closed formula (`hypervolume_improvement`), cheap enough to compare thousands of candidates.
+*Plain*: a process for each objective, and BoTorch's EHVI maximised by gradient, as in its tutorials; for objectives of
+which none has a formula, and to compare the first version with. `searchers.py` chooses.
 
-All in double precision, inputs in the unit cube, outcomes standardised. Everything here is minimised; BoTorch, which
-maximises, gets its targets negated. Sub-networks asked but not yet told count as observed at their predicted values.
-The numerical half of the searcher: Syne Tune's half is in `searchers.py`.
+Everything here is minimised; BoTorch, which maximises, gets its targets negated.
 
-Shape letters: n observations, p pending, f = n + p both, c candidates, d entries of a vector, s segments of the front.
-
-Source: Emmerich et al., "Hypervolume-based expected improvement", CEC 2011; Daulton et al., "Differentiable expected
-hypervolume improvement for parallel multi-objective Bayesian optimization", NeurIPS 2020.
+Shape letters: n observations, f with the pending ones, m objectives, c candidates, s cells, d entries of a vector.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from botorch.acquisition.multi_objective.logei import qLogExpectedHypervolumeImprovement
-from botorch.exceptions.errors import ModelFittingError
-from botorch.fit import fit_gpytorch_mll
+from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from botorch.optim import optimize_acqf
-from botorch.sampling import SobolQMCNormalSampler
-from botorch.utils.multi_objective.box_decompositions.non_dominated import NondominatedPartitioning
-from gpytorch.mlls import ExactMarginalLogLikelihood
+from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from scipy.special import ndtr
 
-from search.candidates import ENUMERABLE, best_unseen, ranked_unseen
+from search.beliefs import Beliefs, Formulas, unwarped, warped
+from search.candidates import ENUMERABLE, best_unseen, pool_of, ranked_unseen
+from search.gp import GaussianProcess
+from search.history import History
 from search.pareto import pareto_front
-from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork
 
 REFERENCE_MARGIN = 0.1
 """How far beyond the worst observation the reference point lies, as a share of the range observed."""
 
+CHUNK = 2**22
+"""Candidates times cells that are looked at at once."""
 
-@dataclass(frozen=True)
-class Observations:
-    """What a searcher knows when it makes a proposal.
+FAR = 1e9
+"""In place of infinity."""
 
-    Attributes:
-        space: Where the vectors come from.
-        vectors_fd: (f, d) integers: the n sub-networks told, then the p asked but not yet told.
-        metrics_n2: (n, 2) errors and costs of the former.
-    """
-
-    space: SearchSpace
-    vectors_fd: np.ndarray
-    metrics_n2: np.ndarray
-
-    @classmethod
-    def of(
-        cls, space: SearchSpace, metrics: Mapping[SubNetwork, tuple[float, ...]], pending: Collection[SubNetwork]
-    ) -> Observations:
-        """Puts the sub-networks into a fixed order: sums of floats, and so proposals, depend on it.
-
-        Args:
-            space: Where the sub-networks come from.
-            metrics: [error, cost] of the sub-networks told, at least one.
-            pending: The sub-networks asked but not yet told.
-        """
-        told = sorted((space.encode(subnet), values) for subnet, values in metrics.items())
-        asked = sorted(space.encode(subnet) for subnet in pending)
-        vectors_fd = np.array([vector for vector, _ in told] + asked)
-        return cls(space, vectors_fd, np.array([values for _, values in told], dtype=float))
-
-    @property
-    def told(self) -> int:
-        """n."""
-        return len(self.metrics_n2)
-
-    @cached_property
-    def subnets(self) -> list[SubNetwork]:
-        """The f sub-networks that the vectors stand for."""
-        return [self.space.decode(vector) for vector in self.vectors_fd.tolist()]
-
-    def unit_cube(self, vectors_cd: np.ndarray) -> torch.Tensor:
-        """(c, d) vectors scaled from the bounds of the space to [0, 1], in double precision."""
-        lower_d, upper_d = self.space.lower, self.space.upper
-        return torch.from_numpy((vectors_cd - lower_d) / np.maximum(upper_d - lower_d, 1))
+STARTS, ASCENT = 5, 20
+"""Candidates that the plain version improves by gradient, and in how many iterations."""
 
 
-# --- what a candidate is worth ----------------------------------------------------------------------------------------
-
-
-def known_cost_improvement(
-    errors_f: np.ndarray,
-    costs_f: np.ndarray,
-    reference_2: np.ndarray,
-    *,
-    mean_c: np.ndarray,
-    std_c: np.ndarray,
-    cost_c: np.ndarray,
-) -> np.ndarray:
-    """Expected growth of the hypervolume by candidates of known cost and normally distributed error.
-
-    A candidate of cost k and error y adds, for each budget t from k up to the reference, what it gains on the best
-    error to be had for t: the integral of max(best(t) - y, 0). best(t) is a step function, so the expectation is a
-    sum over the front's segments to the right of k: width * expected improvement on the segment's error. Exact.
-
-    Args:
-        errors_f: (f,) errors of points observed, dominated ones allowed.
-        costs_f: (f,) their costs.
-        reference_2: (2,) the worst error and cost that count.
-        mean_c: (c,) means of the candidates' errors.
-        std_c: (c,) standard deviations of the same, positive.
-        cost_c: (c,) the candidates' costs.
-
-    Returns:
-        (c,) expected improvements, in the product of the units of error and cost.
-
-    Source:
-        The one-dimensional case of Emmerich et al., CEC 2011.
-    """
-    order = np.argsort(costs_f, kind="stable")
-    best_s = np.minimum.accumulate(np.append(reference_2[0], errors_f[order]))
-    left_s = np.append(-np.inf, costs_f[order])
-    right_s = np.minimum(np.append(costs_f[order], np.inf), reference_2[1])
-    width_cs = np.maximum(right_s - np.maximum(left_s, cost_c[:, None]), 0.0)
-    return (width_cs * expected_improvement(best_s, mean_c[:, None], std_c[:, None])).sum(axis=1)
-
-
-def expected_improvement(best: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """E max(best - y, 0) for y normal with `mean` and `std`; the shapes broadcast."""
-    z = (best - mean) / std
-    return std * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
-
-
-# --- models -----------------------------------------------------------------------------------------------------------
-
-
-def standardised(values_n: np.ndarray) -> np.ndarray:
-    """(n,) values with mean 0 and, unless they are all equal up to rounding, standard deviation 1."""
-    centred_n, std = values_n - values_n.mean(), values_n.std()
-    return centred_n / std if std > 1e-12 * np.abs(values_n).max() else np.zeros_like(values_n)
-
-
-def reference_point(costs_f2: np.ndarray) -> np.ndarray:
-    """(2,) a little worse than the worst of (f, 2) points in each objective.
+def reference_point(costs_fm: np.ndarray) -> np.ndarray:
+    """(m,) a little worse than the worst of (f, m) points in each objective.
 
     Of all points, not of the front only: once a smaller sub-network beats the full model, the front ends there, and
     larger ones that are better still would count for nothing.
     """
-    return costs_f2.max(axis=0) + REFERENCE_MARGIN * np.ptp(costs_f2, axis=0)
+    return costs_fm.max(axis=0) + REFERENCE_MARGIN * np.ptp(costs_fm, axis=0)
 
 
-def fit_gp(inputs_nd: torch.Tensor, targets_n: np.ndarray, *, seed: int) -> SingleTaskGP:
-    """A Gaussian process with maximum a posteriori hyper-parameters.
+def cells_of(costs_fm: np.ndarray, reference_m: np.ndarray) -> np.ndarray:
+    """(2, s, m) lower and upper corners of boxes that make up what no point dominates, up to a reference.
 
-    Args:
-        inputs_nd: (n, d) in the unit cube, double.
-        targets_n: (n,) standardised.
-        seed: For the random restarts of a fit that does not converge; torch's own generator stays as it is.
-
-    Returns:
-        The model. If the fit fails, which warns, its hyper-parameters are those that BoTorch starts from.
-    """
-    model = _untrained(inputs_nd, targets_n)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-        except (ModelFittingError, RuntimeError) as error:
-            warnings.warn(f"Gaussian process not fitted, its hyper-parameters are the default: {error}", stacklevel=2)
-            model = _untrained(inputs_nd, targets_n)
-    return model.eval()
-
-
-def _untrained(inputs_nd: torch.Tensor, targets_n: np.ndarray) -> SingleTaskGP:
-    # BoTorch's default, but given explicitly it spares equal targets the warning that they are not standardised.
-    kernel = get_covar_module_with_dim_scaled_prior(ard_num_dims=inputs_nd.shape[1])
-    return SingleTaskGP(inputs_nd, torch.from_numpy(targets_n)[:, None], covar_module=kernel, outcome_transform=None)
-
-
-def predict(model: SingleTaskGP, inputs_cd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means and standard deviations of the function at some inputs, without the noise of observation.
-
-    In closed form here because GPyTorch's posterior of thousands of inputs forms their c x c covariance.
+    For two objectives the strips between neighbours on the front, otherwise by BoTorch.
 
     Args:
-        model: A model of one outcome.
-        inputs_cd: (c, d) in the unit cube.
+        costs_fm: (f, m) points, all minimised; dominated ones allowed.
+        reference_m: (m,) the worst that counts.
+
+    Source:
+        Lacour et al., "A box decomposition algorithm to compute the hypervolume indicator", 2017.
+    """
+    costs_fm = costs_fm[(costs_fm < reference_m).all(axis=1)]
+    if len(reference_m) > 2:
+        found = FastNondominatedPartitioning(torch.from_numpy(-reference_m), torch.from_numpy(-costs_fm))
+        return -found.get_hypercell_bounds().flip(0).numpy()
+    front_s2 = costs_fm[pareto_front(costs_fm)]
+    front_s2 = front_s2[np.argsort(front_s2[:, 1])]
+    cost = np.concatenate([[-np.inf], front_s2[:, 1], reference_m[1:]])
+    best_s = np.append(reference_m[0], front_s2[:, 0])
+    lower_s2 = np.stack([np.full(len(best_s), -np.inf), cost[:-1]], axis=1)
+    return np.stack([lower_s2, np.stack([best_s, cost[1:]], axis=1)])
+
+
+def hypervolume_improvement(cells_2sm: np.ndarray, *, mean_cm: np.ndarray, std_cm: np.ndarray) -> np.ndarray:
+    """Expected growth of the hypervolume by candidates whose objectives are independent and normal, or known.
+
+    A candidate y adds, in each cell from l to u, the volume of what it dominates: the product over the objectives of
+    u - max(l, y), where positive. They are independent, so the expectation of the product is the product of
+    expectations; and u - max(l, y) = max(u - y, 0) - max(l - y, 0), two expected improvements. Exact.
+
+    Args:
+        cells_2sm: See `cells_of`.
+        mean_cm: (c, m) means of the candidates' objectives.
+        std_cm: (c, m) their standard deviations; 0 where they are known.
 
     Returns:
-        (c,) means and (c,) standard deviations.
+        (c,) in the product of the units of the objectives.
 
     Source:
-        Rasmussen & Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1.
+        Yang et al., "Efficient computation of expected hypervolume improvement using box decomposition algorithms",
+        Journal of Global Optimization 2019; Emmerich et al., "Hypervolume-based expected improvement", CEC 2011.
     """
-    inputs_nd, targets_n = model.train_inputs[0], model.train_targets
-    with torch.no_grad():
-        prior_n, prior_c = model.mean_module(inputs_nd), model.mean_module(inputs_cd)
-        noise_nn = model.likelihood.noise * torch.eye(len(inputs_nd), dtype=inputs_nd.dtype)
-        factor_nn = torch.linalg.cholesky(model.covar_module(inputs_nd).to_dense() + noise_nn)
-        cross_nc = model.covar_module(inputs_nd, inputs_cd).to_dense()
-        whitened_nc = torch.linalg.solve_triangular(factor_nn, cross_nc, upper=False)
-        whitened_n1 = torch.linalg.solve_triangular(factor_nn, (targets_n - prior_n)[:, None], upper=False)
-        variance_c = model.covar_module(inputs_cd, diag=True) - whitened_nc.square().sum(dim=0)
-        return prior_c + (whitened_nc.T @ whitened_n1)[:, 0], variance_c.clamp_min(1e-12).sqrt()
+    rows = max(CHUNK // cells_2sm.shape[1], 1)
+    starts = range(0, len(mean_cm), rows)
+    return np.concatenate([_improvement(cells_2sm, mean_cm[i : i + rows], std_cm[i : i + rows]) for i in starts])
 
 
-def with_believed(model: SingleTaskGP, inputs_pd: torch.Tensor) -> SingleTaskGP:
-    """The model with (p, d) pending inputs as if observed at their predicted means ("kriging believer").
+def _improvement(cells_2sm: np.ndarray, mean_cm: np.ndarray, std_cm: np.ndarray) -> np.ndarray:
+    volume_cs = np.ones((len(mean_cm), cells_2sm.shape[1]))
+    for i in range(mean_cm.shape[1]):
+        # Cells share their corners: each of them is looked at once.
+        bound_b, place_2s = np.unique(cells_2sm[:, :, i], return_inverse=True)
+        gain_cb = expected_improvement(bound_b, mean_cm[:, i, None], std_cm[:, i, None])
+        lower_s, upper_s = place_2s.reshape(2, -1)
+        volume_cs *= gain_cb[:, upper_s] - gain_cb[:, lower_s]
+    return volume_cs.sum(axis=1)
 
-    Source:
-        Ginsbourger et al., "Kriging is well-suited to parallelize optimization", 2010.
-    """
-    if len(inputs_pd) > 0:
-        inputs, targets = model.train_inputs[0], model.train_targets
-        mean_p, _ = predict(model, inputs_pd)
-        model.set_train_data(torch.cat([inputs, inputs_pd]), torch.cat([targets, mean_p]), strict=False)  # type: ignore[operator]
-    return model
+
+def expected_improvement(best: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """E max(best - y, 0) for y normal with `mean` and `std`; `best` may be -inf and `std` 0. The shapes broadcast."""
+    gap = np.maximum(best, -FAR) - mean
+    z = gap / np.where(std > 0, std, 1.0)
+    uncertain = gap * ndtr(z) + std * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    return np.where(std > 0, uncertain, np.maximum(gap, 0.0))
 
 
 # --- proposals --------------------------------------------------------------------------------------------------------
 
 
-def propose_known_cost(
-    observations: Observations,
-    *,
-    known_cost: Callable[[SubNetwork], float],
-    seen: Container[SubNetwork],
-    rng: np.random.Generator,
-) -> SubNetwork | None:
-    """The unseen sub-network with the largest expected hypervolume improvement, its cost being known.
+def propose_known_cost(history: History, rng: np.random.Generator, *, formulas: Formulas) -> SubNetwork | None:
+    """The unseen sub-network with the largest expected hypervolume improvement, some objectives being known.
 
     Args:
-        observations: What is known so far, at least one sub-network told.
-        known_cost: The cost of any sub-network, in the unit in which costs were told.
-        seen: Sub-networks that are not to be proposed again.
-        rng: For candidates and for restarts of the fit.
+        history: What is known so far.
+        rng: For candidates.
+        formulas: Of one or more of the objectives.
 
     Returns:
-        A sub-network; None if no candidate was new.
+        A sub-network; None if none is left.
 
     Raises:
-        ValueError: if `known_cost` contradicts a cost told.
+        ValueError: if a formula contradicts what was told.
     """
-    n, told_n = observations.told, observations.metrics_n2[:, 1]
-    lowest, extent = told_n.min(), np.ptp(told_n)
-    known_f = np.array([known_cost(subnet) for subnet in observations.subnets])
-    _check_known_costs(known_f[:n], told_n)
-
-    def shares(costs_c: Sequence[float] | np.ndarray) -> np.ndarray:
-        return (np.asarray(costs_c, dtype=float) - lowest) / (extent if extent > 0 else 1.0)
-
-    def inputs(vectors_cd: np.ndarray, share_c: np.ndarray) -> torch.Tensor:
-        return torch.cat([observations.unit_cube(vectors_cd), torch.from_numpy(share_c)[:, None]], dim=1)
-
-    inputs_fd = inputs(observations.vectors_fd, shares(known_f))
-    model = fit_gp(inputs_fd[:n], standardised(observations.metrics_n2[:, 0]), seed=_torch_seed(rng))
-    model = with_believed(model, inputs_fd[n:])
-    costs_f2 = np.stack([model.train_targets.numpy(), shares(known_f)], axis=1)
-    error_f, cost_f = costs_f2.T
-    reference_2 = reference_point(costs_f2)
+    if not history.told:
+        return history.unseen_sample(rng)
+    beliefs = Beliefs.of(history, formulas)
+    cells_2sm = cells_of(beliefs.costs_fm, reference_point(beliefs.costs_fm))
 
     def improvement(vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> np.ndarray:
-        share_c = shares([known_cost(subnet) for subnet in subnets])
-        mean_c, std_c = (t.numpy() for t in predict(model, inputs(vectors_cd, share_c)))
-        return known_cost_improvement(error_f, cost_f, reference_2, mean_c=mean_c, std_c=std_c, cost_c=share_c)
+        mean_cm, std_cm = beliefs.predict(vectors_cd, subnets)
+        return hypervolume_improvement(cells_2sm, mean_cm=mean_cm, std_cm=std_cm)
 
-    parents_fd = observations.vectors_fd[pareto_front(costs_f2)]
-    return best_unseen(observations.space, improvement, parents_fd=parents_fd, seen=seen, rng=rng)
+    return best_unseen(history, improvement, parents_fd=beliefs.front_fd, rng=rng)
 
 
-def _check_known_costs(known_n: np.ndarray, told_n: np.ndarray) -> None:
-    wrong = ~np.isclose(known_n, told_n, rtol=1e-6, atol=1e-9 * np.abs(told_n).max())
-    if wrong.any():
-        known, told = known_n[wrong][0], told_n[wrong][0]
-        raise ValueError(f"known_cost gives {known:g} for a sub-network told to cost {told:g}; is it the same unit?")
+def propose_plain(history: History, rng: np.random.Generator) -> SubNetwork | None:
+    """The unseen sub-network with the largest expected hypervolume improvement, all objectives being modelled.
 
-
-def _torch_seed(rng: np.random.Generator) -> int:
-    return int(rng.integers(2**63))
-
-
-def propose_plain(
-    observations: Observations, *, seen: Container[SubNetwork], rng: np.random.Generator
-) -> SubNetwork | None:
-    """The unseen sub-network with the largest expected hypervolume improvement, both objectives being modelled.
-
-    As in BoTorch's tutorials: the logarithm of the EHVI by quasi-Monte-Carlo, with 64 samples, maximised by gradient
-    from 10 starts in the unit cube. The best of the ends after rounding is taken. If all of them were seen, or if the
-    space can be gone through whole, the candidates of `best_unseen` are taken instead.
+    The best few of a pool of candidates are improved by gradient in the cube of warped vectors, and rounded. In a space
+    that can be gone through whole, this is not needed.
 
     Args:
-        observations: What is known so far, at least one sub-network told.
-        seen: Sub-networks that are not to be proposed again.
-        rng: For candidates, starting points and restarts of the fits.
+        history: What is known so far.
+        rng: For candidates.
 
     Returns:
-        A sub-network; None if no candidate was new.
+        A sub-network; None if none is left.
+
+    Source:
+        Daulton et al., "Differentiable expected hypervolume improvement for parallel multi-objective Bayesian
+        optimization", NeurIPS 2020.
     """
-    n, inputs_fd = observations.told, observations.unit_cube(observations.vectors_fd)
-    # BoTorch maximises: the models are of the negated objectives.
-    fits = [fit_gp(inputs_fd[:n], -standardised(m_n), seed=_torch_seed(rng)) for m_n in observations.metrics_n2.T]
-    models = [with_believed(model, inputs_fd[n:]) for model in fits]
-    costs_f2 = -torch.stack([model.train_targets for model in models], dim=1).numpy()
-    reference_2 = torch.from_numpy(-reference_point(costs_f2))
-    partitioning = NondominatedPartitioning(reference_2, torch.from_numpy(-costs_f2))
-    sampler = SobolQMCNormalSampler(torch.Size([64]), seed=int(rng.integers(2**31)))
-    acquisition = qLogExpectedHypervolumeImprovement(ModelListGP(*models), reference_2, partitioning, sampler=sampler)
+    if not history.told:
+        return history.unseen_sample(rng)
+    space, beliefs = history.space, Beliefs.of(history, {}, with_size=False)
+    cells_2sm = cells_of(beliefs.costs_fm, reference_point(beliefs.costs_fm))
 
-    def improvement(vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> np.ndarray:
-        chunks = observations.unit_cube(vectors_cd)[:, None].split(256)  # BoTorch copies the n x n covariance c times
-        with torch.no_grad():
-            return torch.cat([acquisition(chunk) for chunk in chunks]).numpy()
+    def improvement(vectors_cd: np.ndarray, subnets: Sequence[SubNetwork] = ()) -> np.ndarray:
+        mean_cm, std_cm = beliefs.predict(vectors_cd, subnets)
+        return hypervolume_improvement(cells_2sm, mean_cm=mean_cm, std_cm=std_cm)
 
-    if observations.space.size > ENUMERABLE:
-        ends_cd = _ascended(acquisition, observations.space, seed=_torch_seed(rng))
-        ranked = ranked_unseen(observations.space, improvement, ends_cd, seen)
-        if ranked:
+    if space.size > ENUMERABLE:
+        pool_cd = pool_of(space, beliefs.front_fd, rng)
+        starts_cd = pool_cd[np.argsort(-improvement(pool_cd), kind="stable")[:STARTS]]
+        ends_cd = _ascended(beliefs, starts_cd, seed=int(rng.integers(2**31)))
+        if ranked := ranked_unseen(history, improvement, np.concatenate([starts_cd, ends_cd])):
             return ranked[0][0]
-    parents_fd = observations.vectors_fd[pareto_front(costs_f2)]
-    return best_unseen(observations.space, improvement, parents_fd=parents_fd, seen=seen, rng=rng)
+    return best_unseen(history, improvement, parents_fd=beliefs.front_fd, rng=rng)
 
 
-def _ascended(acquisition: qLogExpectedHypervolumeImprovement, space: SearchSpace, *, seed: int) -> np.ndarray:
-    """(10, d) vectors nearest to the local maxima that BoTorch finds."""
-    cube_2d = torch.tensor([[0.0], [1.0]], dtype=torch.double).expand(2, len(space.bounds))
+def _ascended(beliefs: Beliefs, starts_cd: np.ndarray, *, seed: int) -> np.ndarray:
+    """(c, d) vectors uphill of others, by BoTorch."""
+    costs_fm = np.stack([model.targets_n for model in beliefs.models.values()], axis=1)
+    reference_m = torch.from_numpy(-reference_point(costs_fm))
+    partitioning = FastNondominatedPartitioning(reference_m, torch.from_numpy(-costs_fm))
+    models = ModelListGP(*map(negated_botorch_model, beliefs.models.values()))
+    # Not qLogExpectedHypervolumeImprovement, which compiles C++ at its first use: that takes minutes, warns where there
+    # is no compiler, and after such a compilation was killed it waits for good.
+    acquisition = ExpectedHypervolumeImprovement(models, reference_m.tolist(), partitioning)  # type: ignore[arg-type]
+    starts_c1d = torch.from_numpy(warped(beliefs.space, starts_cd))[:, None]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        ends_c1d, _ = optimize_acqf(acquisition, cube_2d, q=1, num_restarts=10, raw_samples=256, return_best_only=False)
-    return space.lower + np.rint(ends_c1d[:, 0].numpy() * (space.upper - space.lower)).astype(int)
+        ends_c1d, _ = optimize_acqf(
+            acquisition,
+            torch.tensor([[0.0], [1.0]], dtype=torch.double).expand(2, starts_cd.shape[1]),
+            q=1,
+            num_restarts=len(starts_cd),
+            options={"maxiter": ASCENT},
+            batch_initial_conditions=starts_c1d,
+            return_best_only=False,
+        )
+    return unwarped(beliefs.space, ends_c1d[:, 0].numpy())
+
+
+def negated_botorch_model(process: GaussianProcess) -> SingleTaskGP:
+    """A process as BoTorch knows it, of the negated objective."""
+    inputs_nd, targets_n1 = torch.from_numpy(process.inputs_nd), torch.from_numpy(-process.targets_n)[:, None]
+    # BoTorch's default, but given explicitly it spares equal targets the warning that they are not standardised.
+    covariance = get_covar_module_with_dim_scaled_prior(ard_num_dims=inputs_nd.shape[1])
+    model = SingleTaskGP(inputs_nd, targets_n1, covar_module=covariance, outcome_transform=None)
+    model.covar_module.lengthscale = torch.from_numpy(process.lengths_d)
+    model.likelihood.noise = max(process.noise, 1.01e-4)  # BoTorch's least
+    model.mean_module.constant.data.fill_(-process.prior_mean)
+    return model.eval()

@@ -1,4 +1,4 @@
-"""The search itself: ask -> evaluate -> tell, one JSON line for each trial as it ends.
+"""The search itself: ask -> evaluate -> tell, one JSON line for each trial as it ends, on one process or several.
 
 The file of trials is the truth. A search that finds some there tells them to the searcher instead of asking, and goes
 on as if it had not been interrupted, because a searcher's proposals depend only on its seed and on what it was told.
@@ -6,102 +6,136 @@ on as if it had not been interrupted, because a searcher's proposals depend only
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from search.objectives import Measurements
-from search.searchers import AskTell
-from supernet.errors import UserError
-from supernet.runs import append_json_line, cut_half_written_line, read_json_lines
+from accelerate import Accelerator
+
+from search.trials import Metrics, Outcome, Trial, TrialFile
+from supernet.errors import UserError, first_line
+from supernet.processes import from_main, gathered
 from supernet.subnetwork import SubNetwork
 
-
-@dataclass(frozen=True)
-class Trial:
-    """One evaluated sub-network.
-
-    Attributes:
-        number: From 0, in the order of evaluation.
-        subnet: What was evaluated.
-        measurements: What came out.
-        seconds: That it took, proposing and evaluating.
-    """
-
-    number: int
-    subnet: SubNetwork
-    measurements: Measurements
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """As a line of trials.jsonl."""
-        head = {"trial": self.number, "subnet": self.subnet.to_json(), "text": str(self.subnet)}
-        return head | self.measurements.to_json() | {"seconds": round(self.seconds, 4)}
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Trial:
-        """Inverse of `to_json`.
-
-        Raises:
-            KeyError, TypeError, ValueError: if the row is not a trial.
-        """
-        measurements = Measurements(**{name: row[name] for name in Measurements.__dataclass_fields__})
-        return cls(row["trial"], SubNetwork.from_json(row["subnet"]), measurements, row["seconds"])
+PATIENCE = 10
+"""Failed trials in a row that end a search."""
 
 
-def read_trials(path: Path) -> list[Trial]:
-    """The trials of a file, in order; none if there is no file.
+class Searcher(Protocol):
+    """What the loop needs of a searcher (`search.searchers.AskTell`)."""
 
-    Raises:
-        UserError: if a line is not the trial that belongs there.
-    """
-    trials = []
-    for number, row in enumerate(read_json_lines(path)):
-        try:
-            trials.append(Trial.from_json(row))
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}:{number + 1} is no trial ({error!r}); remove the file to start anew") from error
-        if trials[-1].number != number:
-            raise UserError(f"{path}:{number + 1} is trial {trials[-1].number}, expected {number}; remove the file")
-    return trials
+    def ask(self) -> SubNetwork | None: ...
+    def tell(self, subnet: SubNetwork, metrics: Metrics) -> None: ...
+    def observe(self, subnet: SubNetwork, metrics: Metrics) -> None: ...
+    def fail(self, subnet: SubNetwork) -> None: ...
 
 
-def run_search(
-    searcher: AskTell,
-    evaluate: Callable[[SubNetwork], Measurements],
-    *,
-    trials_path: Path,
-    max_evaluations: int,
-    on_trial: Callable[[Trial], None] = lambda trial: None,
-) -> list[Trial]:
-    """Evaluates sub-networks until there are `max_evaluations` trials, or none is left to evaluate.
+class Dialogue:
+    """The main process's half of a search: asks the searcher, writes trials down, and tells the searcher.
 
     Args:
         searcher: Proposes sub-networks.
-        evaluate: Measures one.
-        trials_path: Where trials are appended as they end, and read from at the start.
-        max_evaluations: Trials in all, with those already in the file; there are never fewer than these.
+        objectives: Names of the metrics that it is told.
+        file: Where trials are appended as they end; those that are there are told first.
         on_trial: Called after each trial, those from the file too.
+    """
+
+    def __init__(
+        self, searcher: Searcher, objectives: Sequence[str], file: TrialFile, on_trial: Callable[[Trial], None]
+    ) -> None:
+        self.searcher, self.objectives, self.file, self.on_trial = searcher, objectives, file, on_trial
+        self.failures = 0
+        for trial in file.trials:
+            self._tell(trial)
+
+    def ask(self, count: int) -> list[SubNetwork]:
+        """Up to `count` sub-networks to evaluate next; none if none is left, or if trials keep failing."""
+        asked: list[SubNetwork] = []
+        while len(asked) < count and self.failures < PATIENCE:
+            subnet = self.searcher.ask()
+            if subnet is None:
+                break
+            asked.append(subnet)
+        return asked
+
+    def add(self, subnet: SubNetwork, outcome: Outcome) -> None:
+        """Writes a trial down, then tells the searcher."""
+        self.failures = 0 if outcome.failure is None else self.failures + 1
+        self._tell(self.file.append(subnet, outcome))
+
+    def _tell(self, trial: Trial) -> None:
+        if trial.outcome.metrics is None:
+            self.searcher.fail(trial.subnet)
+        else:
+            self.searcher.tell(trial.subnet, self._chosen(trial.outcome.metrics))
+        for free in trial.outcome.free:
+            self.searcher.observe(free.subnet, self._chosen(free.metrics))
+        self.on_trial(trial)
+
+    def _chosen(self, metrics: Metrics) -> Metrics:
+        return {name: metrics[name] for name in self.objectives}
+
+
+def run_search(
+    begin: Callable[[], Dialogue],
+    evaluate: Callable[[SubNetwork], Outcome],
+    *,
+    max_evaluations: int,
+    accelerator: Accelerator,
+) -> list[Trial]:
+    """Evaluates sub-networks until there are `max_evaluations` trials, or none is left to evaluate.
+
+    Each process evaluates one of as many sub-networks as there are processes; then the main process, which alone
+    knows the searcher and the file, writes them down in the order of asking and asks again.
+
+    Args:
+        begin: Makes the main process's half; called there only.
+        evaluate: Measures a sub-network.
+        max_evaluations: Trials in all, with those already in the file; there are never fewer than these.
+        accelerator: The processes.
 
     Returns:
-        All trials.
+        All trials, in the main process; none in the others.
+
+    Raises:
+        UserError: if `PATIENCE` trials in a row failed.
     """
-    cut_half_written_line(trials_path)
-    trials = read_trials(trials_path)
-    for trial in trials:
-        searcher.tell(trial.subnet, trial.measurements.objectives())
-        on_trial(trial)
-    while len(trials) < max_evaluations:
-        start = time.perf_counter()
-        subnet = searcher.ask()
-        if subnet is None:
+    dialogue = begin() if accelerator.is_main_process else None
+    while True:
+        asked: list[SubNetwork] | None = None
+        if dialogue is not None:
+            asked = dialogue.ask(min(accelerator.num_processes, max_evaluations - len(dialogue.file.trials)))
+        asked = from_main(accelerator, asked)
+        if not asked:
             break
-        measurements = evaluate(subnet)
-        trial = Trial(len(trials), subnet, measurements, time.perf_counter() - start)
-        append_json_line(trials_path, trial.to_json())
-        searcher.tell(subnet, measurements.objectives())
-        trials.append(trial)
-        on_trial(trial)
-    return trials
+        mine = asked[accelerator.process_index :][:1]
+        outcomes = gathered([attempt(evaluate, subnet) for subnet in mine])
+        if dialogue is not None:
+            for subnet, outcome in zip(asked, outcomes, strict=True):
+                dialogue.add(subnet, outcome)
+    if dialogue is None:
+        return []
+    if dialogue.failures >= PATIENCE:
+        reason = dialogue.file.trials[-1].outcome.failure
+        raise UserError(
+            f"{dialogue.failures} trials in a row failed, the last one with: {reason}; all trials are kept in "
+            f"{dialogue.file.path}, and the same command goes on with others"
+        )
+    return dialogue.file.trials
+
+
+def attempt(evaluate: Callable[[SubNetwork], Outcome], subnet: SubNetwork) -> Outcome:
+    """What comes of evaluating a sub-network: a failure is an outcome too, but a user's mistake is not."""
+    start = time.perf_counter()
+    try:
+        outcome = evaluate(subnet)
+    except UserError:
+        raise
+    except Exception as error:
+        return Outcome(None, f"{type(error).__name__}: {first_line(error)}", seconds=time.perf_counter() - start)
+    wrong = {name: value for name, value in (outcome.metrics or {}).items() if not math.isfinite(value)}
+    if wrong:
+        said = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+        return Outcome(None, said, seconds=outcome.seconds)
+    return outcome

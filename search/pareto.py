@@ -5,6 +5,7 @@ Shape letters: n sub-networks, m objectives, all minimised.
 
 from __future__ import annotations
 
+import moocore
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -35,36 +36,29 @@ def pareto_front(costs_nm: ArrayLike) -> np.ndarray:
 
 
 def hypervolume(costs_nm: ArrayLike, reference_m: ArrayLike) -> float:
-    """Area dominated by a set of two-objective costs, both minimised.
-
-    Sorts by the first objective and adds one rectangle per improvement in the second: O(n log n).
+    """Volume dominated by a set of costs, all minimised; for two objectives, an area.
 
     Args:
-        costs_nm: (n, 2). One row per sub-network, e.g. [error, params_share]. Dominated rows add nothing.
-        reference_m: (2,). The worst costs that count; rows not strictly better in both add nothing.
+        costs_nm: (n, m). One row per sub-network, e.g. [error, params_share]. Dominated rows add nothing; n may be 0.
+        reference_m: (m,). The worst costs that count; rows not strictly better in all add nothing.
 
     Returns:
-        Area in the product of the two units; 0.0 if no row is better than the reference.
+        Volume in the product of the units; 0.0 if no row is better than the reference.
 
     Raises:
-        ValueError: if `costs_nm` is not (n, 2), if `reference_m` is not (2,), or if either holds NaN.
+        ValueError: if `costs_nm` is not (n, m), if `reference_m` is not (m,), or if either holds NaN.
 
     Source:
-        Zitzler & Thiele, "Multiobjective optimization using evolutionary algorithms", PPSN V, 1998.
+        Zitzler & Thiele, "Multiobjective optimization using evolutionary algorithms", PPSN V, 1998. Computed by
+        moocore: O(n log n) for two and three objectives.
     """
     costs_nm, reference_m = _checked(costs_nm), np.asarray(reference_m, dtype=float)
-    if costs_nm.shape[1] != 2 or reference_m.shape != (2,):
+    if reference_m.shape != costs_nm.shape[1:]:
         shapes = f"costs of shape {costs_nm.shape} and a reference of shape {reference_m.shape}"
-        raise ValueError(f"hypervolume is for two objectives, (n, 2) and (2,); got {shapes}")
+        raise ValueError(f"hypervolume needs as many references as objectives, (n, m) and (m,); got {shapes}")
     if np.isnan(reference_m).any():
         raise ValueError(f"reference must not hold NaN, got {reference_m.tolist()}")
-    better_nm = costs_nm[(costs_nm < reference_m).all(axis=1)]
-    area, ceiling = 0.0, float(reference_m[1])
-    for first, second in better_nm[np.lexsort(better_nm.T[::-1])].tolist():
-        if second < ceiling:
-            area += (float(reference_m[0]) - first) * (ceiling - second)
-            ceiling = second
-    return area
+    return float(moocore.hypervolume(costs_nm, ref=reference_m))
 
 
 def _checked(costs_nm: ArrayLike) -> np.ndarray:

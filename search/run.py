@@ -1,183 +1,149 @@
-"""Stage two, from top to bottom: find the supernet, search it, report the Pareto front."""
+"""Stage two, from top to bottom: find sub-networks in one of three ways, take the front, report it."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from transformers import PreTrainedModel
 
-from search.loop import Trial, run_search
-from search.objectives import OBJECTIVES, Objectives
-from search.report import FrontMember, front_of, front_table, search_hypervolume, write_report
-from search.searchers import SEARCHERS, AskTell, make_scheduler
-from supernet.checkpoint import Supernet, find_supernet, load_supernet
-from supernet.data import TaskData, load_task
-from supernet.errors import UserError, unknown
-from supernet.evaluate import Evaluator
-from supernet.metrics import majority_error
-from supernet.options import MAX_SEED
-from supernet.runs import digest, folder_name, only_writer, prepare_folder, write_json
+from search.finetune.tuning import Finetuning, finetuned
+from search.folder import TRIALS_FILE, read_run
+from search.loop import Dialogue, run_search
+from search.options import BASELINE, FINETUNE, SEARCH, SearchConfig
+from search.prune import prune
+from search.report.front import FrontMember, front_of, print_report, write_report
+from search.searchers import AskTell, make_scheduler
+from search.stage import Stage, prepare
+from search.trials import Trial, TrialFile
+from supernet.errors import UserError
+from supernet.processes import processes, sole_writer
 from supernet.slicing import extract
-from supernet.tasks import EMBEDDED_TASK
+from supernet.subnetwork import SubNetwork
 
-TRIALS_FILE = "trials.jsonl"
-
-
-@dataclass(frozen=True)
-class SearcherOptions:
-    """How sub-networks are proposed (conf/searcher/*.yaml).
-
-    Attributes:
-        name: A key of `SEARCHERS`.
-        known_cost: For ehvi: use that the cost is computed by formula and model the error alone (true), or model both
-            objectives (false).
-    """
-
-    name: str
-    known_cost: bool = True
-
-    def __post_init__(self) -> None:
-        if self.name not in SEARCHERS:
-            raise unknown("searcher", self.name, SEARCHERS)
-
-
-@dataclass(frozen=True)
-class DataPlace:
-    """Where the task's rows lie now, if no longer where the supernet's training found them; null is there.
-
-    Attributes:
-        dir: Folder of the task's files, or the folder above it.
-        cache_dir: Folder for tokenised rows.
-    """
-
-    dir: str | None = None
-    cache_dir: str | None = None
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """Everything that stage two can be told (conf/search.yaml)."""
-
-    searcher: SearcherOptions
-    data: DataPlace
-    supernet: str | None = None
-    max_evaluations: int = 100
-    seed: int = 0
-    output_dir: str = "runs"
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_evaluations < 1:
-            raise UserError(f"max_evaluations is {self.max_evaluations}; it must be 1 or more")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise UserError(f"seed is {self.seed}; it must be from 0 to {MAX_SEED}")
-
-    def folder(self, supernet: Supernet, supernet_folder: Path) -> Path:
-        """The run folder: of this supernet, searcher and seed. More evaluations continue in the same folder."""
-        run = supernet_folder.parent.name if supernet_folder.name == "supernet" else supernet_folder.name
-        identity = [asdict(self.searcher), self.seed, asdict(supernet.info)]
-        name = folder_name(run, self.searcher.name, f"seed{self.seed}", digest(identity))
-        return Path(self.output_dir).expanduser() / "search" / name
+ModelOf = Callable[[SubNetwork], PreTrainedModel]
+"""The model of a sub-network that was tried, to measure it on the test split."""
 
 
 def search(config: SearchConfig) -> Path:
-    """Searches a trained supernet and returns the folder of the results.
+    """Searches a trained supernet, or does what it is to be compared with, and returns the folder of the results.
 
     Raises:
         UserError: if there is no supernet, or its data or the output folder cannot be used.
     """
-    console = Console(soft_wrap=True, highlight=False)
-    supernet_folder = find_supernet(config.supernet, Path(config.output_dir).expanduser())
-    supernet = load_supernet(supernet_folder)
-    info, folder = supernet.info, config.folder(supernet, supernet_folder)
-    console.print(f"supernet {supernet_folder}")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("search.py runs in one process; start it with 'python search.py', without a launcher")
-    prepare_folder(folder)
-    data = _load_data(supernet, config.data)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    supernet.model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides the method's own type
-
-    with only_writer(folder):
-        if config.overwrite:
-            (folder / TRIALS_FILE).unlink(missing_ok=True)
-        write_json(folder / "config.json", asdict(config) | {"supernet": str(supernet_folder.resolve())})
-        trials = _run(config, supernet, data, folder / TRIALS_FILE, device)
-    if len(trials) < config.max_evaluations:
-        console.print(f"all {len(trials)} sub-networks of space {supernet.space.name} are evaluated")
-    front = _with_test_scores(front_of(trials), supernet, data, device)
-    how = f"space {info.space.name}, strategy {info.strategy.name}, {config.searcher.name}"
-    title = f"{info.task.name}: {info.model}, {how}"
-    write_report(folder, trials, front, task=info.task, title=title)
-    console.print(front_table(front, task=info.task))
-    console.print(
-        f"{len(trials)} evaluations, {len(front)} on the front, hypervolume {search_hypervolume(trials):.4f} "
-        "(validation error x encoder share, up to 1 x 1); "
-        f"always giving the commonest answer has error {majority_error(info.task, data.validation.labels):.4f}"
-    )
-    console.print(f"results in {folder}: front.csv front.json front.png trials.jsonl")
-    return folder
+    with processes(config.mixed_precision, key="mixed_precision") as accelerator:
+        stage = prepare(config, accelerator)
+        with sole_writer(accelerator, stage.folder), _progress(stage.console) as progress:
+            bar = progress.add_task(config.label, total=config.trials, seen="")
+            model_of = WAYS[config.kind](stage, lambda trial: _show(progress, bar, trial))
+        if accelerator.is_main_process:
+            _conclude(stage, model_of)
+    return stage.folder
 
 
-def _run(config: SearchConfig, supernet: Supernet, data: TaskData, path: Path, device: torch.device) -> list[Trial]:
-    """The trials, old and new, with a progress bar."""
-    evaluator = Evaluator(data.validation, supernet.info.task, supernet.tokenizer, device=device)
-    objectives = Objectives(supernet, evaluator)
-    scheduler = make_scheduler(
-        config.searcher.name,
-        supernet.space,
-        metrics=OBJECTIVES,
-        seed=config.seed,
-        known_cost=objectives.cost if config.searcher.known_cost else None,
-    )
-    with _progress() as progress:
-        bar = progress.add_task(config.searcher.name, total=config.max_evaluations, seen="")
+def _search_supernet(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:
+    """Sub-networks that a searcher proposes, with the supernet's weights."""
+    config, space = stage.config, stage.supernet.space
 
-        def show(trial: Trial) -> None:
-            m = trial.measurements
-            progress.update(bar, advance=1, seen=f"error {m.error:.4f} at {m.params_share:.0%} of the encoder")
-
-        searcher = AskTell(scheduler, supernet.space)
-        return run_search(searcher, objectives, trials_path=path, max_evaluations=config.max_evaluations, on_trial=show)
-
-
-def _load_data(supernet: Supernet, place: DataPlace) -> TaskData:
-    """The very splits that the supernet was trained with.
-
-    Raises:
-        UserError: if they cannot be had, or the rows are others: the search might then evaluate on training rows.
-    """
-    info, moved = supernet.info, {k: v for k, v in asdict(place).items() if v is not None}
-    options = replace(info.data, **moved | ({"source": "local"} if "dir" in moved else {}))
-    data = load_task(info.task, options, supernet.tokenizer)
-    if changed := [name for name, digest in data.digests().items() if digest != info.splits.get(name)]:
-        reason = "another version of Python" if info.task.name == EMBEDDED_TASK else "other files"
-        raise UserError(
-            f"the rows of task '{info.task.name}' are not those that the supernet was trained with ({reason}): "
-            f"{', '.join(changed)}; name the right ones with data.dir=FOLDER, or train again"
+    def begin() -> Dialogue:
+        stage.begin()
+        scheduler = make_scheduler(
+            config.searcher.name,
+            space,
+            metrics=config.objectives,
+            seed=config.seed,
+            known=stage.objectives.known,
+            settings={k: v for k, v in asdict(config.searcher).items() if k != "name"},
         )
-    return data
+        return Dialogue(AskTell(scheduler, space), config.objectives, TrialFile(stage.folder / TRIALS_FILE), on_trial)
+
+    trials = run_search(begin, stage.objectives, max_evaluations=config.max_evaluations, accelerator=stage.accelerator)
+    if stage.accelerator.is_main_process and len(trials) < config.max_evaluations:
+        stage.console.print(f"all {len(trials)} sub-networks that {config.label} has to propose are evaluated")
+    return partial(extract, stage.supernet.model, share=True)
 
 
-def _with_test_scores(
-    front: list[Trial], supernet: Supernet, data: TaskData, device: torch.device
-) -> list[FrontMember]:
-    """The front's members with their test metric. The only place where anything is evaluated on the test split."""
-    evaluator = Evaluator(data.test, supernet.info.task, supernet.tokenizer, device=device)
-    return [FrontMember(t, evaluator.score(extract(supernet.model, t.subnet, share=True))) for t in front]
+def _finetune(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:
+    """Sub-networks that a searcher proposes, each trained alone from the pre-trained weights (standard NAS)."""
+    _refuse_several_processes(stage, "evaluator=finetune starts processes of its own: set evaluator.workers")
+    stage.begin()
+    folder, precision = Path(stage.info.supernet), stage.accelerator.mixed_precision
+    finetuning = Finetuning(stage.config, precision, folder, stage.supernet, stage.data, stage.objectives, stage.folder)
+    try:
+        trials = finetuning.run(on_trial)
+    except (KeyboardInterrupt, SystemExit):
+        stage.console.print("interrupted: trials that had ended are kept, the same command begins the others anew")
+        raise
+    stopped = sum(t.outcome.metrics is not None and t.outcome.metrics["stopped"] > 0 for t in trials)
+    stage.console.print(f"{len(trials)} sub-networks trained alone, {stopped} of them stopped early")
+    return finetuned(stage.folder, trials, stage.supernet.model)
 
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
+def _prune(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:
+    """What a baseline makes of the supernet's full net for each budget."""
+    baseline = stage.config.baseline
+    _refuse_several_processes(stage, f"baseline={baseline.name} runs in one process")
+    stage.begin()
+    file = TrialFile(stage.folder / TRIALS_FILE)
+    models, left_out = prune(
+        stage.supernet,
+        stage.data.train,
+        stage.objectives,
+        file,
+        options=baseline,
+        seed=stage.config.seed,
+        on_trial=on_trial,
+    )
+    if left_out:
+        stage.console.print(
+            f"{baseline.name} has nothing small enough for {', '.join(f'{b:.0%}' for b in left_out)} of the encoder"
+        )
+    return models.__getitem__
+
+
+WAYS: dict[str, Callable[[Stage, Callable[[Trial], None]], ModelOf]] = {
+    SEARCH: _search_supernet,
+    FINETUNE: _finetune,
+    BASELINE: _prune,
+}
+"""How trials come about, by `SearchConfig.kind`; each writes them down and calls back after each."""
+
+
+def _conclude(stage: Stage, model_of: ModelOf) -> None:
+    """Finds the front, measures it on the test split (nothing else ever is), and writes and prints the report."""
+    run, evaluator = read_run(stage.folder), stage.evaluator(stage.data.test)
+    front = [FrontMember(e, evaluator.score(model_of(e.subnet))) for e in front_of(run)]
+    write_report(run, front)
+    print_report(stage.console, run, front)
+
+
+def _refuse_several_processes(stage: Stage, reason: str) -> None:
+    if stage.accelerator.num_processes > 1:
+        raise UserError(f"{reason}; use 'python search.py ...' without accelerate launch")
+
+
+def _show(progress: Progress, bar: TaskID, trial: Trial) -> None:
+    """A trial on the progress bar."""
+    metrics = trial.outcome.metrics
+    if metrics is None:
+        seen = f"trial {trial.number} failed: {trial.outcome.failure}"
+    else:
+        how = f", stopped after {metrics['epochs']:g} epochs" if metrics.get("stopped") else ""
+        seen = f"error {metrics['error']:.4f} at {metrics['params_share']:.0%} of the encoder{how}"
+    progress.update(bar, advance=1, seen=seen)
+
+
+def _progress(console: Console) -> Progress:
+    shown = Console(stderr=True, quiet=console.quiet)
     columns = (
-        TextColumn("searcher {task.description}"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[seen]}"),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)

@@ -1,17 +1,20 @@
 """Names -> Syne Tune schedulers that propose sub-networks.
 
-Use: `scheduler = make_scheduler("ehvi", space, metrics=["error", "params"], seed=0, known_cost=params)`, then
+Use: `scheduler = make_scheduler("ehvi", space, metrics=["error", "params"], seed=0, known={"params": params})`, then
 `scheduler.suggest()` and `scheduler.on_trial_complete(trial, {"error": 0.2, "params": 1e6})` in turn. A search is
 resumed by telling a new scheduler what the old one was told.
+
+One Syne Tune searcher keeps the history; what to propose is a function of that history (`search.history.Propose`), one
+row of `SEARCHERS` each.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from itertools import product
-from typing import Any, Protocol, final
+from functools import partial
+from typing import Any, final
 
 import numpy as np
 from syne_tune.backend.trial_status import Trial
@@ -20,80 +23,75 @@ from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
 
+from search import evolution, exploration
+
 # BoTorch comes with this import. Loading it late would hardly help: after torch and transformers, which every search
 # loads anyway, it takes about 0.15 s.
-from search.ehvi import Observations, propose_known_cost, propose_plain
+from search.ehvi import propose_known_cost, propose_plain
+from search.history import History, Propose
+from search.scalarization import random_scalarization
 from supernet.errors import UserError, unknown
 from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork
 
-REJECTIONS = 1000
-"""Draws that may turn out to be known before the space is gone through in order; see `unseen_sample`."""
-
-EHVI_DIMENSIONS = 256
+MODEL_DIMENSIONS = 256
 """Beyond this a Gaussian process on at most hundreds of observations has nothing to say."""
 
+Formula = Callable[[SubNetwork], float]
 
-class SubNetworkSearcher(BaseSearcher, ABC):
+
+@final
+class SubNetworkSearcher(BaseSearcher):
     """A searcher whose trials are the sub-networks of a space, each at most once.
 
     Starts with the largest, the smallest and the middle sub-network, as the paper does. Each proposal depends only on
     the seed and on the sub-networks asked and told before, however they got here: telling a new searcher the trials of
-    an interrupted search, without asking, continues that search.
+    an interrupted search in their order, without asking, continues that search.
+
+    Args:
+        space: Where the sub-networks come from.
+        propose: The next one, after the first three.
+        seed: Of the proposals.
+        learns: Whether proposals follow from results. One that does not learn is not to know of free results either,
+            which come at other moments if several sub-networks are evaluated at once.
 
     Attributes:
-        space: Where the sub-networks come from.
-        config_space: Syne Tune's view of it: one integer for each entry of a vector.
+        config_space: Syne Tune's view of the space: one integer for each entry of a vector.
     """
 
-    space: SearchSpace
-
-    def __init__(self, space: SearchSpace, *, seed: int) -> None:
+    def __init__(self, space: SearchSpace, propose: Propose, *, seed: int, learns: bool = True) -> None:
         super().__init__({name: randint(low, high) for name, (low, high) in space.bounds.items()}, random_seed=seed)
-        self.space = space
-        self._metrics: dict[SubNetwork, tuple[float, ...]] = {}
+        self.space, self._propose, self._learns = space, propose, learns
+        self._told: dict[SubNetwork, tuple[float, ...]] = {}
+        self._free: set[SubNetwork] = set()
         self._pending: set[SubNetwork] = set()
         self._failed: set[SubNetwork] = set()
 
-    @abstractmethod
-    def _propose(self, rng: np.random.Generator) -> SubNetwork | None:
-        """A sub-network not in `seen`; None if there is none left."""
-
-    @final
-    @property
-    def seen(self) -> set[SubNetwork]:
-        """Every sub-network asked or told so far."""
-        return self._metrics.keys() | self._pending | self._failed
-
-    @final
     def suggest(self, **kwargs: Any) -> dict[str, int] | None:
-        """The vector of the next sub-network by the names of its entries; None if the space is exhausted."""
-        seen = self.seen
-        first = (self.space.largest, self.space.smallest, self.space.middle)
-        subnet = next((s for s in first if s not in seen), None)
+        """The vector of the next sub-network by the names of its entries; None if none is left."""
+        history = History(self.space, self._told, self._free, self._pending, self._failed)
+        subnet = history.first_unseen((self.space.largest, self.space.smallest, self.space.middle))
         if subnet is None:
             # A generator per trial, not one for the search: its state need not be restored on resuming.
-            subnet = self._propose(np.random.default_rng([self.random_seed, len(seen)]))
+            subnet = self._propose(history, np.random.default_rng([self.random_seed, history.trials]))
         if subnet is None:
             return None
         self._pending.add(subnet)
         return dict(zip(self.config_space, self.space.encode(subnet), strict=True))
 
-    @final
     def on_trial_complete(self, trial_id: int, config: dict[str, Any], metrics: Sequence[float]) -> None:
         """Records what a sub-network costs.
 
         Raises:
             ValueError: if a metric is not finite; report such a trial by `on_trial_error`.
         """
-        if not np.isfinite(metrics).all():
-            raise ValueError(f"metrics of trial {trial_id} must be finite, got {list(metrics)}")
         subnet = self._subnet(config)
-        self._pending.discard(subnet)
-        self._failed.discard(subnet)
-        self._metrics[subnet] = tuple(float(m) for m in metrics)
+        costs = self._finite(subnet, metrics)
+        for others in (self._pending, self._failed, self._free):
+            others.discard(subnet)
+        self._told.pop(subnet, None)  # a trial's age counts from when it is told, not from when it was observed
+        self._told[subnet] = costs
 
-    @final
     def on_trial_error(self, trial_id: int, config: dict[str, Any] | None = None) -> None:
         """Remembers a sub-network that could not be evaluated, so that it is not suggested again.
 
@@ -106,89 +104,139 @@ class SubNetworkSearcher(BaseSearcher, ABC):
             self._pending.discard(subnet)
             self._failed.add(subnet)
 
-    @final
-    def unseen_sample(self, rng: np.random.Generator) -> SubNetwork | None:
-        """A uniform draw among those not seen; None if there is none.
+    def observe(self, subnet: SubNetwork, metrics: Sequence[float]) -> None:
+        """Records a result that came without a trial. A trial's own result, before or after, takes its place.
 
-        Draws until one is new, which ends at once in any space worth searching. In a space nearly exhausted it may
-        not: then the first new one in the order of the vectors.
+        Raises:
+            ValueError: if a metric is not finite.
         """
-        seen = self.seen
-        draws = (self.space.sample(rng) for _ in range(REJECTIONS))
-        subnet = next((s for s in draws if s not in seen), None)
-        return next((s for s in _all_subnets(self.space) if s not in seen), None) if subnet is None else subnet
+        costs = self._finite(subnet, metrics)
+        known = subnet in self._told or subnet in self._pending or subnet in self._failed
+        if self._learns and not known:
+            self._told[subnet] = costs
+            self._free.add(subnet)
+
+    @staticmethod
+    def _finite(subnet: SubNetwork, metrics: Sequence[float]) -> tuple[float, ...]:
+        if not np.isfinite(metrics).all():
+            raise ValueError(f"metrics of sub-network ({subnet}) must be finite, got {list(metrics)}")
+        return tuple(float(m) for m in metrics)
 
     def _subnet(self, config: dict[str, Any]) -> SubNetwork:
         return self.space.decode([config[name] for name in self.config_space])
 
 
-def _all_subnets(space: SearchSpace) -> Any:
-    return map(space.decode, product(*(range(low, high + 1) for low, high in space.bounds.values())))
+# --- the searchers ----------------------------------------------------------------------------------------------------
 
 
-@final
-class RandomSearcher(SubNetworkSearcher):
-    """Uniform draws of vectors, without repeating a sub-network (MO-RS in the paper)."""
+@dataclass(frozen=True)
+class Problem:
+    """What a searcher is made for; see `make_scheduler`."""
 
-    def _propose(self, rng: np.random.Generator) -> SubNetwork | None:
-        return self.unseen_sample(rng)
+    space: SearchSpace
+    metrics: Sequence[str]
+    seed: int
+    known: Mapping[str, Formula] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def formulas(self) -> dict[int, Formula]:
+        """The objectives known in closed form, by column."""
+        return {i: self.known[name] for i, name in enumerate(self.metrics) if name in self.known}
 
 
-@final
-class EHVISearcher(SubNetworkSearcher):
-    """The sub-network with the largest expected hypervolume improvement; see `search.ehvi` for the two versions.
+@dataclass(frozen=True)
+class Searcher:
+    """A row of `SEARCHERS`.
 
-    Args:
-        known_cost: The second objective of any sub-network in closed form, in the unit in which it is told. None: it
-            is modelled as the error is.
-
-    Raises:
-        UserError: if a vector of the space has more than `EHVI_DIMENSIONS` entries.
+    Attributes:
+        make: How it proposes, for a problem.
+        description: In one line, for people.
+        refuses: Why it cannot search a space and what to do instead, for people; None if it can.
+        learns: Whether its proposals follow from results.
     """
 
-    def __init__(
-        self, space: SearchSpace, *, seed: int, known_cost: Callable[[SubNetwork], float] | None = None
-    ) -> None:
-        if len(space.bounds) > EHVI_DIMENSIONS:
-            raise UserError(
-                f"searcher 'ehvi' models at most {EHVI_DIMENSIONS} dimensions, space {space.name} has "
-                f"{len(space.bounds)}; use searcher=random, or space=small, medium or layer"
-            )
-        super().__init__(space, seed=seed)
-        self._known_cost = known_cost
-
-    def _propose(self, rng: np.random.Generator) -> SubNetwork | None:
-        subnet = None
-        if self._metrics:
-            observations = Observations.of(self.space, self._metrics, self._pending)
-            if self._known_cost is None:
-                subnet = propose_plain(observations, seen=self.seen, rng=rng)
-            else:
-                subnet = propose_known_cost(observations, known_cost=self._known_cost, seen=self.seen, rng=rng)
-        return self.unseen_sample(rng) if subnet is None else subnet
+    make: Callable[[Problem], Propose]
+    description: str
+    refuses: Callable[[SearchSpace], str | None] = lambda space: None
+    learns: bool = True
 
 
-class SearcherFactory(Protocol):
-    """What a name in `SEARCHERS` stands for."""
-
-    def __call__(
-        self, space: SearchSpace, *, seed: int, known_cost: Callable[[SubNetwork], float] | None
-    ) -> SubNetworkSearcher: ...
+def _stratified_random(problem: Problem) -> Propose:
+    size = problem.known.get("params", partial(exploration.relative_size, problem.space))
+    return partial(exploration.stratified_random, seed=problem.seed, size=size)
 
 
-def _random(space: SearchSpace, *, seed: int, known_cost: Callable[[SubNetwork], float] | None) -> SubNetworkSearcher:
-    return RandomSearcher(space, seed=seed)
+def _morea(problem: Problem) -> Propose:
+    population, sample_size = problem.settings.get("population", 10), problem.settings.get("sample_size", 5)
+    return partial(evolution.morea, population=population, sample_size=sample_size)
 
 
-SEARCHERS: dict[str, SearcherFactory] = {"random": _random, "ehvi": EHVISearcher}
+def _nsga2(problem: Problem) -> Propose:
+    return partial(evolution.nsga2, population=problem.settings.get("population", 10))
+
+
+def _ehvi(problem: Problem) -> Propose:
+    """Known costs where some objective has a formula, whatever their number; plain where none has, or if told so."""
+    if problem.formulas and problem.settings.get("known_cost", True):
+        return partial(propose_known_cost, formulas=problem.formulas)
+    return propose_plain
+
+
+def _many_entries(space: SearchSpace) -> str | None:
+    if len(space.bounds) <= MODEL_DIMENSIONS:
+        return None
+    return (
+        f"it models at most {MODEL_DIMENSIONS} dimensions, space {space.name} has {len(space.bounds)}; use "
+        "searcher=nsga2, morea or stratified_random, or space=small, medium or layer"
+    )
+
+
+def _many_points(space: SearchSpace) -> str | None:
+    if exploration.grid_levels(space):
+        return None
+    return (
+        f"two values of each of the {len(space.bounds)} dimensions of space {space.name} are more than "
+        f"{exploration.GRID_POINTS} points; use searcher=stratified_random, or space=small or layer"
+    )
+
+
+SEARCHERS: dict[str, Searcher] = {
+    "random": Searcher(lambda problem: exploration.random, "uniform draws", learns=False),
+    "stratified_random": Searcher(_stratified_random, "draws spread evenly over numbers of parameters", learns=False),
+    "grid": Searcher(
+        lambda problem: partial(exploration.grid, seed=problem.seed),
+        "a factorial grid in an order whose every prefix fills the space",
+        _many_points,
+        learns=False,
+    ),
+    "local_search": Searcher(lambda problem: evolution.local_search, "members of the front, one entry changed"),
+    "morea": Searcher(_morea, "multi-objective regularised evolution"),
+    "nsga2": Searcher(_nsga2, "non-dominated sorting genetic algorithm"),
+    "ehvi": Searcher(_ehvi, "Bayesian: expected hypervolume improvement", _many_entries),
+    "random_scalarization": Searcher(
+        lambda problem: partial(random_scalarization, formulas=problem.formulas),
+        "Bayesian: expected improvement of randomly weighted objectives",
+        _many_entries,
+    ),
+}
+
+
+# --- Syne Tune --------------------------------------------------------------------------------------------------------
 
 
 @final
 class SubNetworkScheduler(SingleFidelityScheduler):
     """Syne Tune's scheduler, except that a searcher learns which sub-network failed, also when a search is resumed."""
 
+    searcher: SubNetworkSearcher
+
     def on_trial_error(self, trial: Trial) -> None:
         self.searcher.on_trial_error(trial.trial_id, trial.config)
+
+    def observe(self, subnet: SubNetwork, result: Mapping[str, float]) -> None:
+        """Records a result that came without a trial."""
+        self.searcher.observe(subnet, [result[name] for name in self.metrics])
 
 
 def make_scheduler(
@@ -197,29 +245,34 @@ def make_scheduler(
     *,
     metrics: Sequence[str],
     seed: int,
-    known_cost: Callable[[SubNetwork], float] | None = None,
-) -> SingleFidelityScheduler:
+    known: Mapping[str, Formula] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> SubNetworkScheduler:
     """A Syne Tune scheduler that proposes sub-networks of a space.
 
     Args:
         name: One of `SEARCHERS`.
         space: Where the sub-networks come from.
-        metrics: Names of the objectives in what the scheduler is told, all minimised: [error, cost].
+        metrics: Names of the objectives in what the scheduler is told, two or more, all minimised.
         seed: Same seed and same results told: same sub-networks.
-        known_cost: The second objective of any sub-network in closed form, in the unit in which it is told; None if
-            there is none (a latency). Only ehvi uses it.
+        known: Objectives of any sub-network in closed form, in the unit in which they are told. ehvi and
+            random_scalarization model the other ones only; stratified_random spreads over "params", which need not be
+            an objective, and without it over BERT's proportions.
+        settings: Of searchers: population (morea, nsga2), sample_size (morea), known_cost (ehvi: false models all
+            objectives). Those of other searchers are left aside.
 
     Raises:
-        UserError: if no searcher has that name, or if it cannot search this space or this number of objectives.
+        UserError: if no searcher has that name, if it cannot search this space, or for less than two objectives.
     """
     if name not in SEARCHERS:
         raise unknown("searcher", name, SEARCHERS)
-    if name == "ehvi" and len(metrics) != 2:
-        raise UserError(
-            f"searcher 'ehvi' takes two objectives, an error and a cost; got {len(metrics)} ({', '.join(metrics)}); "
-            "use searcher=random for another number"
-        )
-    searcher = SEARCHERS[name](space, seed=seed, known_cost=known_cost)
+    if len(metrics) < 2:
+        raise UserError(f"searchers take two or more objectives, got {list(metrics)}; name another one")
+    row = SEARCHERS[name]
+    if (reason := row.refuses(space)) is not None:
+        raise UserError(f"searcher '{name}' cannot search this space: {reason}")
+    problem = Problem(space, metrics, seed, known or {}, settings or {})
+    searcher = SubNetworkSearcher(space, row.make(problem), seed=seed, learns=row.learns)
     return SubNetworkScheduler(searcher.config_space, metrics=list(metrics), searcher=searcher, random_seed=seed)
 
 
@@ -236,7 +289,7 @@ class AskTell:
 
     def __init__(self, scheduler: TrialScheduler, space: SearchSpace) -> None:
         self._scheduler, self._space = scheduler, space
-        self._told = 0
+        self._ended = 0
 
     def ask(self) -> SubNetwork | None:
         """The next sub-network to evaluate; None if none is left."""
@@ -247,7 +300,23 @@ class AskTell:
 
     def tell(self, subnet: SubNetwork, metrics: Mapping[str, float]) -> None:
         """Reports the objectives of a sub-network, asked for or not (a resumed search tells its old trials)."""
+        self._scheduler.on_trial_complete(self._trial(subnet), dict(metrics))
+
+    def fail(self, subnet: SubNetwork) -> None:
+        """Reports a sub-network that could not be evaluated. It is not asked for again."""
+        self._scheduler.on_trial_error(self._trial(subnet))
+
+    def observe(self, subnet: SubNetwork, metrics: Mapping[str, float]) -> None:
+        """Reports the objectives of a sub-network that came without being asked for. It is no trial.
+
+        Raises:
+            TypeError: if the scheduler is not `make_scheduler`'s.
+        """
+        if not isinstance(self._scheduler, SubNetworkScheduler):
+            raise TypeError(f"{type(self._scheduler).__name__} takes no results without trials")
+        self._scheduler.observe(subnet, metrics)
+
+    def _trial(self, subnet: SubNetwork) -> Trial:
         config = dict(zip(self._space.bounds, self._space.encode(subnet), strict=True))
-        trial = Trial(trial_id=self._told, config=config, creation_time=datetime.now(timezone.utc))
-        self._scheduler.on_trial_complete(trial, dict(metrics))
-        self._told += 1
+        self._ended += 1
+        return Trial(trial_id=self._ended - 1, config=config, creation_time=datetime.now(timezone.utc))

@@ -6,12 +6,14 @@ Paths in a description are those of transformers' modules and parameters. `super
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+
+from supernet.cost import Activations
 
 
 class AbsentAttention(nn.Module):
@@ -120,7 +122,11 @@ class Family:
             first layer, it then stays as an empty one.
         shared_bias: Attention biases that all layers share, if there are any.
         relative: Relative positions that attention computes with, if there are any.
+        activations: What a layer holds at once. Only counting memory needs this.
         refused: Switches of the configuration that must be off, for what they add cannot be sliced.
+        token_wise: Path from a layer to the module from which on it computes each token by itself: what attention has
+            gathered comes in there, as positional arguments.
+        reads_first: Whether the classifier reads the first token alone, as a function of the configuration.
     """
 
     layers: str
@@ -132,7 +138,10 @@ class Family:
     first_stays: bool = False
     shared_bias: SharedBias | None = None
     relative: RelativePositions | None = None
+    activations: Activations = field(default_factory=Activations)
     refused: tuple[str, ...] = ("add_cross_attention",)
+    token_wise: str = "attention.output"
+    reads_first: Callable[[PreTrainedConfig], bool] = lambda config: True
 
     @property
     def heads_tied(self) -> bool:

@@ -20,7 +20,7 @@ from supernet.errors import UserError
 from supernet.families import architecture_of
 from supernet.importance import OrderOptions
 from supernet.models import load_tokenizer, quiet_transformers, read_classifier
-from supernet.runs import atomic_folder, write_json
+from supernet.runs import atomic_folder, file_sha256, write_json
 from supernet.sampling import SamplingOptions
 from supernet.space import SearchSpace, SpaceOptions, search_space
 from supernet.strategies import Strategy
@@ -138,6 +138,11 @@ def load_supernet(folder: Path) -> Supernet:
     info = read_info(folder)
     model = read_classifier(folder, info.task)
     return Supernet(model.eval(), load_tokenizer(folder, model.config), info)
+
+
+def weights_digest(folder: Path) -> str:
+    """16 hexadecimal digits that stand for a supernet's weights: of the file that `save_supernet` wrote."""
+    return file_sha256(folder / "model.safetensors")[:16]
 
 
 def find_supernet(given: str | None, output_dir: Path) -> Path:

@@ -18,6 +18,8 @@ from supernet.errors import UserError, unknown
 
 SOFT_LOSSES = ("forward", "reverse")
 
+TOP, SAME = HIDDEN_MAPS = ("top", "same")
+
 
 @dataclass(frozen=True)
 class Distillation:
@@ -29,6 +31,8 @@ class Distillation:
         temperature: T > 0; larger values soften both sides' predictions.
         weight: Of this loss; the loss against the labels has 1.
         hidden_weight: Of the squared distance of hidden states from the teacher's; 0 leaves it out.
+        hidden_map: Which of the teacher's layers each layer learns from. top: the last from the last, the one before
+            from the one before, and so on. same: each from the one that it was in the full net.
         teacher: Folder of a fine-tuned model to learn from; None learns from the full net as it is in this step.
     """
 
@@ -36,11 +40,14 @@ class Distillation:
     temperature: float = 10.0
     weight: float = 1.0
     hidden_weight: float = 0.0
+    hidden_map: str = TOP
     teacher: str | None = None
 
     def __post_init__(self) -> None:
         if self.divergence not in SOFT_LOSSES:
             raise unknown("distillation.divergence", self.divergence, SOFT_LOSSES)
+        if self.hidden_map not in HIDDEN_MAPS:
+            raise unknown("distillation.hidden_map", self.hidden_map, HIDDEN_MAPS)
         if not 0 < self.temperature < math.inf:
             raise UserError(f"distillation.temperature is {self.temperature}; it must be a number greater than 0")
         for key in ("weight", "hidden_weight"):
@@ -93,16 +100,13 @@ def soft_loss(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float, div
 
 
 def hidden_loss(
-    student_lSTD: Sequence[Tensor], teacher_LSTD: Sequence[Tensor], mask_ST: Tensor | None, *, rows: int
+    student_lSTD: Sequence[Tensor], teacher_lSTD: Sequence[Tensor], mask_ST: Tensor | None, *, rows: int
 ) -> Tensor:
-    """Mean squared distance of hidden states, summed over the batch's rows.
-
-    Layers are matched from the top: a student's last layer learns from the teacher's last, the one before from the one
-    before, and so on; the teacher's lowest layers are left over. Padding does not count.
+    """Mean squared distance of hidden states, summed over the batch's rows. Padding does not count.
 
     Args:
-        student_lSTD: l tensors (S, T, D), the outputs of the student's layers, lowest first; l may be 0.
-        teacher_LSTD: L >= l tensors (S, T, D).
+        student_lSTD: l tensors (S, T, D), the outputs of the student's layers; l is at least 1.
+        teacher_lSTD: The l that they learn from.
         mask_ST: (S, T) 1 for tokens, 0 for padding; None if there is none.
         rows: B. With S = B x C sequences, a row counts the mean of its sequences.
 
@@ -112,16 +116,13 @@ def hidden_loss(
     Source:
         Hidden states as targets: Jiao et al., "TinyBERT: Distilling BERT for Natural Language Understanding", 2020.
     """
-    pairs = list(zip(reversed(student_lSTD), reversed(teacher_LSTD), strict=False))
-    if not pairs:
-        return teacher_LSTD[0].new_zeros(())
-    total = teacher_LSTD[0].new_zeros((), dtype=torch.promote_types(teacher_LSTD[0].dtype, torch.float32))
-    for student_STD, teacher_STD in pairs:
+    total = student_lSTD[0].new_zeros((), dtype=torch.promote_types(student_lSTD[0].dtype, torch.float32))
+    for student_STD, teacher_STD in zip(student_lSTD, teacher_lSTD, strict=True):
         distance_ST = (_at_least_float32(student_STD) - _at_least_float32(teacher_STD.detach())).square().mean(dim=2)
         weight_ST = torch.ones_like(distance_ST) if mask_ST is None else mask_ST.to(distance_ST.dtype)
         total = total + ((distance_ST * weight_ST).sum(dim=1) / weight_ST.sum(dim=1)).sum()
-    sequences = teacher_LSTD[0].shape[0]
-    return total * rows / (sequences * len(pairs))
+    sequences = student_lSTD[0].shape[0]
+    return total * rows / (sequences * len(student_lSTD))
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

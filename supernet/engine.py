@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
+from supernet.cost import Architecture
 from supernet.errors import UserError
 from supernet.families import architecture_of
 from supernet.memory import fitting_into_memory
@@ -26,6 +27,7 @@ from supernet.processes import say, sum_over_processes
 from supernet.sampling import SAMPLERS
 from supernet.space import SearchSpace
 from supernet.strategies import KINDS, Pass, accumulate_gradients
+from supernet.subnetwork import SubNetwork
 from supernet.tokens import Split, collate, training_batches
 
 
@@ -70,7 +72,6 @@ class Trainer:
         self.config, self.accelerator, self.space, self.split = config, accelerator, space, split
         self.pad_token_id, self.teacher = pad_token_id, teacher
         self.model = model.to(accelerator.device).train()
-        self.sample = partial(SAMPLERS[config.sampling.name], space, architecture_of(model.config))
         options = config.train
         if options.gradient_checkpointing:
             _recompute_layers(self.model)
@@ -135,7 +136,15 @@ class Trainer:
         rng = np.random.default_rng(seed + own)
         # The same in all processes. NumPy pads seeds with zeros: [*seed, 0] would be the draws' own generator.
         ramp = np.random.default_rng([*seed, 0, 1]).random() < step / self.steps
-        return config.strategy.passes(self.space, lambda: self.sample(rng), ramp=ramp)
+        return config.strategy.passes(self.space, partial(self._sample, rng), ramp=ramp)
+
+    def _sample(self, rng: np.random.Generator) -> SubNetwork:
+        return SAMPLERS[self.config.sampling.name](self.space, self._architecture, rng)
+
+    @cached_property
+    def _architecture(self) -> Architecture:
+        # Not taken before it is needed: a model without layers, which may be trained alone, has none.
+        return architecture_of(self.model.config)
 
     def _gradients(self, mine: np.ndarray, passes: list[Pass], *, rows: int) -> Tensor:
         """Gradients of this process's rows, in micro-batches that get smaller until they fit into memory."""

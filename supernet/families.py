@@ -23,7 +23,7 @@ from supernet.blocks import (
     Zero,
     ZeroAttention,
 )
-from supernet.cost import Architecture
+from supernet.cost import Activations, Architecture
 from supernet.errors import UserError, unknown
 from supernet.measure import measure
 
@@ -59,6 +59,7 @@ _DISTILBERT = Family(
         absent={"ffn": Zero, "output_layer_norm": nn.Identity},
     ),
     units="hidden_dim",
+    token_wise="sa_layer_norm",
 )
 
 _MPNET = replace(
@@ -71,6 +72,8 @@ _MPNET = replace(
     ),
     first_position=lambda config: 2,  # whatever the configuration says about padding
     shared_bias=SharedBias("encoder.relative_attention_bias.weight", reader="attention.attn", argument=2),
+    activations=Activations(scores=2, biases=1),
+    token_wise="attention.LayerNorm",
 )
 
 
@@ -101,6 +104,7 @@ _DEBERTA = replace(
         positions=lambda config: 2 * _relative_span(config),
         per_token=2,
     ),
+    activations=Activations(heads=6, hidden=4, scores=2, masks=1, indices=1),
     refused=("talking_head",),
 )
 
@@ -119,6 +123,7 @@ _DEBERTA_V2 = replace(
         positions=lambda config: 2 * _buckets(config),
         per_token=0,
     ),
+    activations=Activations(heads=3, hidden=4, scores=2, masks=1, indices=1),
 )
 
 _MODERNBERT = Family(
@@ -136,6 +141,9 @@ _MODERNBERT = Family(
         fused=2,
     ),
     per_layer=("layer_types",),
+    activations=Activations(heads=6, hidden=4),
+    token_wise="mlp_norm",
+    reads_first=lambda config: config.classifier_pooling == "cls",
 )
 
 FAMILIES: dict[str, Family] = {

@@ -92,6 +92,25 @@ def measure_importance(model: PreTrainedModel, batches: Iterable[Batch]) -> Impo
     """
     a = architecture_of(model.config)
     heads, units = np.zeros((a.layers, a.heads)), np.zeros((a.layers, a.units))
+    for _, effects in block_effects(model, batches):
+        for i, (heads_STNH, units_STF) in enumerate(effects):
+            heads[i] += heads_STNH.double().sum(dim=(1, 3)).abs().sum(dim=0).cpu().numpy()
+            units[i] += units_STF.double().abs().sum(dim=(0, 1)).cpu().numpy()
+    return Importance(heads, units)
+
+
+def block_effects(
+    model: PreTrainedModel, batches: Iterable[Batch]
+) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+    """What the loss would change, to first order, without each feature of each token that enters a block's output.
+
+    Yields:
+        Each batch, and for each layer x * d loss / dx with x what enters the output projection of its attention,
+        (S, T, N, H) with H features of each head, and of its feed-forward block, (S, T, F). The loss is summed over
+        the batch's rows. Summed over tokens, and over a head's features, that is the derivative of a row's loss with
+        respect to a factor of the head or unit. Dropout is off until the last batch is done.
+    """
+    a = architecture_of(model.config)
     was_training = model.training
     model.eval()
     try:
@@ -99,13 +118,10 @@ def measure_importance(model: PreTrainedModel, batches: Iterable[Batch]) -> Impo
             with _projection_inputs(model) as inputs:
                 loss = label_loss(model(**batch.inputs).logits, batch.labels)
             effects = [x.detach() * g for x, g in zip(inputs, torch.autograd.grad(loss, inputs), strict=True)]
-            for i, (heads_STD, units_STF) in enumerate(zip(effects[::2], effects[1::2], strict=True)):
-                heads_STNH = heads_STD.double().unflatten(-1, (a.heads, a.head_size))
-                heads[i] += heads_STNH.sum(dim=(1, 3)).abs().sum(dim=0).cpu().numpy()
-                units[i] += units_STF.double().abs().sum(dim=(0, 1)).cpu().numpy()
+            heads = [x_STD.unflatten(-1, (a.heads, a.head_size)) for x_STD in effects[::2]]
+            yield batch, list(zip(heads, effects[1::2], strict=True))
     finally:
         model.train(was_training)
-    return Importance(heads, units)
 
 
 @contextmanager

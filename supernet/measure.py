@@ -7,6 +7,7 @@ themselves are in `supernet.cost`.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -39,6 +40,7 @@ def measure(family: Family, model: PreTrainedModel) -> Architecture:
         embedding_macs=sum(_macs(module) for module in around),
         classifier_params=sum(_own_params(module) for module in after),
         classifier_macs=sum(_macs(module) for module in after),
+        activations=family.activations,
         **_position_costs(family, model, heads),
     )
 
@@ -76,7 +78,7 @@ def _for_tokens(family: Family) -> Block:
     return replace(family.attention, rows=tuple(path for path in family.attention.rows if path not in positions))
 
 
-def _position_costs(family: Family, model: PreTrainedModel, heads: int) -> dict[str, int]:
+def _position_costs(family: Family, model: PreTrainedModel, heads: int) -> dict[str, Any]:
     relative = family.relative
     positions = relative.positions(model.config) if relative is not None else 0
     if relative is None or not positions:

@@ -86,3 +86,15 @@ def majority_error(task: Task, labels: np.ndarray) -> float:
         return 1.0
     commonest = np.bincount(labels, minlength=len(task.answers)).argmax()
     return error(task.metric, np.full(len(labels), commonest), labels)
+
+
+def prior_loss(task: Task, labels: np.ndarray) -> float:
+    """Mean loss of always giving the labels' frequencies (their entropy); of their mean for a regression (variance).
+
+    Args:
+        labels: (n,). True label ids, or numbers.
+    """
+    if task.is_regression:
+        return float(np.var(labels))
+    share = np.bincount(labels) / len(labels)
+    return float(-(share[share > 0] * np.log(share[share > 0])).sum())

@@ -6,7 +6,6 @@ one set of checks. Weights are read from safetensors only; nothing from outside 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from transformers.utils import logging as transformers_logging
 
 from supernet.errors import UserError, first_line
 from supernet.families import family_of
+from supernet.runs import file_sha256
 from supernet.tasks import Task
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -285,14 +285,11 @@ def read_config(folder: Path) -> PreTrainedConfig:
 
 
 def _check_sha256(weights: Path, expected: str) -> None:
-    sha256 = hashlib.sha256()
     try:
-        with weights.open("rb") as file:
-            while block := file.read(1 << 20):
-                sha256.update(block)
+        found = file_sha256(weights)
     except OSError as error:
         raise UserError(f"{weights} cannot be read ({error.strerror}); check its permissions") from error
-    if (found := sha256.hexdigest()) != expected:
+    if found != expected:
         raise UserError(
             f"{weights} has sha256 {found}, expected {expected}: the file is damaged or not the official one; "
             "fetch it again, or say model.sha256=null if it is meant to differ"

@@ -16,11 +16,18 @@ from typing import TypeVar, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, broadcast_object_list, parse_flag_from_env
+from accelerate.utils import (
+    InitProcessGroupKwargs,
+    ProjectConfiguration,
+    broadcast_object_list,
+    gather_object,
+    parse_flag_from_env,
+)
 from torch import Tensor, nn
 
 from supernet.errors import UserError, first_line
 from supernet.options import PRECISIONS
+from supernet.runs import only_writer, prepare_folder
 
 T = TypeVar("T")
 
@@ -30,9 +37,13 @@ PATIENCE = timedelta(hours=3)
 
 @contextmanager
 def processes(
-    mixed_precision: str, *, log_with: Sequence[str] = (), logging_dir: Path | None = None
+    mixed_precision: str,
+    *,
+    log_with: Sequence[str] = (),
+    logging_dir: Path | None = None,
+    key: str = "train.mixed_precision",
 ) -> Iterator[Accelerator]:
-    """Accelerate for the length of one training; another of other settings may follow.
+    """Accelerate for the length of one training or search; another of other settings may follow.
 
     The group of processes, once made, stays until `end_processes`: it cannot be made twice.
 
@@ -40,13 +51,14 @@ def processes(
         mixed_precision: auto | fp32 | bf16 | fp16; see `TrainOptions`.
         log_with: Names of Accelerate's trackers.
         logging_dir: Where those write that write files.
+        key: What the precision is called in the configuration, for messages.
 
     Raises:
         UserError: if the device cannot compute in this precision.
     """
     # Several processes on CPUs work only if Accelerate is told so; it would otherwise leave each on its own.
     cpu = bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.accelerator.is_available()
-    precision = _precision(mixed_precision, cpu=cpu)
+    precision = _precision(mixed_precision, key, cpu=cpu)
     try:
         accelerator = Accelerator(
             mixed_precision=precision,
@@ -56,7 +68,7 @@ def processes(
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
     except ValueError as error:
-        raise UserError(f"train.mixed_precision={mixed_precision}: {first_line(error)}") from error
+        raise UserError(f"{key}={mixed_precision}: {first_line(error)}") from error
     if accelerator.device.type == "cpu":
         _share_cores(accelerator)
     try:
@@ -64,6 +76,17 @@ def processes(
         accelerator.wait_for_everyone()
     finally:
         AcceleratorState._reset_state(reset_partial_state=not in_group())
+
+
+@contextmanager
+def sole_writer(accelerator: Accelerator, folder: Path) -> Iterator[None]:
+    """Makes a run folder, which no other command may write in meanwhile; the main process does."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    prepare_folder(folder)
+    with only_writer(folder):
+        yield
 
 
 def in_group() -> bool:
@@ -77,12 +100,12 @@ def end_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _precision(name: str, *, cpu: bool) -> str | None:
+def _precision(name: str, key: str, *, cpu: bool) -> str | None:
     """Accelerate's name of the precision; None leaves it to the launcher."""
     precision = PRECISIONS.get(name)
     launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if cpu and (precision or launcher) == "fp16":
-        raise UserError("mixed precision fp16 needs a GPU; use train.mixed_precision=bf16 or fp32 on a CPU")
+        raise UserError(f"mixed precision fp16 needs a GPU; use {key}=bf16 or fp32 on a CPU")
     if precision is None and launcher == "no":
         # Where bf16 is emulated it may be hundreds of times slower than fp32, so there it has to be asked for.
         native = not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -97,10 +120,38 @@ def say(accelerator: Accelerator, text: str) -> None:
 
 
 def from_main(accelerator: Accelerator, value: T | None) -> T | None:
-    """The main process's `value`, in every process."""
+    """The main process's `value`, in every process.
+
+    Raises:
+        UserError: if another process has ended.
+    """
     if accelerator.num_processes == 1:
         return value
-    return cast("T | None", broadcast_object_list([value])[0])
+    with _nobody_missing():
+        return cast("T | None", broadcast_object_list([value])[0])
+
+
+def gathered(items: list[T]) -> list[T]:
+    """The items of all processes, those of the first one first, in every process.
+
+    Raises:
+        UserError: if another process has ended.
+    """
+    with _nobody_missing():
+        return cast("list[T]", gather_object(items))
+
+
+@contextmanager
+def _nobody_missing() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not in_group():
+            raise
+        raise UserError(
+            f"another process of this run has ended ({first_line(error)}); what was written is kept, and the same "
+            "command goes on from there"
+        ) from error
 
 
 def sum_over_processes(accelerator: Accelerator, parameters: Sequence[nn.Parameter], numbers: Tensor) -> None:
@@ -132,9 +183,9 @@ def _share_cores(accelerator: Accelerator) -> None:
     """
     if "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        torch.set_num_threads(max(1, _usable_cores() // local_processes))
+        torch.set_num_threads(max(1, usable_cores() // local_processes))
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may run on, which on a cluster are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

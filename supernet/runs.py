@@ -23,6 +23,15 @@ def digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 checksum of a file, in hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+    return sha256.hexdigest()
+
+
 def folder_name(*parts: str) -> str:
     """The parts joined by dashes, without what a file name should not hold."""
     return "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts)

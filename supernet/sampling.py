@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -46,14 +47,27 @@ def uniform(space: SearchSpace, architecture: Architecture, rng: np.random.Gener
 
 
 def stratified(space: SearchSpace, architecture: Architecture, rng: np.random.Generator) -> SubNetwork:
-    """A sub-network whose share of the encoder's parameters is about uniform between the smallest and the largest.
+    """A sub-network whose share of the encoder's parameters is about uniform between the smallest and the largest."""
+    return stratified_by(space, partial(params_share, architecture), rng, position=rng.random())
 
-    Draws a share, and one number in (0, 1) for each entry of a vector. A common shift of all these (on the logistic
-    scale, so that they stay in (0, 1)) makes every entry larger or smaller at once; the parameters grow with it, so
-    bisection finds the shift that meets the share. At shift 0 this is a uniform draw.
+
+def stratified_by(
+    space: SearchSpace, share: Callable[[SubNetwork], float], rng: np.random.Generator, *, position: float
+) -> SubNetwork:
+    """A random sub-network of about a given size.
+
+    Draws one number in (0, 1) for each entry of a vector. A common shift of all these (on the logistic scale, so that
+    they stay in (0, 1)) makes every entry larger or smaller at once; the size grows with it, so bisection finds the
+    shift that meets the target. At shift 0 this is a uniform draw.
+
+    Args:
+        space: Where the sub-network comes from.
+        share: Size of a sub-network as a share of the full model's; grows with each entry of a vector.
+        rng: For the draw.
+        position: Of the target, from 0 for the smallest sub-network's size to 1 for the largest's.
     """
-    low, high = (params_share(architecture, end) for end in (space.smallest, space.largest))
-    target = rng.uniform(low, high)
+    low, high = (share(end) for end in (space.smallest, space.largest))
+    target = low + (high - low) * position
     logit_d = rng.logistic(size=len(space.bounds))
     levels_d = space.upper - space.lower + 1
 
@@ -66,12 +80,12 @@ def stratified(space: SearchSpace, architecture: Architecture, rng: np.random.Ge
     for _ in range(STEPS):
         middle = (below + above) / 2
         subnet = shifted(middle)
-        share = params_share(architecture, subnet)
-        if abs(share - target) < missed:
-            best, missed = subnet, abs(share - target)
+        reached = share(subnet)
+        if abs(reached - target) < missed:
+            best, missed = subnet, abs(reached - target)
         if missed < CLOSE:
             break
-        below, above = (middle, above) if share < target else (below, middle)
+        below, above = (middle, above) if reached < target else (below, middle)
     return best
 
 

@@ -183,6 +183,15 @@ class SearchSpace(ABC):
         return vector
 
     @final
+    def __contains__(self, subnet: SubNetwork) -> bool:
+        """Whether some vector stands for the sub-network."""
+        try:
+            self.encode(subnet)
+        except ValueError:
+            return False
+        return True
+
+    @final
     @cached_property
     def lower(self) -> np.ndarray:
         """(d,) smallest value of each entry of a vector."""

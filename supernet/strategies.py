@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from supernet.distillation import Distillation, hidden_loss, label_loss, soft_loss
+from supernet.distillation import SAME, Distillation, hidden_loss, label_loss, soft_loss
 from supernet.errors import UserError, unknown
 from supernet.slicing import view
 from supernet.space import SearchSpace
@@ -185,7 +185,7 @@ def accumulate_gradients(
         found = predict(view(model, p.subnet), len(p.subnet.layers), inputs_embeds=leaf)
         loss = label_loss(found.logits_BC, labels_B)
         if p.distils and target is not None:
-            loss = loss + _distillation_loss(found, target, inputs.get("attention_mask"), distillation)
+            loss = loss + _distillation_loss(p.subnet, found, target, inputs.get("attention_mask"), distillation)
         if p.kind == LARGEST and target is None:
             target = _Predictions(found.logits_BC.detach(), tuple(h.detach() for h in found.hidden_LSTD))
         backward(p.weight * loss / rows)
@@ -213,13 +213,19 @@ def _add_word_gradients(embedding: nn.Embedding, words: Tensor, gradient: Tensor
 
 
 def _distillation_loss(
-    student: _Predictions, teacher: _Predictions, mask: Tensor | None, options: Distillation
+    subnet: SubNetwork, student: _Predictions, teacher: _Predictions, mask: Tensor | None, options: Distillation
 ) -> Tensor:
     loss = options.weight * soft_loss(
         student.logits_BC, teacher.logits_BC, temperature=options.temperature, divergence=options.divergence
     )
-    if options.hidden_weight == 0:
+    if options.hidden_weight == 0 or not subnet.layers:
         return loss
+    depth, states = len(subnet.layers), teacher.hidden_LSTD
+    if options.hidden_map == SAME:
+        matched = [(i, s.index) for i, s in enumerate(subnet.layers)]
+    else:
+        matched = [(-i, -i) for i in range(1, min(depth, len(states)) + 1)]
+    ours, theirs = [student.hidden_LSTD[i] for i, _ in matched], [states[i] for _, i in matched]
     mask_ST = None if mask is None else mask.flatten(0, -2)
-    hidden = hidden_loss(student.hidden_LSTD, teacher.hidden_LSTD, mask_ST, rows=len(student.logits_BC))
+    hidden = hidden_loss(ours, theirs, mask_ST, rows=len(student.logits_BC))
     return loss + options.hidden_weight * hidden

@@ -60,6 +60,10 @@ class SubNetwork:
         """The first `heads` heads and the first `units` units in each of the given layers."""
         return cls(tuple(LayerSlice(i, range(heads), range(units)) for i in layers))
 
+    def prefixes(self) -> tuple[SubNetwork, ...]:
+        """This sub-network without its last layer, without its last two, and so on, down to no layer."""
+        return tuple(SubNetwork(self.layers[:count]) for count in reversed(range(len(self.layers))))
+
     def to_json(self) -> list[list[Any]]:
         """One [index, heads, units] a layer; a number n stands for the first n, a list for the very indices."""
         return [[s.index, _kept_to_json(s.heads), _kept_to_json(s.units)] for s in self.layers]

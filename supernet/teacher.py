@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from supernet.distillation import Distillation
+from supernet.distillation import SAME, TOP, Distillation
 from supernet.errors import UserError
 from supernet.families import FAMILIES
 from supernet.models import check_length, load_tokenizer, read_classifier, read_config
@@ -54,6 +54,12 @@ def load_teacher(
         raise UserError(
             f"{given} has a hidden size of {teacher.config.hidden_size}, the model {student.config.hidden_size}; "
             "use distillation.hidden_weight=0 or a teacher of the same hidden size"
+        )
+    layers, its_layers = student.config.num_hidden_layers, teacher.config.num_hidden_layers
+    if options.hidden_weight > 0 and options.hidden_map == SAME and its_layers != layers:
+        raise UserError(
+            f"{given} has {its_layers} layers, the model {layers}; use distillation.hidden_map={TOP} or a teacher of "
+            "as many layers"
         )
     teacher.to(device)  # type: ignore[arg-type]  # transformers hides the type of `to`
     return teacher.eval().requires_grad_(False)

@@ -78,6 +78,17 @@ class Split(Tokens):
         lengths = self.sequence_lengths
         return lengths.reshape(-1, self.choices).max(axis=1) if self.choices else lengths
 
+    def take(self, rows_m: np.ndarray) -> Split:
+        """The rows of the given numbers, in that order."""
+        sequences = rows_m
+        if self.choices:
+            sequences = (rows_m[:, None] * self.choices + np.arange(self.choices)).ravel()
+        lengths = np.diff(self.offsets)[sequences]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        tokens = np.repeat(self.offsets[sequences] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        types = None if self.token_type_ids is None else self.token_type_ids[tokens]
+        return Split(self.ids[tokens], offsets, types, self.labels[rows_m], self.choices)
+
     def digest(self) -> str:
         """16 hexadecimal digits that stand for the rows, in their order."""
         sha256 = hashlib.sha256()
@@ -290,7 +301,7 @@ def training_batches(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def evaluation_batches(split: Split, max_tokens: int) -> list[np.ndarray]:
+def evaluation_batches(split: Split, max_tokens: int, rows: np.ndarray | None = None) -> list[np.ndarray]:
     """The row numbers of batches for evaluation: every row once, longest first, as many as fit.
 
     Longest first, so that a batch that does not fit into memory fails at once. The same for every call.
@@ -298,9 +309,11 @@ def evaluation_batches(split: Split, max_tokens: int) -> list[np.ndarray]:
     Args:
         max_tokens: Upper limit of sequences times longest sequence; a row that has more by itself is a batch of its
             own.
+        rows: The rows' numbers, if they are not all.
     """
     lengths = split.lengths * max(1, split.choices)
-    order = np.argsort(-lengths, kind="stable")
+    rows = np.arange(len(split)) if rows is None else rows
+    order = rows[np.argsort(-lengths[rows], kind="stable")]
     batches: list[np.ndarray] = []
     start = 0
     while start < len(order):

@@ -7,8 +7,7 @@ asks it to stop, a checkpoint is written from which it ends with the same weight
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +34,7 @@ from supernet.importance import (
 from supernet.memory import fitting_into_memory
 from supernet.models import check_length, load_pretrained, load_tokenizer, locate, read_config
 from supernet.options import TrainConfig
-from supernet.processes import from_main, processes, say
+from supernet.processes import from_main, processes, say, sole_writer
 from supernet.resume import remove_checkpoints
 from supernet.runs import only_writer, prepare_folder
 from supernet.signals import stop_request
@@ -93,7 +92,7 @@ def train(config: TrainConfig) -> Path:
             config, accelerator, model, space, data.train, pad_token_id=tokenizer.pad_token_id, teacher=teacher
         )
         compiled = compiled_layers(trainer.model) if config.train.compile else nullcontext()
-        with compiled, _sole_run(accelerator, folder), stop_request() as stop:
+        with compiled, sole_writer(accelerator, folder), stop_request() as stop:
             run = Run(config, trainer, tokenizer, data, partial(_info, config, data, layer_importance), console, stop)
             if accelerator.is_main_process and importance is not None:
                 write_importance(folder, importance)
@@ -113,17 +112,6 @@ def _remove_left_overs(folder: Path) -> None:
     with suppress(UserError, OSError), only_writer(folder):
         if checkpoints_are_left_over(folder):
             remove_checkpoints(folder / "checkpoints")
-
-
-@contextmanager
-def _sole_run(accelerator: Accelerator, folder: Path) -> Iterator[None]:
-    """Makes the run folder, which no other training may write in meanwhile."""
-    if not accelerator.is_main_process:
-        yield
-        return
-    prepare_folder(folder)
-    with only_writer(folder):
-        yield
 
 
 def _importance(

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from accelerate.utils import gather_object
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
@@ -23,6 +22,7 @@ from supernet.errors import UserError
 from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
 from supernet.options import TrainConfig
+from supernet.processes import gathered
 from supernet.progress import duration, print_summary, training_progress
 from supernet.resume import MANIFEST, Position, load_checkpoint, newest_checkpoint, remove_checkpoints, save_checkpoint
 from supernet.runs import remove_leftovers, write_json
@@ -72,7 +72,13 @@ class Run:
         self.model, self.tokenizer, self.info = trainer.model, tokenizer, info
         self.accelerator, self.folder = trainer.accelerator, config.folder
         self.checkpoints = self.folder / "checkpoints"
-        self.evaluator = Evaluator(data.validation, data.task, tokenizer, device=self.accelerator.device)
+        self.evaluator = Evaluator(
+            data.validation,
+            data.task,
+            tokenizer,
+            device=self.accelerator.device,
+            mixed_precision=self.accelerator.mixed_precision,
+        )
         self.validated = {
             LARGEST: trainer.space.largest,
             MIDDLE: trainer.space.middle,
@@ -179,7 +185,7 @@ class Run:
             for i, (kind, subnet) in enumerate(self.validated.items())
             if i % processes == mine
         ]
-        errors = dict(gather_object(found))
+        errors = dict(gathered(found))
         return {kind: errors[kind] for kind in self.validated}
 
     def _checkpoint(self) -> None:

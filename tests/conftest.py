@@ -7,7 +7,10 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModel, BertTokenizerFast
 
+from supernet.config import load_config
+from supernet.options import TrainConfig
 from supernet.tasks import Task
+from supernet.train import train
 from tests.models import tiny_model
 
 torch.set_num_threads(1)  # the models are tiny: more threads would only wait for each other
@@ -66,3 +69,12 @@ def data_folder(tmp_path_factory):
             file.parent.mkdir(exist_ok=True)
             file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root
+
+
+@pytest.fixture(scope="session")
+def supernet_folder(model_folder, data_folder, tmp_path_factory):
+    """A supernet made of the tiny BERT, trained a little, with 60 validation rows."""
+    output = tmp_path_factory.mktemp("supernet")
+    overrides = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={data_folder}", f"output_dir={output}"]
+    overrides += [f"data.cache_dir={output}/cache", "train.epochs=4", "train.batch_size=8", "train.learning_rate=3e-3"]
+    return train(load_config("train", TrainConfig, overrides))

@@ -41,19 +41,25 @@ def test_hypervolume_by_hand() -> None:
     assert hypervolume([[1, 3], [2, 1]], [4, 4]) == 3 * 1 + 2 * 2
     assert hypervolume([[1, 3], [2, 1], [3, 3], [1, 3]], [4, 4]) == 7
     assert hypervolume([[4, 0], [0, 4], [5, 5]], [4, 4]) == 0
-    assert hypervolume(np.zeros((0, 2)), [1, 1]) == 0
+    assert hypervolume([[1, 2, 3], [3, 3, 1]], [4, 4, 4]) == 3 * 2 * 1 + 1 * 1 * 3 - 1 * 1 * 1
 
 
-@given(costs(2), arrays(float, 2, elements=GRID))
-def test_hypervolume_counts_the_dominated_unit_squares(points: np.ndarray, reference: np.ndarray) -> None:
-    squares = [(x, y) for x in range(int(reference[0])) for y in range(int(reference[1]))]
-    covered = sum(any(p[0] <= x and p[1] <= y for p in points) for x, y in squares)
-    assert hypervolume(points, reference) == covered
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
+def test_nothing_dominates_nothing(objectives: int) -> None:
+    assert hypervolume(np.zeros((0, objectives)), np.ones(objectives)) == 0
 
 
-@given(costs(2))
+@given(st.integers(1, 4).flatmap(lambda m: st.tuples(costs(m), arrays(float, m, elements=GRID))))
+def test_hypervolume_counts_the_dominated_unit_cubes(case: tuple[np.ndarray, np.ndarray]) -> None:
+    points, reference = case
+    cubes_cm = np.indices(reference.astype(int)).reshape(len(reference), -1).T
+    covered_c = (points[None] <= cubes_cm[:, None]).all(axis=2).any(axis=1)
+    assert hypervolume(points, reference) == covered_c.sum()
+
+
+@given(costs(3))
 def test_only_the_front_counts(points: np.ndarray) -> None:
-    assert hypervolume(points[pareto_front(points)], [5, 5]) == hypervolume(points, [5, 5])
+    assert hypervolume(points[pareto_front(points)], [5, 5, 5]) == hypervolume(points, [5, 5, 5])
 
 
 def test_nan_and_wrong_shapes_are_refused() -> None:
@@ -63,7 +69,7 @@ def test_nan_and_wrong_shapes_are_refused() -> None:
         hypervolume([[0.0, float("nan")]], [1, 1])
     with pytest.raises(ValueError, match="reference must not hold NaN"):
         hypervolume([[0, 0]], [1, float("nan")])
-    with pytest.raises(ValueError, match="two objectives"):
-        hypervolume([[0, 0, 0]], [1, 1, 1])
+    with pytest.raises(ValueError, match="as many references as objectives"):
+        hypervolume([[0, 0, 0]], [1, 1])
     with pytest.raises(ValueError, match="matrix"):
         pareto_front([1.0, 2.0])

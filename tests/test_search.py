@@ -7,16 +7,19 @@ import shutil
 import numpy as np
 import pytest
 
-from search.loop import read_trials, run_search
-from search.objectives import Objectives
-from search.report import costs_of, front_of
-from search.run import SearchConfig, search
+from search.folder import read_run
+from search.objectives import OBJECTIVES, Objectives
+from search.options import SearchConfig
+from search.report.front import front_of
+from search.run import search
+from search.trials import all_evaluated, read_trials
 from supernet.checkpoint import load_supernet
 from supernet.config import load_config
-from supernet.cost import encoder_params, total_params
+from supernet.cost import encoder_params, total_flops, total_params
 from supernet.errors import UserError
-from supernet.evaluate import Evaluator
+from supernet.evaluate import Scores
 from supernet.families import architecture_of
+from supernet.latency import Workload
 from supernet.options import TrainConfig
 from supernet.runs import only_writer
 from supernet.slicing import extract
@@ -25,12 +28,8 @@ from supernet.train import train
 EVALUATIONS = 14
 
 
-@pytest.fixture(scope="module")
-def supernet_folder(model_folder, data_folder, tmp_path_factory):
-    output = tmp_path_factory.mktemp("supernet")
-    overrides = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={data_folder}", f"output_dir={output}"]
-    overrides += [f"data.cache_dir={output}/cache", "train.epochs=4", "train.batch_size=8", "train.learning_rate=3e-3"]
-    return train(load_config("train", TrainConfig, overrides))
+def costs_of(evaluated):
+    return np.array([(e.metrics["error"], e.metrics["params"]) for e in evaluated])
 
 
 def run(supernet_folder, output, *overrides):
@@ -41,7 +40,7 @@ def run(supernet_folder, output, *overrides):
 def trials_in(folder):
     """Everything of the trials but how long they took."""
     rows = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "elapsed")} for row in rows]
 
 
 @pytest.mark.parametrize("searcher", ["searcher=random", "searcher=ehvi", "searcher.known_cost=false"])
@@ -49,17 +48,19 @@ def test_a_search_from_start_to_report(searcher, supernet_folder, tmp_path, caps
     folder = run(supernet_folder, tmp_path, searcher)
     supernet, trials = load_supernet(supernet_folder), read_trials(folder / "trials.jsonl")
     space, a = supernet.space, architecture_of(supernet.model.config)
-    assert [t.subnet for t in trials[:3]] == [space.largest, space.smallest, space.middle]
+    assert trials[0].subnet == space.largest
+    assert space.smallest in [e.subnet for e in trials[0].evaluated]  # no layers: known on the way
+    assert trials[1].subnet == (space.smallest if searcher == "searcher=random" else space.middle)
     assert len({t.subnet for t in trials}) == EVALUATIONS
     for t in trials:
-        assert t.measurements.params == encoder_params(a, t.subnet)
-        assert t.measurements.total_params == total_params(a, t.subnet)
+        assert t.outcome.metrics["params"] == encoder_params(a, t.subnet)
+        assert t.outcome.metrics["total_params"] == total_params(a, t.subnet)
 
     front = json.loads((folder / "front.json").read_text())
-    costs, members = costs_of(trials), costs_of(front_of(trials))
+    costs, members = costs_of(all_evaluated(trials)), costs_of(front_of(read_run(folder)))
     dominated = [(((costs <= row).all(axis=1)) & ((costs < row).any(axis=1))).any() for row in costs]
     assert {tuple(row) for row in members} == {tuple(r) for r, d in zip(costs, dominated, strict=True) if not d}
-    assert [(m["error"], m["params_share"]) for m in front["front"]] == [tuple(row) for row in members]
+    assert [(m["error"], m["params"]) for m in front["front"]] == [tuple(row) for row in members]
     assert 0 < front["hypervolume"] < 1
     assert all(0 <= m["test_accuracy"] <= 1 for m in front["front"])
     with (folder / "front.csv").open(newline="") as file:
@@ -67,7 +68,8 @@ def test_a_search_from_start_to_report(searcher, supernet_folder, tmp_path, caps
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
     assert str(supernet_folder) in said
-    assert f"{EVALUATIONS} evaluations, {len(front['front'])} on the front" in said
+    assert f"{EVALUATIONS} evaluations" in said
+    assert f"{len(front['front'])} on the front" in said
 
 
 @pytest.mark.parametrize("searcher", ["random", "ehvi"])
@@ -78,7 +80,8 @@ def test_resumed_equals_uninterrupted(searcher, supernet_folder, tmp_path):
         file.write('{"trial": 6, "subnet": [[0, 1')  # what a killed process may leave
     assert run(supernet_folder, tmp_path / "part", f"searcher={searcher}") == part
     assert trials_in(part) == trials_in(whole)
-    assert json.loads((part / "front.json").read_text()) == json.loads((whole / "front.json").read_text())
+    fronts = [json.loads((folder / "front.json").read_text())["front"] for folder in (part, whole)]
+    assert fronts[0] == fronts[1]
 
 
 def test_another_seed_searches_elsewhere(supernet_folder, tmp_path):
@@ -94,30 +97,48 @@ def test_a_space_may_be_exhausted(model_folder, data_folder, tmp_path, capsys):
     train(load_config("train", TrainConfig, overrides))
     folder = search(load_config("search", SearchConfig, [f"output_dir={tmp_path}", "searcher=random"]))
     assert len(trials_in(folder)) == 16
-    assert "all 16 sub-networks of space layer are evaluated" in capsys.readouterr().out
+    assert "all 16 sub-networks that random has to propose are evaluated" in capsys.readouterr().out
 
 
-def test_what_is_evaluated_is_what_is_extracted_and_only_once(supernet_folder):
-    supernet, calls = load_supernet(supernet_folder), []
+def test_what_is_evaluated_is_what_is_extracted(supernet_folder):
+    supernet, models = load_supernet(supernet_folder), []
 
-    class Counting(Evaluator):
-        def __init__(self):
-            pass
+    class Keeping:
+        def measure_depths(self, model):
+            models.append(model)
+            return [Scores(0.5, 0.7, 60), *[Scores(0.6, 0.8, 60)] * 9]
 
-        def error(self, model):
-            calls.append(model)
-            return 0.5
+    names = [name for name in OBJECTIVES if name != "latency_ms"]
+    objectives = Objectives(supernet, Keeping(), Workload(), names)
+    subnet, a = supernet.space.middle, architecture_of(supernet.model.config)
+    outcome = objectives(subnet)
+    metrics = outcome.metrics
+    assert [e.subnet for e in outcome.free] == list(subnet.prefixes())
+    assert {e.metrics["error"] for e in outcome.free} == {0.6}
+    counted = sum(p.numel() for p in models[0].parameters())
+    assert counted == metrics["total_params"] == sum(p.numel() for p in extract(supernet.model, subnet).parameters())
+    assert metrics["error"] == 0.5
+    assert metrics["flops"] == total_flops(a, subnet, tokens=128)
+    assert set(metrics) == {*names, "params_share"}
 
-    objectives = Objectives(supernet, Counting())
-    subnet = supernet.space.middle
-    assert objectives(subnet) is objectives(subnet)
-    assert len(calls) == 1
-    counted = sum(p.numel() for p in calls[0].parameters())
-    assert (
-        counted
-        == objectives(subnet).total_params
-        == sum(p.numel() for p in extract(supernet.model, subnet).parameters())
-    )
+
+def test_objectives_other_than_error_and_parameters(supernet_folder, tmp_path):
+    chosen = "objectives=[loss,latency_ms,memory_mb]"
+    folder = run(supernet_folder, tmp_path, "searcher=random", chosen, "workload.length=16")
+    record = read_run(folder)
+    assert set(record.info.reference) == {"loss", "latency_ms", "memory_mb"}
+    assert all(t.outcome.metrics[name] > 0 for t in record.trials for name in record.info.objectives)
+    front = json.loads((folder / "front.json").read_text())
+    assert front["objectives"] == ["loss", "latency_ms", "memory_mb"]
+    assert 0 < front["hypervolume"] < 1
+
+
+def test_some_of_the_validation_rows(supernet_folder, tmp_path):
+    folders = [run(supernet_folder, tmp_path, "searcher=random", f"data.validation_rows={n}") for n in (20, 60, 10**6)]
+    errors = [[row["metrics"]["error"] * n for row in trials_in(f)] for f, n in zip(folders, (20, 60, 60), strict=True)]
+    assert all(error == pytest.approx(round(error)) for error in errors[0])
+    losses = [[row["metrics"]["loss"] for row in trials_in(folder)] for folder in folders]
+    assert losses[0] != losses[1] == losses[2]
 
 
 def test_the_data_may_have_moved(supernet_folder, data_folder, tmp_path):
@@ -163,30 +184,3 @@ def test_a_broken_line_of_trials_is_named(supernet_folder, tmp_path):
     (folder / "trials.jsonl").write_text("".join([lines[0], *lines[2:]]))
     with pytest.raises(UserError, match=r"trials.jsonl:2 is trial 2, expected 1"):
         run(supernet_folder, tmp_path, "searcher=random")
-
-
-def test_a_trial_is_on_the_disk_before_the_next_begins(tmp_path, supernet_folder):
-    supernet, path = load_supernet(supernet_folder), tmp_path / "trials.jsonl"
-    rng = np.random.default_rng(0)
-
-    class Searcher:
-        def ask(self):
-            return supernet.space.sample(rng)
-
-        def tell(self, subnet, metrics):
-            assert set(metrics) == {"error", "params_share"}
-
-    def evaluate(subnet):
-        written.append(len(read_trials(path)))
-        if len(written) == 3:
-            raise RuntimeError("out of memory")
-        return Objectives(supernet, evaluator)(subnet)
-
-    class Half:
-        def error(self, model):
-            return 0.5
-
-    written, evaluator = [], Half()
-    with pytest.raises(RuntimeError, match="out of memory"):
-        run_search(Searcher(), evaluate, trials_path=path, max_evaluations=5)
-    assert written == [0, 1, 2]

@@ -38,7 +38,9 @@ def run(model, inputs, labels, passes, **options):
     return [float(loss) for loss in losses], {n: p.grad.clone() for n, p in model.named_parameters()}
 
 
-def separate_losses(model, inputs, labels, passes, *, temperature=3.0, divergence="forward", weight=1.0, hidden=0.0):
+def separate_losses(
+    model, inputs, labels, passes, *, temperature=3.0, divergence="forward", weight=1.0, hidden=0.0, hidden_map="top"
+):
     """Each pass's loss, written plainly: means over the batch, the teacher being the full net."""
     teacher = model(**inputs, output_hidden_states=True)
     mask = inputs["attention_mask"][..., None]
@@ -60,6 +62,8 @@ def separate_losses(model, inputs, labels, passes, *, temperature=3.0, divergenc
             depth = len(p.subnet.layers)
             for i in range(depth if hidden else 0):
                 ours, theirs = (x.hidden_states[len(x.hidden_states) - depth + i] for x in (output, teacher))
+                if hidden_map == "same":
+                    theirs = teacher.hidden_states[1 + p.subnet.layers[i].index]
                 distance = (ours - theirs.detach()).square() * mask
                 per_row = distance.sum((1, 2)) / (mask.sum((1, 2)) * distance.shape[2])
                 loss = loss + hidden * per_row.mean() / depth
@@ -93,7 +97,13 @@ def test_gradient_is_the_sum_of_separate_gradients(name, num_labels, family):
 @pytest.mark.parametrize("num_labels", [3, 1])
 @pytest.mark.parametrize(
     "options",
-    [{"divergence": "reverse"}, {"weight": 0.3, "temperature": 1.0}, {"hidden_weight": 2.0}, {"weight": 0.0}],
+    [
+        {"divergence": "reverse"},
+        {"weight": 0.3, "temperature": 1.0},
+        {"hidden_weight": 2.0},
+        {"hidden_weight": 0.5, "hidden_map": "same"},
+        {"weight": 0.0},
+    ],
 )
 @pytest.mark.parametrize("name", ["full", "kd"])
 def test_gradient_of_every_kind_of_distillation(name, options, num_labels):

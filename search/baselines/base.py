@@ -1,0 +1,127 @@
+"""What all baselines share: the training rows they look at, and from a method to smaller models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from supernet.errors import UserError, unknown
+from supernet.slicing import extract
+from supernet.subnetwork import SubNetwork
+from supernet.tokens import Batch, Split, collate, evaluation_batches
+
+DROPS = ("top", "bottom", "alternate", "symmetric")
+
+MAX_TOKENS = 2048
+"""Padded tokens per batch."""
+
+
+@dataclass(frozen=True)
+class BaselineOptions:
+    """Which baseline, and what it is told (conf/baseline/*.yaml).
+
+    Attributes:
+        name: A key of `BASELINES`; None searches instead.
+        budgets: Shares of the encoder's parameters, more than 0 and at most 1.
+        rows: Training rows that a method looks at; all of them if there are fewer. Kwon et al. take 2048.
+        drop: Which layers layer_dropping drops first, one of `DROPS`; see `search.baselines.widths`.
+    """
+
+    name: str | None = None
+    budgets: list[float] = field(default_factory=lambda: [1.0, 0.9, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.1])
+    rows: int = 2048
+    drop: str = "top"
+
+    def __post_init__(self) -> None:
+        if not self.budgets or len(set(self.budgets)) < len(self.budgets) or not all(0 < b <= 1 for b in self.budgets):
+            raise UserError(
+                f"baseline.budgets is {self.budgets}; give different shares of the encoder, above 0 and up to 1"
+            )
+        if self.rows < 1:
+            raise UserError(f"baseline.rows is {self.rows}; it must be 1 or more training rows")
+        if self.drop not in DROPS:
+            raise unknown("baseline.drop", self.drop, DROPS)
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What a baseline makes of a budget.
+
+    Attributes:
+        budget: Share of the encoder's parameters that was allowed, see `supernet.cost.params_share`.
+        subnet: What is kept; its share is at most the budget.
+        model: The smaller model, in evaluation mode, independent of the supernet.
+    """
+
+    budget: float
+    subnet: SubNetwork
+    model: PreTrainedModel
+
+
+ForBudget: TypeAlias = Callable[[float], "SubNetwork | None"]
+"""The sub-network for a budget; None if the method has none that is small enough."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A way of pruning a fine-tuned model without training it again.
+
+    Attributes:
+        choose: Looks at the model and at batches of training rows, once for all budgets.
+        tune: Changes the weights of the smaller model in place, given what it keeps and the full model.
+    """
+
+    choose: Callable[[PreTrainedModel, Sequence[Batch], BaselineOptions], ForBudget]
+    tune: Callable[[PreTrainedModel, SubNetwork, PreTrainedModel, Sequence[Batch]], None] | None = None
+
+    def prune(
+        self,
+        model: PreTrainedModel,
+        train: Split,
+        budgets: Sequence[float],
+        *,
+        pad_token_id: int,
+        seed: int = 0,
+        options: BaselineOptions | None = None,
+    ) -> Iterator[Pruned]:
+        """A smaller model for each budget, one by one, in the order of the budgets.
+
+        Args:
+            model: The full model, of a known family, with a classifier. It stays as it is.
+            train: Training rows; never validation or test rows.
+            budgets: Shares of the encoder's parameters, more than 0 and at most 1. For one that the method cannot
+                meet (see `BASELINES`) nothing comes.
+            pad_token_id: Of the model's tokenizer.
+            seed: Which rows are taken, if not all are. The same seed gives the same models.
+            options: What the baselines can be told.
+
+        Raises:
+            UserError: if a budget is out of range, before anything is computed.
+        """
+        for budget in budgets:
+            if not 0 < budget <= 1:
+                raise UserError(f"budget {budget} is no share of the encoder; give numbers above 0 and up to 1")
+        options = BaselineOptions() if options is None else options
+        return self._models(model, training_rows(model, train, pad_token_id, options.rows, seed), budgets, options)
+
+    def _models(
+        self, model: PreTrainedModel, batches: Sequence[Batch], budgets: Sequence[float], options: BaselineOptions
+    ) -> Iterator[Pruned]:
+        choose = self.choose(model, batches, options)
+        for budget in budgets:
+            subnet = choose(budget)
+            if subnet is not None:
+                small = extract(model, subnet).eval()
+                if self.tune is not None:
+                    self.tune(small, subnet, model, batches)
+                yield Pruned(budget, subnet, small)
+
+
+def training_rows(model: PreTrainedModel, train: Split, pad_token_id: int, rows: int, seed: int) -> list[Batch]:
+    """Batches of so many random rows, or of all if there are fewer, on the model's device."""
+    taken = train.take(np.random.default_rng(seed).permutation(len(train))[:rows])
+    return [collate(taken, rows_B, pad_token_id, model.device) for rows_B in evaluation_batches(taken, MAX_TOKENS)]

@@ -1,0 +1,90 @@
+"""Gradients of the loss with respect to masks of heads and units, row by row, and pruning heads by them.
+
+A mask multiplies what a head or unit passes to its block's output projection; all masks are 1 in the full model.
+n rows, L layers, N heads, F units, S sequences (rows, or rows x choices), T tokens, H head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from search.baselines.base import BaselineOptions, ForBudget
+from supernet.cost import params_share
+from supernet.families import architecture_of
+from supernet.importance import block_effects
+from supernet.subnetwork import LayerSlice, SubNetwork
+from supernet.tokens import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class MaskGradients:
+    """d loss / d mask of each row, in the model's precision.
+
+    Attributes:
+        heads: (L, n, N).
+        units: (L, n, F).
+    """
+
+    heads: np.ndarray
+    units: np.ndarray
+
+
+def mask_gradients(model: PreTrainedModel, batches: Iterable[Batch]) -> MaskGradients:
+    """The gradients at the full model, dropout off; rows in the order of the batches.
+
+    They take n x L x (N + F) numbers of memory: 0.3 GB for 2048 rows of a BERT-base.
+    """
+    heads, units = [], []
+    for batch, effects in block_effects(model, batches):
+        heads.append(np.stack([_of_rows(x_STNH.sum(dim=(1, 3)), len(batch)) for x_STNH, _ in effects]))
+        units.append(np.stack([_of_rows(x_STF.sum(dim=1), len(batch)) for _, x_STF in effects]))
+    return MaskGradients(np.concatenate(heads, axis=1), np.concatenate(units, axis=1))
+
+
+def _of_rows(gradients_SM: Tensor, rows: int) -> np.ndarray:
+    """The mask of a row of multiple choice is that of all its sequences."""
+    return gradients_SM.unflatten(0, (rows, -1)).sum(dim=1).cpu().numpy()
+
+
+def head_scores(gradients: MaskGradients) -> np.ndarray:
+    """(L, N) importance of heads: the mean over rows of |d loss / d mask|, divided by the layer's l2 norm."""
+    scores_LN = np.abs(gradients.heads.astype(np.float64)).mean(axis=1)
+    norms_L1 = np.linalg.norm(scores_LN, axis=1, keepdims=True)
+    return np.divide(scores_LN, norms_L1, out=np.zeros_like(scores_LN), where=norms_L1 > 0)
+
+
+def prune_heads(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
+    """Leaves out the least important heads of the whole model until the budget is met; all units stay.
+
+    There is nothing for budgets below the share of the feed-forward blocks, two thirds of a BERT.
+
+    Source:
+        Michel, Levy & Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019, section 4.1; all budgets from
+        one measurement, as there.
+    """
+    a = architecture_of(model.config)
+    scores_LN = head_scores(mask_gradients(model, batches))
+    best_first = np.argsort(-scores_LN, axis=None, kind="stable")
+
+    def keeping(count: int) -> SubNetwork:
+        kept_LN = np.zeros(scores_LN.shape, dtype=bool)
+        kept_LN.flat[best_first[:count]] = True
+        return subnet_of(kept_LN, [range(a.units)] * a.layers)
+
+    subnets = [keeping(count) for count in range(scores_LN.size, -1, -1)]
+    return lambda budget: next((s for s in subnets if params_share(a, s) <= budget), None)
+
+
+def subnet_of(heads_LN: np.ndarray, units: Sequence[Iterable[int]]) -> SubNetwork:
+    """The sub-network of a mask of heads and of each layer's units."""
+    kept = [np.flatnonzero(heads_N).tolist() for heads_N in heads_LN]
+    return SubNetwork(
+        tuple(
+            LayerSlice(i, heads, tuple(of_layer)) for i, (heads, of_layer) in enumerate(zip(kept, units, strict=True))
+        )
+    )

@@ -1,0 +1,134 @@
+"""Retraining-free pruning: which heads and units to keep, by the Fisher information of their masks.
+
+With masks m that are 1 where something is kept, the loss grows by about (1 - m)' I (1 - m) / 2, where I is the
+empirical Fisher information of the masks. First I is taken to be diagonal, and the masks of least growth within the
+budget are found; then, in each layer by itself, the numbers of heads and units stay and I is taken whole. Factors are
+left out of I, as they change no choice. `search.baselines.tuning` is the third step.
+
+L layers, n rows, M masks of one kind (heads or units) in a layer.
+
+Source:
+    Kwon et al., "A Fast Post-Training Pruning Framework for Transformers", NeurIPS 2022, algorithms 1 and 2.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from search.baselines.base import BaselineOptions, ForBudget
+from search.baselines.gradients import mask_gradients
+from supernet.cost import Architecture, encoder_params
+from supernet.families import architecture_of
+from supernet.subnetwork import LayerSlice, SubNetwork
+from supernet.tokens import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """All heads, or all units, of a model, the most important first; K of them.
+
+    Attributes:
+        layers: (K,) the layer of each.
+        worth: (K + 1,) Fisher information of the first 0, 1, ... K together.
+        params: (K + 1,) parameters of the first 0, 1, ... K: their own, and those of each block that has any.
+    """
+
+    layers: np.ndarray
+    worth: np.ndarray
+    params: np.ndarray
+
+    def counts(self, first: int, layers: int) -> np.ndarray:
+        """(L,) how many of the first so many are in each layer."""
+        return np.bincount(self.layers[:first], minlength=layers)
+
+
+def rank(fisher_LM: np.ndarray, params_each: int, params_of_block: Sequence[int]) -> Ranking:
+    """Ranks heads or units by their diagonal Fisher information."""
+    order = np.argsort(-fisher_LM, axis=None, kind="stable")
+    layers = order // fisher_LM.shape[1]
+    params = np.full(len(order), params_each)
+    present, opens_block = np.unique(layers, return_index=True)
+    params[opens_block] += np.asarray(params_of_block)[present]
+    return Ranking(layers, *(np.concatenate([[0], np.cumsum(x)]) for x in (fisher_LM.flat[order], params)))
+
+
+def search_masks(heads: Ranking, units: Ranking, params: int) -> tuple[int, int]:
+    """How many heads and units to keep so that the Fisher information lost is least.
+
+    For each number of heads the best ones are kept, and then as many of the best units as fit.
+
+    Args:
+        heads, units: Rankings.
+        params: Parameters that all together may have, 0 or more.
+    """
+    fitting = np.searchsorted(units.params, params - heads.params, side="right") - 1
+    worth = np.where(fitting >= 0, heads.worth + units.worth[fitting], -np.inf)
+    best = int(np.argmax(worth))
+    return best, int(fitting[best])
+
+
+def rearrange(fisher_MM: np.ndarray, keep: int) -> np.ndarray:
+    """Which masks of a layer to keep, ascending, so that the information lost is little, their interplay included.
+
+    Greedy: starts with the best by the diagonal; then leaves out each of these in turn and puts back the mask, maybe
+    another one, that makes the least be lost.
+
+    Args:
+        fisher_MM: (M, M). The layer's block of the Fisher information.
+        keep: Number of masks to keep.
+    """
+    diagonal_M = fisher_MM.diagonal()
+    order = np.argsort(-diagonal_M, kind="stable")
+    pruned_M = np.ones(len(order), dtype=bool)
+    pruned_M[order[:keep]] = False
+    interplay_M = fisher_MM[:, pruned_M].sum(axis=1)
+    for left_out in order[:keep][::-1]:
+        pruned_M[left_out] = True
+        interplay_M += fisher_MM[:, left_out]
+        back = np.argmin(np.where(pruned_M, diagonal_M - 2 * interplay_M, np.inf))
+        pruned_M[back] = False
+        interplay_M -= fisher_MM[:, back]
+    return np.flatnonzero(~pruned_M)
+
+
+def prune_by_fisher(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
+    """Mask search and rearrangement, within a number of parameters.
+
+    Unlike the paper, a layer may lose a whole block, which is then absent here, LayerNorm and biases too.
+    """
+    a = architecture_of(model.config)
+    gradients = mask_gradients(model, batches)
+    heads = rank(_diagonal(gradients.heads), a.head_params, a.attention_params)
+    units = rank(_diagonal(gradients.units), a.unit_params, a.feed_forward_params)
+
+    def choose(budget: float) -> SubNetwork:
+        first_heads, first_units = search_masks(heads, units, most_params(a, budget))
+        counts = heads.counts(first_heads, a.layers), units.counts(first_units, a.layers)
+        return SubNetwork(
+            tuple(
+                LayerSlice(i, _kept(gradients.heads[i], counts[0][i]), _kept(gradients.units[i], counts[1][i]))
+                for i in range(a.layers)
+            )
+        )
+
+    return choose
+
+
+def most_params(a: Architecture, budget: float) -> int:
+    """The largest number of encoder parameters whose share is within the budget."""
+    full = encoder_params(a, a.full)
+    return bisect_right(range(full + 1), budget, key=lambda params: params / full) - 1
+
+
+def _diagonal(gradients_LnM: np.ndarray) -> np.ndarray:
+    return np.square(gradients_LnM, dtype=np.float64).sum(axis=1)
+
+
+def _kept(gradients_nM: np.ndarray, keep: int) -> tuple[int, ...]:
+    double_nM = gradients_nM.astype(np.float64)
+    return tuple(rearrange(double_nM.T @ double_nM, keep).tolist())

@@ -1,0 +1,60 @@
+"""Pruning that looks at no data: whole layers, or the same share of every layer."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from transformers import PreTrainedModel
+
+from search.baselines.base import BaselineOptions, ForBudget
+from supernet.cost import Architecture, params_share
+from supernet.families import architecture_of
+from supernet.subnetwork import SubNetwork
+from supernet.tokens import Batch
+
+DROP_ORDERS: Mapping[str, Callable[[int], list[int]]] = {
+    "top": lambda layers: list(range(layers - 1, -1, -1)),
+    "bottom": lambda layers: list(range(layers)),
+    "alternate": lambda layers: [*range(layers - 1, -1, -2), *range(layers - 2, -1, -2)],
+    "symmetric": lambda layers: sorted(range(layers), key=lambda i: (abs(2 * i - layers + 1), -i)),
+}
+"""The layers in the order in which they are dropped: from the top; from the bottom; every other one from the top, then
+the others; from the middle."""
+
+
+def drop_layers(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
+    """Drops as few whole layers as the budget asks for.
+
+    Source:
+        Sajjad, Dalvi, Durrani & Nakov, "On the effect of dropping layers of pre-trained transformer models", Computer
+        Speech & Language 77, 2023; dropped after fine-tuning here, and not fine-tuned again.
+    """
+    a = architecture_of(model.config)
+    order = DROP_ORDERS[options.drop](a.layers)
+    kept = [sorted(order[dropped:]) for dropped in range(a.layers + 1)]
+    subnets = [SubNetwork.uniform(layers, a.heads, a.units) for layers in kept]
+    return lambda budget: next(s for s in subnets if params_share(a, s) <= budget)
+
+
+def same_widths(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
+    """Keeps all layers, and of each the same share of heads and of units, the first ones.
+
+    The first are the most important ones if the supernet was ordered by importance. There are few heads and many units:
+    of the widths that use up the budget, the pair is taken whose shares of heads and units differ least.
+    """
+    return partial(_even_widths, architecture_of(model.config))
+
+
+def _even_widths(a: Architecture, budget: float) -> SubNetwork:
+    def subnet(heads: int, units: int) -> SubNetwork:
+        return SubNetwork.uniform(range(a.layers), heads, units)
+
+    def most_units(heads: int) -> int:
+        """-1 if the heads alone are too much."""
+        return bisect_right(range(a.units + 1), budget, key=lambda units: params_share(a, subnet(heads, units))) - 1
+
+    pairs = [(heads, most_units(heads)) for heads in range(a.heads + 1)]
+    fitting = [pair for pair in pairs if pair[1] >= 0]
+    return subnet(*min(fitting, key=lambda pair: abs(pair[0] / a.heads - pair[1] / a.units)))

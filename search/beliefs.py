@@ -1,0 +1,165 @@
+"""What a history says about sub-networks not yet evaluated: each objective known by formula, or a Gaussian process.
+
+In double precision, inputs in the unit cube; objectives, all minimised, are scaled so that 0 is the best told and 1 the
+worst. Sub-networks asked but not yet told count as observed at their predicted values, so that several proposals before
+the first result are a batch. Kernels and their sources: `search.gp`.
+
+Shape letters: n observations, p pending, f = n + p both, m objectives, k of them known, c candidates, d entries of a
+vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from search.gp import GaussianProcess, fit, representative
+from search.history import History
+from search.pareto import pareto_front
+from supernet.space import SearchSpace
+from supernet.subnetwork import SubNetwork
+
+Formulas: TypeAlias = Mapping[int, Callable[[SubNetwork], float]]
+"""Objectives known in closed form, by column, in the units in which they are told."""
+
+WARP = 20.0
+"""Strength of the logarithmic scale of the inputs: the first twentieth of a width takes a quarter of the scale."""
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """A distribution over the objectives of each sub-network.
+
+    Attributes:
+        space: Where the sub-networks come from.
+        formulas: Of the objectives known, in the order of the columns.
+        models: Of the other objectives, by column; standardised, not scaled.
+        vectors_fd: (f, d) integers: those told, in the order of the vectors, then those pending.
+        costs_fm: (f, m) their scaled objectives, told or, of the pending ones, believed.
+        lowest_m, extent_m: (m,) the best told, and how far the worst is from it; 1 where they are equal.
+        centre_m, spread_m: (m,) mean and standard deviation of what was told, scaled; the latter 1 where all are equal.
+        with_size: See `of`.
+    """
+
+    space: SearchSpace
+    formulas: Formulas
+    models: Mapping[int, GaussianProcess]
+    vectors_fd: np.ndarray
+    costs_fm: np.ndarray
+    lowest_m: np.ndarray
+    extent_m: np.ndarray
+    centre_m: np.ndarray
+    spread_m: np.ndarray
+    with_size: bool
+
+    @classmethod
+    def of(cls, history: History, formulas: Formulas, *, with_size: bool = True) -> Beliefs:
+        """From a history with at least one sub-network told.
+
+        Args:
+            history: What is known so far.
+            formulas: Of the objectives known; may be none.
+            with_size: Whether the models' inputs are, besides the entries of a vector, the objectives known and the
+                mean of the entries. Errors depend on the whole size first, and on each entry a little.
+
+        Raises:
+            ValueError: if a formula contradicts what was told.
+        """
+        space, (told, told_nd, metrics_nm) = history.space, history.sorted()
+        n, m = metrics_nm.shape
+        pending = sorted(history.pending, key=space.encode)
+        vectors_fd = np.array([*told_nd.tolist(), *map(space.encode, pending)])
+        known_fk = evaluated(formulas, [*told, *pending])
+        columns = sorted(formulas)
+        _check(known_fk[:n], metrics_nm[:, columns])
+
+        lowest_m, extent_m = metrics_nm.min(axis=0), np.ptp(metrics_nm, axis=0)
+        differ_m = extent_m > 1e-12 * np.abs(metrics_nm).max(axis=0)
+        extent_m = np.where(differ_m, extent_m, 1.0)
+        centre_m = (metrics_nm.mean(axis=0) - lowest_m) / extent_m
+        spread_m = np.where(differ_m, metrics_nm.std(axis=0), 1.0) / extent_m
+        costs_fm = np.empty((len(vectors_fd), m))
+        costs_fm[:, columns] = (known_fk - lowest_m[columns]) / extent_m[columns]
+        inputs_fd = _inputs(space, vectors_fd, costs_fm[:, columns], with_size=with_size)
+        rows = representative(pareto_front(metrics_nm), metrics_nm[:, -1])
+        models = {}
+        for i in (i for i in range(m) if i not in formulas):
+            model = fit(inputs_fd[:n], standardised(metrics_nm[:, i]), rows=rows).believing(inputs_fd[n:])
+            models[i], costs_fm[:, i] = model, centre_m[i] + spread_m[i] * model.targets_n
+        ordered = {i: formulas[i] for i in columns}
+        return cls(space, ordered, models, vectors_fd, costs_fm, lowest_m, extent_m, centre_m, spread_m, with_size)
+
+    @property
+    def front_fd(self) -> np.ndarray:
+        """The vectors on the front."""
+        return self.vectors_fd[pareto_front(self.costs_fm)]
+
+    def predict(self, vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> tuple[np.ndarray, np.ndarray]:
+        """(c, m) means and (c, m) standard deviations of the scaled objectives; 0 where they are known.
+
+        Args:
+            vectors_cd: (c, d) integers.
+            subnets: The c sub-networks that they stand for; not looked at if there is no formula.
+        """
+        columns = list(self.formulas)
+        mean_cm = np.empty((len(vectors_cd), len(self.lowest_m)))
+        std_cm = np.zeros_like(mean_cm)
+        if columns:
+            known_ck = evaluated(self.formulas, subnets)
+            mean_cm[:, columns] = (known_ck - self.lowest_m[columns]) / self.extent_m[columns]
+        inputs_cd = _inputs(self.space, vectors_cd, mean_cm[:, columns], with_size=self.with_size)
+        for i, model in self.models.items():
+            mean_c, std_c = model.predict(inputs_cd)
+            mean_cm[:, i], std_cm[:, i] = self.centre_m[i] + self.spread_m[i] * mean_c, self.spread_m[i] * std_c
+        return mean_cm, std_cm
+
+
+def evaluated(formulas: Formulas, subnets: Sequence[SubNetwork]) -> np.ndarray:
+    """(c, k) the objectives known of c sub-networks."""
+    columns = [[formulas[i](subnet) for subnet in subnets] for i in sorted(formulas)]
+    return np.array(columns, dtype=float).T if columns else np.empty((len(subnets), 0))
+
+
+def warped(space: SearchSpace, vectors_cd: np.ndarray) -> np.ndarray:
+    """(c, d) vectors scaled from the bounds of the space to [0, 1], on a logarithmic scale.
+
+    Errors fall steeply with the first heads and units and then hardly any more, the more so where the important ones
+    come first; on the scale itself no one length of a kernel fits both ends. Bits stay what they are.
+
+    Source:
+        For warping inputs: Snoek et al., "Input warping for Bayesian optimization of non-stationary functions", ICML
+        2014, where the form of the scale is learnt too.
+    """
+    return _log((vectors_cd - space.lower) / np.maximum(space.upper - space.lower, 1))
+
+
+def unwarped(space: SearchSpace, inputs_cd: np.ndarray) -> np.ndarray:
+    """(c, d) the vectors nearest to some points of the warped cube: inverse of `warped`."""
+    return space.lower + np.rint(np.expm1(inputs_cd * np.log1p(WARP)) / WARP * (space.upper - space.lower)).astype(int)
+
+
+def _log(share: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1], and beyond 1, on a logarithmic scale from 0 to 1."""
+    return np.log1p(WARP * np.maximum(share, 0.0)) / np.log1p(WARP)
+
+
+def _inputs(space: SearchSpace, vectors_cd: np.ndarray, known_ck: np.ndarray, *, with_size: bool) -> np.ndarray:
+    warped_cd = warped(space, vectors_cd)
+    sizes = [_log(known_ck), warped_cd.mean(axis=1, keepdims=True)] if with_size else []
+    return np.concatenate([warped_cd, *sizes], axis=1)
+
+
+def standardised(values_n: np.ndarray) -> np.ndarray:
+    """(n,) values with mean 0 and, unless they are all equal up to rounding, standard deviation 1."""
+    centred_n, std = values_n - values_n.mean(), values_n.std()
+    return centred_n / std if std > 1e-12 * np.abs(values_n).max() else np.zeros_like(values_n)
+
+
+def _check(known_nk: np.ndarray, told_nk: np.ndarray) -> None:
+    wrong = ~np.isclose(known_nk, told_nk, rtol=1e-6, atol=1e-9 * np.abs(told_nk).max(initial=0.0))
+    if wrong.any():
+        known, told = known_nk[wrong][0], told_nk[wrong][0]
+        raise ValueError(f"the formula gives {known:g} for a sub-network told to cost {told:g}; is it the same unit?")

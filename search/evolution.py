@@ -1,0 +1,164 @@
+"""Proposals that vary good sub-networks: local search, regularised evolution, NSGA-II.
+
+Each is a function of the results so far, not a population that lives on: the population is read off the history.
+
+Shape letters: n observations, m objectives, d entries of a vector, p population.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+from pymoo.algorithms.moo.nsga2 import binary_tournament
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.operators.crossover.sbx import SBX
+from pymoo.operators.mutation.bitflip import BitflipMutation
+from pymoo.operators.mutation.pm import PM
+from pymoo.operators.selection.tournament import TournamentSelection
+from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+from search.history import History
+from supernet.space import SearchSpace
+from supernet.subnetwork import SubNetwork
+
+VARIATIONS = 100
+"""Attempts at a new sub-network near the population; then, as in a space nearly exhausted, a random one is taken."""
+
+ETA = 3.0
+"""Of crossover and mutation: how closely children keep to their parents. pymoo's value for integers."""
+
+
+def local_search(history: History, rng: np.random.Generator) -> SubNetwork | None:
+    """A member of the front with one entry changed (LS in the paper).
+
+    Args:
+        history: What was seen.
+        rng: Of this trial.
+    """
+    if not history.told:
+        return history.unseen_sample(rng)
+    space, (subnets, metrics_nm) = history.space, history.by_cost()
+    front = [subnets[i] for i in NonDominatedSorting().do(metrics_nm, only_non_dominated_front=True)]
+
+    def child() -> np.ndarray:
+        return one_changed(space, np.array(space.encode(front[rng.integers(len(front))])), rng)
+
+    return _first_new(history, rng, child)
+
+
+def morea(history: History, rng: np.random.Generator, *, population: int, sample_size: int) -> SubNetwork | None:
+    """Multi-objective regularised evolution (MO-REA in the paper): the best of some young trials, one entry changed.
+
+    The population is the youngest trials, in the order told; a member leaves it by age, however good. Of `sample_size`
+    members drawn without replacement the parent is the one of the lowest rank and, among equals, the least crowded in
+    the population. The first `population` trials are random.
+
+    Args:
+        history: What was seen. What came for free is no member: it would drive the others out before their time.
+        rng: Of this trial.
+        population: Number of members.
+        sample_size: Number of members that compete to be the parent.
+
+    Source:
+        Real et al., "Regularized evolution for image classifier architecture search", AAAI 2019; the multi-objective
+        version of the paper, with the ranks of Deb et al., 2002, in place of its epsilon-net.
+    """
+    members = [subnet for subnet in history.told if subnet not in history.free][-population:]
+    if history.trials < population or not members:
+        return history.unseen_sample(rng)
+    ranked = survivors_of(np.array([history.told[subnet] for subnet in members]), population, rng)
+
+    def child() -> np.ndarray:
+        sample = ranked[rng.choice(len(ranked), size=min(sample_size, len(ranked)), replace=False)]
+        parent = min(sample, key=lambda member: (member.get("rank"), -member.get("crowding")))
+        return one_changed(history.space, np.array(history.space.encode(members[parent.get("row")])), rng)
+
+    return _first_new(history, rng, child)
+
+
+def nsga2(history: History, rng: np.random.Generator, *, population: int) -> SubNetwork | None:
+    """A child of two of the best so far, by the operators of pymoo's NSGA-II.
+
+    Steady: each result enters the population at once rather than after a generation of them, so survivors are the best
+    of all results by rank and crowding. Parents win a binary tournament. Numbers of layers, heads and units are crossed
+    and mutated as integers (SBX and polynomial mutation, rounded); single bits are exchanged and flipped. The first
+    `population` trials are random.
+
+    Args:
+        history: What was seen.
+        rng: Of this trial.
+        population: Number of survivors.
+
+    Source:
+        Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE TEC 2002; steady: Durillo
+        et al., "On the effect of the steady-state selection scheme in multi-objective genetic algorithms", EMO 2009.
+    """
+    if history.trials < population or len(history.told) < 2:
+        return history.unseen_sample(rng)
+    space, (subnets, metrics_nm) = history.space, history.by_cost()
+    problem = Problem(n_var=len(space.bounds), n_obj=metrics_nm.shape[1], xl=space.lower, xu=space.upper)
+    survivors = survivors_of(metrics_nm, population, rng)
+    survivors.set("X", np.array([space.encode(subnets[i]) for i in survivors.get("row")], dtype=float))
+    tournament = SimpleNamespace(tournament_type="comp_by_dom_and_crowding", random_state=rng)
+
+    def child() -> np.ndarray:
+        parents = TournamentSelection(func_comp=binary_tournament).do(
+            problem, survivors, n_select=1, n_parents=2, to_pop=False, algorithm=tournament, random_state=rng
+        )
+        children = SBX(prob=1.0, eta=ETA, n_offsprings=1, vtype=float).do(problem, survivors, parents, random_state=rng)
+        crossed_d = np.rint(children.get("X")[0]).astype(int)
+        return mutated(problem, crossed_d, rng)
+
+    return _first_new(history, rng, child)
+
+
+def survivors_of(metrics_nm: np.ndarray, count: int, rng: np.random.Generator) -> Population:
+    """pymoo's population of the best by rank and, within the last front that finds room, by crowding distance.
+
+    Args:
+        metrics_nm: (n, m) costs.
+        count: How many survive; fewer if there are fewer.
+        rng: For ties.
+
+    Returns:
+        Individuals that know their "row" in the costs, "rank" (from 0) and "crowding" distance.
+    """
+    # Only the fronts that survivors come from: making individuals is what takes the time.
+    rows = np.concatenate(NonDominatedSorting().do(metrics_nm, n_stop_if_ranked=count))
+    told = Population.new("F", metrics_nm[rows], "row", rows)
+    problem = Problem(n_var=1, n_obj=metrics_nm.shape[1])
+    return RankAndCrowding().do(problem, told, n_survive=min(count, len(rows)), random_state=rng)
+
+
+def one_changed(space: SearchSpace, vector_d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(d,) a vector of which one entry has another value, drawn uniformly; the same one if no entry can change."""
+    free = np.flatnonzero(space.upper > space.lower)
+    if len(free) == 0:
+        return vector_d
+    entry = rng.choice(free)
+    others = int(space.upper[entry] - space.lower[entry])
+    value = space.lower[entry] + rng.integers(others)
+    changed_d = vector_d.copy()
+    changed_d[entry] = value + (value >= vector_d[entry])
+    return changed_d
+
+
+def mutated(problem: Problem, vector_d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(d,) a vector of which about one entry has changed, by as much as it may."""
+    vector_1d = vector_d[None]
+    integers = Population.new("X", vector_1d.astype(float))
+    bits = Population.new("X", vector_1d > problem.xl)
+    integers_d = np.rint(PM(prob=1.0, eta=ETA).do(problem, integers, random_state=rng).get("X")[0])
+    bits_d = problem.xl + BitflipMutation().do(problem, bits, random_state=rng).get("X")[0]
+    return np.where(problem.xu - problem.xl == 1, bits_d, integers_d).astype(int)
+
+
+def _first_new(history: History, rng: np.random.Generator, child: Callable[[], np.ndarray]) -> SubNetwork | None:
+    """The first of some children that was not seen; a random sub-network if none of them is new."""
+    children = (history.space.decode(child().tolist()) for _ in range(VARIATIONS))
+    new = history.first_unseen(children)
+    return history.unseen_sample(rng) if new is None else new

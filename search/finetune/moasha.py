@@ -1,0 +1,107 @@
+"""MO-ASHA: random sub-networks, of which those that look poor after some epochs are stopped.
+
+Syne Tune's scheduler decides at *rungs* (1, 3, 9, ... reports): a trial goes on if it is among the best third of all
+that came so far, by non-dominated sorting. What Syne Tune 0.16 leaves to be put right: its priority returns the order
+of the trials where their ranks are asked for, so that it stops whichever trial; distances within a front are taken in
+the objectives' own units, where millions of parameters drown an error; proposals are not seeded and may repeat.
+
+Source: Schmucker et al., "Multi-objective asynchronous successive halving", arXiv:2106.12639, 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from syne_tune.backend.trial_status import Trial
+from syne_tune.optimizer.scheduler import TrialSuggestion
+from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+from syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority import MOPriority
+from syne_tune.optimizer.schedulers.multiobjective.non_dominated_priority import nondominated_sort
+
+from search.searchers import make_scheduler
+from supernet.space import SearchSpace
+
+NAME = "moasha"
+
+REPORTS = "reports"
+"""What trials count their progress in: evaluations so far."""
+
+
+class NonDominatedRank(MOPriority):
+    """The place of each row when all are sorted: 0 is the best.
+
+    Front by front; within a front, first the best in one objective, then whichever is farthest from those before it,
+    with each objective scaled to the range it has among the rows.
+
+    Args:
+        dim: The objective whose best comes first.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def priority_unsafe(self, objectives: np.ndarray) -> np.ndarray:
+        """(n,) ranks of (n, m) objectives, all minimised."""
+        low, span = objectives.min(axis=0), np.ptp(objectives, axis=0)
+        order = nondominated_sort((objectives - low) / np.where(span > 0, span, 1.0), dim=self.dim)
+        ranks = np.empty(len(order))
+        ranks[order] = np.arange(len(order))
+        return ranks
+
+
+class SubNetworkMOASHA(MOASHA):
+    """Syne Tune's MO-ASHA over the sub-networks of a space, each at most once, the same for the same seed.
+
+    Args:
+        space: Where the sub-networks come from.
+        metrics: Names of the objectives in what it is told, all minimised.
+        first: Number of the objective whose best comes first in each front.
+        seed: Of the proposals.
+        reports: Of a trial that is not stopped.
+        grace: Reports before the first decision.
+        reduction_factor: One in so many goes on at each rung; the next rung is so many times as far.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        metrics: Sequence[str],
+        first: int,
+        seed: int,
+        reports: int,
+        grace: int,
+        reduction_factor: float,
+    ) -> None:
+        self._proposals = make_scheduler("random", space, metrics=metrics, seed=seed)
+        super().__init__(
+            self._proposals.config_space,
+            metrics=list(metrics),
+            time_attr=REPORTS,
+            multiobjective_priority=NonDominatedRank(first),
+            max_t=reports,
+            grace_period=grace,
+            reduction_factor=reduction_factor,
+            random_seed=seed,
+        )
+
+    def suggest(self) -> TrialSuggestion | None:
+        """A random sub-network that was not tried; None if there is none."""
+        return self._proposals.suggest()
+
+    def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:
+        """Nothing is left to decide, and its last report was told; the searcher learns that it was tried."""
+        del self.trial_info[trial.trial_id]
+        self._proposals.on_trial_complete(trial, result)
+
+    def on_trial_remove(self, trial: Trial) -> None:
+        """It was stopped: tried all the same."""
+        self.on_trial_error(trial)
+
+    def on_trial_error(self, trial: Trial) -> None:
+        """Tried, and of no use. What it reported before stays in the rungs."""
+        del self.trial_info[trial.trial_id]
+        self._proposals.on_trial_error(trial)

@@ -1,0 +1,200 @@
+"""One trial of standard NAS, as a process of its own: a sub-network trained alone from the pre-trained weights.
+
+    python -m search.finetune.trial JOB_FOLDER TRIAL_FOLDER PARENT
+
+reads what all trials share from the first folder and subnet.json from the second, and after each part of an epoch
+evaluates on the validation rows, writes weights.safetensors into the second folder and reports to Syne Tune. `search.
+finetune` writes the first folder; process PARENT starts the trials, and they end when it does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, final, get_type_hints
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.torch import save_model
+from syne_tune.report import Reporter
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from supernet.engine import Trainer
+from supernet.evaluate import Evaluator
+from supernet.families import family_of
+from supernet.models import load_tokenizer, quiet_transformers, read_classifier
+from supernet.options import TrainConfig
+from supernet.processes import processes
+from supernet.runs import atomic_path, write_json
+from supernet.slicing import extract
+from supernet.space import SearchSpace
+from supernet.subnetwork import LayerSlice, SubNetwork
+from supernet.tokens import Split
+
+T = TypeVar("T")
+
+SUBNET_FILE, WEIGHTS_FILE = "subnet.json", "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a run share.
+
+    Attributes:
+        config: How to train; of a sub-network, only the strategy standard makes sense.
+        reports_per_epoch: Evaluations in each epoch, at most as many as it has steps.
+        model: The pre-trained model with the classifier that all trials start from.
+        tokenizer: Its tokenizer.
+        train, validation: The rows.
+    """
+
+    config: TrainConfig
+    reports_per_epoch: int
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    train: Split
+    validation: Split
+
+    def write(self, folder: Path) -> None:
+        """Writes all of it into an empty folder."""
+        with quiet_transformers():
+            self.model.save_pretrained(folder / "model")
+            self.tokenizer.save_pretrained(folder / "model")
+        for name in ("train", "validation"):
+            arrays = {f.name: getattr(getattr(self, name), f.name) for f in fields(Split)}
+            np.savez(folder / f"{name}.npz", **{key: array for key, array in arrays.items() if array is not None})
+        write_json(folder / "job.json", {"config": asdict(self.config), "reports_per_epoch": self.reports_per_epoch})
+
+    @classmethod
+    def read(cls, folder: Path) -> Job:
+        """Inverse of `write`."""
+        values = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        config = from_plain(TrainConfig, values["config"])
+        model = read_classifier(folder / "model", config.task)
+        tokenizer = load_tokenizer(folder / "model", model.config)
+        train, validation = (_read_split(folder / f"{name}.npz") for name in ("train", "validation"))
+        return cls(config, values["reports_per_epoch"], model, tokenizer, train, validation)
+
+
+def from_plain(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass, and those within it, from what `asdict` made of it."""
+    kinds = get_type_hints(kind)
+    parts = {k: from_plain(kinds[k], v) if is_dataclass(kinds.get(k)) else v for k, v in values.items()}
+    return kind(**parts)
+
+
+@final
+@dataclass(frozen=True)
+class SingleSpace(SearchSpace):
+    """The space over an extracted model that has it alone, with no choice left.
+
+    Attributes:
+        all: All there is of the model, in its own numbers.
+    """
+
+    all: SubNetwork = field(kw_only=True)
+
+    name = "single"
+    counts: ClassVar[Mapping[str, int]] = {}
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, subnet: SubNetwork) -> SingleSpace:
+        """The space over `model`, which has been extracted as `subnet`."""
+        family = family_of(model.config)
+        layers, (heads, units) = len(family.layers_of(model)), family.groups(model.config)
+        first = layers - len(subnet.layers)  # a family may need an empty layer in front
+        slices = (
+            LayerSlice(i, range(heads if s.heads else 0), range(units if s.units else 0))
+            for i, s in enumerate(subnet.layers, start=first)
+        )
+        return cls(layers, heads, units, all=SubNetwork(tuple(slices)))
+
+    @property
+    def bounds(self) -> dict[str, tuple[int, int]]:
+        return {}
+
+    def decode(self, vector: Sequence[int]) -> SubNetwork:
+        return self.all
+
+    def _encode(self, subnet: SubNetwork) -> Sequence[int]:
+        return ()
+
+    @property
+    def middle(self) -> SubNetwork:
+        return self.all
+
+
+def train_alone(job: Job, subnet: SubNetwork, folder: Path, report: Reporter, *, parent: int) -> None:
+    """Trains a sub-network of the pre-trained model, and evaluates, writes and reports it as it goes.
+
+    Args:
+        job: What all trials share.
+        subnet: What to train.
+        folder: Where its weights go.
+        report: Told error and loss on the validation rows, reports and epochs so far.
+        parent: The process without which the training has no purpose.
+
+    Raises:
+        FloatingPointError: if the loss is not finite.
+    """
+    model = extract(job.model, subnet)
+    with processes(job.config.train.mixed_precision) as accelerator:
+        space = SingleSpace.of(model, subnet)
+        trainer = Trainer(job.config, accelerator, model, space, job.train, pad_token_id=job.tokenizer.pad_token_id)
+        evaluator = Evaluator(
+            job.validation,
+            job.config.task,
+            job.tokenizer,
+            device=accelerator.device,
+            mixed_precision=accelerator.mixed_precision,
+        )
+        reports = step = 0
+        for epoch in range(job.config.train.epochs):
+            batches = trainer.batches(epoch)
+            for part in np.array_split(np.arange(len(batches)), job.reports_per_epoch):
+                for i in part:
+                    losses = trainer.step(batches[i], step).losses
+                    step += 1
+                    if os.getppid() != parent:  # killed: nobody would ever stop this process
+                        sys.exit("the search has ended")
+                if not all(math.isfinite(loss.item()) for loss in losses.values()):
+                    raise FloatingPointError(f"the loss is not finite at step {step}")
+                reports += 1
+                scores, epochs = evaluator.measure(model), reports / job.reports_per_epoch
+                seen = {"error": scores.error, "loss": scores.loss, "reports": reports, "epochs": epochs}
+                write_weights(folder / WEIGHTS_FILE, model, seen)
+                report(**seen)
+
+
+def write_weights(path: Path, model: PreTrainedModel, seen: Mapping[str, float]) -> None:
+    """Writes the weights and, in the same file, so that the two always belong together, what was measured with them."""
+    with atomic_path(path) as partial:
+        save_model(model, str(partial), metadata={name: repr(value) for name, value in seen.items()})
+
+
+def read_seen(path: Path) -> dict[str, float]:
+    """What was measured with the weights in a file."""
+    with safe_open(path, framework="pt") as file:
+        return {name: float(value) for name, value in sorted(file.metadata().items()) if name != "format"}
+
+
+def _read_split(path: Path) -> Split:
+    with np.load(path, allow_pickle=False) as saved:
+        arrays = {"token_type_ids": None} | {name: saved[name] for name in saved.files}
+    return Split(**arrays | {"choices": int(arrays["choices"])})
+
+
+def main() -> None:
+    """Runs the trial that the command line names."""
+    job_folder, trial_folder, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    subnet = SubNetwork.from_json(json.loads((trial_folder / SUBNET_FILE).read_text(encoding="utf-8")))
+    train_alone(Job.read(job_folder), subnet, trial_folder, Reporter(), parent=parent)
+
+
+if __name__ == "__main__":
+    main()

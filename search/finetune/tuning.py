@@ -1,0 +1,255 @@
+"""Standard NAS: each sub-network is trained alone from the pre-trained weights, by Syne Tune's Tuner and processes.
+
+What the supernet's weights are measured against: `python search.py evaluator=finetune searcher=moasha`. The space, the
+order of heads and units, the rows and the validation split are the supernet's; its weights are not used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors.torch import load_model
+from syne_tune.optimizer.scheduler import TrialScheduler
+from syne_tune.tuner import Tuner
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from search.finetune import moasha
+from search.finetune.moasha import SubNetworkMOASHA
+from search.finetune.recorder import Recorder, weights_name
+from search.finetune.trial import Job, from_plain
+from search.finetune.workers import Workers, ended_by_signals
+from search.folder import TRIALS_FILE
+from search.loop import PATIENCE
+from search.objectives import QUALITY, Objectives
+from search.options import SearchConfig
+from search.searchers import make_scheduler
+from search.trials import Trial, TrialFile
+from supernet.checkpoint import Supernet
+from supernet.data import TaskData
+from supernet.errors import UserError
+from supernet.families import architecture_of
+from supernet.importance import IMPORTANCE, order_by_importance_, read_importance
+from supernet.models import ModelSource, load_pretrained, locate
+from supernet.options import PRECISIONS, Seeds, TrackingOptions, TrainConfig
+from supernet.processes import usable_cores
+from supernet.slicing import extract
+from supernet.strategies import Strategy
+from supernet.subnetwork import SubNetwork
+
+POLL_S = 0.3
+"""Seconds between two looks at the processes."""
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """Standard NAS on what a supernet was made from.
+
+    Attributes:
+        config: What to search, and how to train.
+        mixed_precision: no | bf16 | fp16, Accelerate's name, in the main process and in the others.
+        supernet_folder: The supernet's; the training's run folder is the one above.
+        supernet: Says what to train, and on what.
+        data: Its rows, validation rows cut if so wished.
+        objectives: Knows what sub-networks cost.
+        folder: The run folder of this search, which nobody else writes in.
+    """
+
+    config: SearchConfig
+    mixed_precision: str
+    supernet_folder: Path
+    supernet: Supernet
+    data: TaskData
+    objectives: Objectives
+    folder: Path
+
+    def run(self, on_trial: Callable[[Trial], object]) -> list[Trial]:
+        """Trains sub-networks until there are as many trials as asked for, or none is left.
+
+        Ended by a signal, it ends the processes too; trainings that were not at their end are begun anew the next time.
+
+        Args:
+            on_trial: Called after each trial, those too that the run folder has already.
+
+        Raises:
+            UserError: if the pre-trained model cannot be had, options do not fit, or `PATIENCE` trials in a row failed.
+        """
+        evaluator, file, work = self.config.evaluator, TrialFile(self.folder / TRIALS_FILE), self.folder / "work"
+        if not file.trials:
+            forget(self.folder)
+        shutil.rmtree(work, ignore_errors=True)  # a killed process leaves it
+        work.mkdir()
+        try:
+            job = self.job()
+            reports = job.config.train.epochs * job.reports_per_epoch
+            scheduler = self.scheduler(reports)
+            job.write(work)
+            workers = Workers(work, self.supernet.space, threads=max(1, usable_cores() // evaluator.workers))
+            recorder = Recorder(
+                scheduler,
+                self.supernet.space,
+                file,
+                workers,
+                objectives=self.config.objectives,
+                costs=self.objectives.costs,
+                max_trials=self.config.max_evaluations,
+                reports=reports,
+                on_trial=on_trial,
+            )
+            with ended_by_signals():
+                tune(recorder, workers, evaluator.workers, work)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        if recorder.failures >= PATIENCE:
+            raise UserError(
+                f"{recorder.failures} trials in a row failed, the last one with: {file.trials[-1].outcome.failure}; "
+                f"{self.folder / 'failures'} has all they said, and the same command goes on with others"
+            )
+        return file.trials
+
+    def job(self) -> Job:
+        """What all trials share: the pre-trained model, its heads and units ordered as the supernet's; the rows."""
+        values = _training_of(self.supernet_folder)
+        config = self._training(values)
+        model, tokenizer = self._pretrained(config)
+        evaluator = self.config.evaluator
+        steps = -(-len(self.data.train) // config.train.batch_size)
+        if evaluator.reports_per_epoch > steps:
+            raise UserError(
+                f"evaluator.reports_per_epoch is {evaluator.reports_per_epoch}, but an epoch has only {steps} steps"
+            )
+        return Job(config, evaluator.reports_per_epoch, model, tokenizer, self.data.train, self.data.validation)
+
+    def scheduler(self, reports: int) -> TrialScheduler:
+        """What proposes sub-networks, and for moasha stops them.
+
+        Args:
+            reports: Of a trial that is not stopped.
+        """
+        config, searcher = self.config, self.config.searcher
+        if searcher.name != moasha.NAME:
+            settings = {k: v for k, v in vars(searcher).items() if k != "name"}
+            return make_scheduler(
+                searcher.name,
+                self.supernet.space,
+                metrics=config.objectives,
+                seed=config.seed,
+                known=self.objectives.known,
+                settings=settings,
+            )
+        if searcher.grace > reports:
+            raise UserError(f"searcher.grace is {searcher.grace}, but a trial has only {reports} reports in all")
+        return SubNetworkMOASHA(
+            self.supernet.space,
+            metrics=config.objectives,
+            first=next(i for i, name in enumerate(config.objectives) if name in QUALITY),
+            seed=config.seed,
+            reports=reports,
+            grace=searcher.grace,
+            reduction_factor=searcher.reduction_factor,
+        )
+
+    def _training(self, trained: TrainConfig) -> TrainConfig:
+        """The supernet's training, but of one network, and with this search's seed and settings."""
+        evaluator, seed = self.config.evaluator, self.config.seed
+        names = ("epochs", "batch_size", "learning_rate")
+        given = {name: getattr(evaluator, name) for name in names if getattr(evaluator, name) is not None}
+        precision = {theirs: ours for ours, theirs in PRECISIONS.items()}[self.mixed_precision]
+        return replace(
+            trained,
+            task=self.data.task,
+            model=trained.model if evaluator.model is None else ModelSource("given", evaluator.model),
+            strategy=Strategy("standard", k=0),
+            distillation=type(trained.distillation)(),
+            train=replace(trained.train, **given, mixed_precision=precision, compile=False),
+            seeds=Seeds(seed, seed, seed),
+            tracking=TrackingOptions(),
+        )
+
+    def _pretrained(self, config: TrainConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        try:
+            folder = locate(config.model)
+        except UserError as error:
+            raise UserError(f"{error}; evaluator.model=FOLDER names the pre-trained model's folder") from error
+        mean = float(self.data.train.labels.mean())
+        model, tokenizer = load_pretrained(folder, config.task, seed=config.seeds.model, label_mean=mean)
+        if architecture_of(model.config) != architecture_of(self.supernet.model.config):
+            raise UserError(f"the supernet was made from another model than {folder}; give evaluator.model=FOLDER")
+        if self.supernet.info.order.name == IMPORTANCE:
+            importance = read_importance(self.supernet_folder.parent)
+            if importance is None:
+                raise UserError(
+                    f"the supernet's heads and units were ordered by importance, and {self.supernet_folder.parent} has "
+                    "no importance.npz to do so again; train the supernet again, or use one trained with order=none"
+                )
+            order_by_importance_(model, importance)
+        return model, tokenizer
+
+
+def _training_of(supernet_folder: Path) -> TrainConfig:
+    """How a supernet was trained: config.json of its run folder.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    path = supernet_folder.parent / "config.json"
+    try:
+        return from_plain(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"evaluator=finetune begins with the weights that the supernet's training began with, but {path}, which "
+            f"names them, cannot be used ({error}); give supernet=OUTPUT_DIR/train/NAME, the run folder of a training"
+        ) from error
+
+
+def tune(recorder: Recorder, workers: Workers, count: int, work: Path) -> None:
+    """Runs Syne Tune's loop until the recorder has no more trials; its own files go to `work`."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # it prints tables, and has no switch for all
+        tuner = Tuner(
+            trial_backend=workers,
+            scheduler=recorder,
+            stop_criterion=lambda status: False,  # the recorder's to say, so that what runs can end
+            n_workers=count,
+            sleep_time=POLL_S,
+            max_failures=recorder.max_trials,
+            tuner_name=work.name,
+            suffix_tuner_name=False,
+            callbacks=[],
+            save_tuner=False,  # it would be pickled
+            trial_backend_path=str(work / "trials"),
+        )
+        tuner.tuner_path = work / "syne-tune"
+        tuner.run()
+
+
+def forget(folder: Path) -> None:
+    """Removes what a run folder has besides its trials, once these are gone."""
+    (folder / "epochs.jsonl").unlink(missing_ok=True)
+    for name in ("weights", "failures"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def finetuned(folder: Path, trials: Sequence[Trial], full: PreTrainedModel) -> Callable[[SubNetwork], PreTrainedModel]:
+    """Reads the trained sub-networks of a run's front.
+
+    Args:
+        folder: The run folder.
+        trials: Of the run.
+        full: A model of the full size, of which only the shape counts.
+    """
+    numbers = {trial.subnet: trial.number for trial in trials}
+
+    def read(subnet: SubNetwork) -> PreTrainedModel:
+        path = folder / "weights" / weights_name(numbers[subnet])
+        if not path.exists():
+            raise UserError(f"{path}, the weights of trial {numbers[subnet]}, is gone; start anew with overwrite=true")
+        model = extract(full, subnet)
+        load_model(model, path)
+        return model.eval()
+
+    return read

@@ -1,0 +1,114 @@
+"""Trials that are processes: what Syne Tune's `Tuner` starts, hears of and stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from syne_tune.backend.local_backend import LocalBackend
+
+from search.finetune import trial
+from search.finetune.trial import SUBNET_FILE
+from supernet.runs import write_json
+from supernet.signals import SIGNALS
+from supernet.space import SearchSpace
+from supernet.subnetwork import SubNetwork
+
+ROOT = Path(trial.__file__).parent.parent.parent
+"""Where the packages lie, which may not be installed."""
+
+_LAUNCHER = (
+    "ACCELERATE_MIXED_PRECISION", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_", "MASTER_",
+    "TORCHELASTIC_",
+)  # fmt: skip
+"""Variables by which a launcher tells its processes of each other: a trial is none of them."""
+
+
+class Workers(LocalBackend):
+    """Syne Tune's processes on this machine, with a share of the cores each, or a GPU.
+
+    Its own command line falls apart at spaces in paths and its search for GPUs writes into the working folder, so both
+    are done here. Each process is in a session of its own: Ctrl-C reaches the main process, which ends the others.
+
+    Args:
+        job: Folder that `trial.Job` was written to.
+        space: Where the sub-networks come from.
+        threads: Of each process.
+    """
+
+    def __init__(self, job: Path, space: SearchSpace, *, threads: int) -> None:
+        super().__init__(entry_point=str(trial.__file__), rotate_gpus=False)
+        self._job, self._space, self._slots = job, space, dict[int, int]()
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(_LAUNCHER)}
+        path = os.pathsep.join(filter(None, (str(ROOT), kept.get("PYTHONPATH"))))
+        numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        self._environment = kept | numbers | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
+        self._gpus = [gpu for gpu in given.split(",") if gpu]
+
+    def _schedule(self, trial_id: int, config: dict[str, Any]) -> None:
+        folder = self.trial_path(trial_id)
+        folder.mkdir(parents=True)
+        write_json(folder / SUBNET_FILE, decoded(self._space, config).to_json())
+        busy = {slot for trial, slot in self._slots.items() if not self._is_process_done(trial)}
+        slot = next(i for i in count() if i not in busy)
+        gpu = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]} if self._gpus else {}
+        command = [sys.executable, "-m", trial.__name__, str(self._job), str(folder), str(os.getpid())]
+        with (folder / "std.out").open("w") as out, (folder / "std.err").open("w") as err:
+            self.trial_subprocess[trial_id] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=self._environment | gpu,
+                start_new_session=True,
+            )
+        self._slots[trial_id] = slot
+        self._busy_trial_id_candidates.add(trial_id)
+
+    def _kill_process(self, trial_id: int) -> None:
+        super()._kill_process(trial_id)
+        self.trial_subprocess[trial_id].wait()  # so that what it has written is final
+
+    def failure(self, trial_id: int) -> str:
+        """Why a trial has failed: its last words."""
+        status = self.trial_subprocess[trial_id].wait()
+        if status < 0:
+            return f"ended by {signal.Signals(-status).name}"
+        lines = [line.strip() for line in self.stderr(trial_id) if line.strip()]
+        return lines[-1][:200] if lines else f"exit status {status}"
+
+
+def decoded(space: SearchSpace, config: Mapping[str, Any]) -> SubNetwork:
+    """The sub-network of a trial's configuration."""
+    return space.decode([config[name] for name in space.bounds])
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """While the block runs, the signals of `SIGNALS` end this process by an exception, so that it can clean up."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)  # one is enough
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,130 @@
+"""The run folder of stage two: run.json says what was searched and how, trials.jsonl what came out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from search.trials import Trial, read_trials
+from supernet.errors import UserError
+from supernet.runs import write_json
+
+TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run is, for those that read its trials.
+
+    Attributes:
+        kind: search, baseline or finetune.
+        label: What proposed the sub-networks: the name of a searcher or of a baseline.
+        seed: Of the run.
+        task, metric: What the error is of.
+        model, space, strategy: What the supernet was made from and how it was trained.
+        objectives: What was minimised, in the order in which the searcher was told.
+        reference: The worst value that counts for the hypervolume, of each objective: error 1, the loss of always
+            giving the labels' frequencies (regression: their mean), the costs of the full net.
+        majority_error: Of always giving the commonest answer, on validation rows.
+        supernet: Its folder.
+        weights: Digest of its weights.
+        settings: What else the trials depend on.
+    """
+
+    kind: str
+    label: str
+    seed: int
+    task: str
+    metric: str
+    model: str
+    space: str
+    strategy: str
+    objectives: list[str]
+    reference: dict[str, float]
+    majority_error: float
+    supernet: str
+    weights: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it lies in its folder."""
+
+    folder: Path
+    info: RunInfo
+    trials: list[Trial]
+
+
+def read_run(folder: Path) -> RunRecord:
+    """What a run folder holds.
+
+    Raises:
+        UserError: if it is no run folder of stage two, or damaged.
+    """
+    info = read_run_info(folder)
+    if info is None:
+        raise UserError(f"{folder} is no folder of a search: it has no {RUN_FILE}; name one of OUTPUT_DIR/search")
+    return RunRecord(folder, info, read_trials(folder / TRIALS_FILE))
+
+
+def read_run_info(folder: Path) -> RunInfo | None:
+    """What a run folder says of its run; None if there is none yet."""
+    path = folder / RUN_FILE
+    if not path.exists():
+        return None
+    try:
+        return RunInfo(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be used ({error}); start anew with overwrite=true") from error
+
+
+def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> RunInfo:
+    """Writes run.json, or sees that the run that is there is the same one.
+
+    Args:
+        folder: Of the run; exists.
+        info: The run to begin or to continue.
+        overwrite: Forget what is there.
+
+    Returns:
+        `info`, or what an earlier sitting wrote: a measured reference stays as it was.
+
+    Raises:
+        UserError: if the folder holds trials of another run; says what differs.
+    """
+    if overwrite:
+        for name in (TRIALS_FILE, RUN_FILE):
+            (folder / name).unlink(missing_ok=True)
+    old = read_run_info(folder)
+    if old is None:
+        write_json(folder / RUN_FILE, asdict(info))
+        return info
+    changed = [f"{key} is {now}, was {was}" for key, now, was in _differences(asdict(info), asdict(old))]
+    if changed:
+        raise UserError(
+            f"{folder} holds trials of another run: {'; '.join(changed)}; start anew with overwrite=true, or give this "
+            "run another name=NAME"
+        )
+    return old
+
+
+_MAY_CHANGE = ("reference", "supernet")
+"""A latency is never measured alike twice, and folders may be moved."""
+
+
+def _differences(now: dict[str, Any], was: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    flat_now, flat_was = flat(now), flat(was)
+    keys = [key for key in {**flat_now, **flat_was} if key.partition(".")[0] not in _MAY_CHANGE]
+    pairs = [(key, flat_now.get(key, "not set"), flat_was.get(key, "not set")) for key in keys]
+    return [(key, now, was) for key, now, was in pairs if now != was]
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested tables under dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found

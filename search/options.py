@@ -1,0 +1,219 @@
+"""What stage two can be told: conf/search.yaml as frozen values that check themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.baselines import BASELINES, BaselineOptions
+from search.finetune.moasha import NAME as MOASHA
+from search.objectives import OBJECTIVES, QUALITY
+from search.searchers import SEARCHERS
+from supernet.errors import UserError, unknown
+from supernet.latency import Workload
+from supernet.options import MAX_SEED, PRECISIONS
+from supernet.runs import digest, folder_name
+
+
+@dataclass(frozen=True)
+class SearcherOptions:
+    """How sub-networks are proposed (conf/searcher/*.yaml).
+
+    Attributes:
+        name: A key of `SEARCHERS`.
+        known_cost: For ehvi: use that costs are computed by formula and model the error alone (true), or model all
+            objectives (false).
+        population: For morea and nsga2: sub-networks that parents are taken from.
+        sample_size: For morea: members of the population that compete to be a parent.
+        grace: For moasha: reports of a trial before it may be stopped.
+        reduction_factor: For moasha: of so many trials one goes on, to so many times the reports.
+    """
+
+    name: str
+    known_cost: bool = True
+    population: int = 10
+    sample_size: int = 5
+    grace: int = 1
+    reduction_factor: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.name not in (*SEARCHERS, MOASHA):
+            raise unknown("searcher", self.name, (*SEARCHERS, MOASHA))
+        if self.population < 2:
+            raise UserError(f"searcher.population is {self.population}; it must be 2 or more")
+        if not 1 <= self.sample_size <= self.population:
+            raise UserError(
+                f"searcher.sample_size is {self.sample_size}; it must be from 1 to searcher.population "
+                f"({self.population})"
+            )
+        if self.grace < 1:
+            raise UserError(f"searcher.grace is {self.grace}; it must be 1 report or more")
+        if not 1 < self.reduction_factor < math.inf:
+            raise UserError(f"searcher.reduction_factor is {self.reduction_factor}; it must be greater than 1")
+
+
+SUPERNET, FINETUNE = EVALUATORS = ("supernet", "finetune")
+
+SEARCH, FINETUNE, BASELINE = KINDS = ("search", FINETUNE, "baseline")
+"""How trials come about: a search of the supernet, a search whose sub-networks are trained alone, a baseline."""
+
+
+@dataclass(frozen=True)
+class EvaluatorOptions:
+    """How sub-networks come by their weights (conf/evaluator/*.yaml); all but the name are for finetune.
+
+    Attributes:
+        name: supernet: they are the supernet's. finetune: each is trained alone from the pre-trained weights.
+        workers: Sub-networks trained at once, each by a process of its own.
+        epochs, batch_size, learning_rate: Of each training; None is as the supernet was trained.
+        reports_per_epoch: Evaluations on the validation split in each epoch; after each a trial may be stopped.
+        model: Folder of the pre-trained model or its name on the hub; None is where the supernet's training had it.
+    """
+
+    name: str = SUPERNET
+    workers: int = 2
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    reports_per_epoch: int = 1
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in EVALUATORS:
+            raise unknown("evaluator", self.name, EVALUATORS)
+        for key in ("workers", "epochs", "batch_size", "reports_per_epoch"):
+            if getattr(self, key) is not None and getattr(self, key) < 1:
+                raise UserError(f"evaluator.{key} is {getattr(self, key)}; it must be 1 or more")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise UserError(f"evaluator.learning_rate is {self.learning_rate}; it must be a number greater than 0")
+
+    def identity(self) -> dict[str, Any]:
+        """What the results depend on."""
+        values = asdict(self)
+        del values["workers"]
+        return values if self.name == FINETUNE else {"name": self.name}
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """The task's rows (all of it null: as they were in training).
+
+    Attributes:
+        dir: Folder of the task's files, or the folder above it, if they have been moved since.
+        cache_dir: Folder for tokenised rows.
+        validation_rows: Rows of the validation split to evaluate on, the same ones in every search; None is all.
+    """
+
+    dir: str | None = None
+    cache_dir: str | None = None
+    validation_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.validation_rows is not None and self.validation_rows < 1:
+            raise UserError(f"data.validation_rows is {self.validation_rows}; it must be 1 or more, or null for all")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Everything that stage two can be told (conf/search.yaml).
+
+    Attributes:
+        searcher: How sub-networks are proposed.
+        data: The task's rows.
+        evaluator: How sub-networks come by their weights.
+        baseline: A way of pruning to be run instead of a search.
+        supernet: Folder of a trained supernet; None is the newest one.
+        objectives: Two or more of `OBJECTIVES`, all minimised.
+        workload: Batch and length that FLOPs, latency and memory are stated for.
+        latency_table: File that `python -m search.profile` wrote: latencies are then computed. None measures them.
+        mixed_precision: auto | fp32 | bf16 | fp16; auto is bf16 on a GPU that has it, otherwise fp32.
+        max_evaluations: Trials in all.
+        name: Of the run folder; None makes one of the configuration.
+    """
+
+    searcher: SearcherOptions
+    data: SearchData
+    evaluator: EvaluatorOptions = field(default_factory=EvaluatorOptions)
+    baseline: BaselineOptions = field(default_factory=BaselineOptions)
+    supernet: str | None = None
+    objectives: list[str] = field(default_factory=lambda: ["error", "params"])
+    workload: Workload = field(default_factory=Workload)
+    latency_table: str | None = None
+    mixed_precision: str = "auto"
+    max_evaluations: int = 100
+    seed: int = 0
+    output_dir: str = "runs"
+    name: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_objectives()
+        if self.searcher.name == MOASHA and self.evaluator.name != FINETUNE:
+            raise UserError("searcher moasha stops trainings early, and there are none; add evaluator=finetune")
+        if self.baseline.name is not None and self.baseline.name not in BASELINES:
+            raise unknown("baseline", self.baseline.name, BASELINES)
+        if self.baseline.name is not None and self.evaluator.name == FINETUNE:
+            raise UserError(f"baseline={self.baseline.name} trains nothing; leave out evaluator=finetune")
+        if self.mixed_precision not in ("auto", *PRECISIONS):
+            raise unknown("mixed_precision", self.mixed_precision, ("auto", *PRECISIONS))
+        if self.max_evaluations < 1:
+            raise UserError(f"max_evaluations is {self.max_evaluations}; it must be 1 or more")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UserError(f"seed is {self.seed}; it must be from 0 to {MAX_SEED}")
+
+    def _check_objectives(self) -> None:
+        for name in self.objectives:
+            if name not in OBJECTIVES:
+                raise unknown("objective", name, OBJECTIVES)
+        if len(set(self.objectives)) < max(2, len(self.objectives)):
+            raise UserError(f"objectives are {self.objectives}; name two or more different ones of {list(OBJECTIVES)}")
+        if not set(QUALITY) & set(self.objectives):
+            raise UserError(f"objectives are {self.objectives}; one of them must be {' or '.join(QUALITY)}")
+        if self.latency_table is not None and "latency_ms" not in self.objectives:
+            raise UserError("latency_table is given, but latency_ms is not among the objectives; add it there")
+        if self.evaluator.name == FINETUNE and "latency_ms" in self.objectives and self.latency_table is None:
+            raise UserError(
+                "objective latency_ms cannot be measured while evaluator=finetune trains; give latency_table=FILE, "
+                "which 'python -m search.profile' writes"
+            )
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`: how trials come about."""
+        if self.baseline.name is not None:
+            return BASELINE
+        return FINETUNE if self.evaluator.name == FINETUNE else SEARCH
+
+    @property
+    def label(self) -> str:
+        """What proposes the sub-networks."""
+        return self.searcher.name if self.baseline.name is None else self.baseline.name
+
+    @property
+    def trials(self) -> int:
+        """How many there are to be, at most."""
+        return self.max_evaluations if self.baseline.name is None else len(self.baseline.budgets)
+
+    def identity(self) -> dict[str, Any]:
+        """What the trials depend on, the supernet aside: a run folder goes on only if none of it has changed."""
+        values = asdict(self)
+        for name in ("supernet", "max_evaluations", "output_dir", "name", "overwrite", "seed"):
+            del values[name]
+        for name in ("searcher", "evaluator") if self.kind == BASELINE else ("baseline",):
+            del values[name]
+        values["data"] = {"validation_rows": self.data.validation_rows}
+        return values if self.kind == BASELINE else values | {"evaluator": self.evaluator.identity()}
+
+    def folder(self, supernet_folder: Path, supernet: dict[str, Any]) -> Path:
+        """The run folder: named after this supernet, searcher and seed unless it has a name of its own.
+
+        Args:
+            supernet_folder: Where the supernet lies.
+            supernet: What is known of it, in plain values.
+        """
+        run = supernet_folder.parent.name if supernet_folder.name == "supernet" else supernet_folder.name
+        way = f"{FINETUNE}-{self.label}" if self.kind == FINETUNE else self.label
+        made = folder_name(run, way, f"seed{self.seed}", digest([self.identity(), supernet]))
+        return Path(self.output_dir).expanduser() / "search" / (made if self.name is None else folder_name(self.name))

@@ -1,0 +1,172 @@
+"""Pictures: the front of a run, its hypervolume, and many runs in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.folder import RunInfo, RunRecord
+from search.objectives import OBJECTIVES, QUALITY
+from search.trials import Evaluated, Metrics, all_evaluated
+from supernet.runs import atomic_path
+from supernet.subnetwork import SubNetwork
+
+if TYPE_CHECKING:  # matplotlib takes a second to import, and only drawing needs it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+"""Told apart by the colour-blind (Okabe & Ito, 2008), but for the yellow and the black, which a page may hide."""
+MARKERS = "osD^vPX*"
+DPI = 150
+PER_ROW = 3
+"""Panels side by side."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How an objective is drawn: values are divided by `scale`."""
+
+    title: str
+    scale: float
+
+
+def axis_of(name: str, info: RunInfo) -> Axis:
+    """The axis of an objective: encoder parameters in percent, everything else in its unit."""
+    if name == "error":
+        return Axis(f"error (1 - {info.metric})", 1.0)
+    if name == "params":
+        return Axis("encoder parameters, % of the full net's", info.reference["params"] / 100)
+    return Axis(OBJECTIVES[name].title, OBJECTIVES[name].scale)
+
+
+def pairs_of(objectives: Sequence[str]) -> list[tuple[str, str]]:
+    """Each two objectives as (x, y); what says how good a sub-network is goes to y."""
+    return [(b, a) if a in QUALITY else (a, b) for a, b in combinations(objectives, 2)]
+
+
+def title_of(info: RunInfo) -> str:
+    """What was searched, and how, in one line."""
+    return f"{info.task}: {info.model}, space {info.space}, strategy {info.strategy}, {info.label}"
+
+
+def draw_front(path: Path, run: RunRecord, front: Sequence[Evaluated], test_scores: Mapping[SubNetwork, float]) -> None:
+    """One panel for each two objectives: everything evaluated, the front, and the front's error on the test split."""
+    info, everything = run.info, [e.metrics for e in all_evaluated(run.trials)]
+    members = [e.metrics for e in front]
+    tested = [{**e.metrics, "error": 1.0 - test_scores[e.subnet]} for e in front if e.subnet in test_scores]
+    pairs = pairs_of(info.objectives)
+    figure, panels = _panels(len(pairs))
+    for axes, (x, y) in zip(panels, pairs, strict=True):
+        _label(axes, info, x, y)
+        axes.scatter(*_values(everything, info, x, y), s=16, color="0.65", label=f"{len(everything)} sub-networks")
+        _draw_steps(axes, members, info, x, y, label="Pareto front", color=COLOURS[0], marker="o", markersize=5)
+        if y == "error":
+            values = _values(tested, info, x, y)
+            axes.scatter(*values, marker="x", color=COLOURS[1], zorder=3, label="the front on the test set")
+    panels[0].legend()
+    figure.suptitle(title_of(info), fontsize=10)
+    _save(figure, path)
+
+
+def draw_curves(path: Path, run: RunRecord, hypervolume: Sequence[float], seconds: Sequence[float]) -> None:
+    """The hypervolume of one run, over evaluations and over time."""
+    figure, (left, right) = _panels(2)
+    left.step(range(1, len(hypervolume) + 1), hypervolume, where="post", color=COLOURS[0])
+    right.step(seconds, hypervolume, where="post", color=COLOURS[0])
+    _label_curves(left, right)
+    _skip_the_beginning((left, right), [hypervolume])
+    figure.suptitle(title_of(run.info), fontsize=10)
+    _save(figure, path)
+
+
+def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
+    """Many runs: the fronts of all, and the hypervolume of each group with its spread. Baselines are points.
+
+    Args:
+        path: Of the PNG.
+        report: See `search.report.overlay.report_of`.
+        info: Of one of the runs.
+    """
+    pairs = pairs_of(info.objectives)
+    figure, panels = _panels(len(pairs) + 2)
+    styles = list(zip(report["groups"], cycle(COLOURS), cycle(MARKERS), strict=False))
+    for axes, (x, y) in zip(panels, pairs, strict=False):
+        _label(axes, info, x, y)
+        for group, color, marker in styles:
+            style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 3.5}
+            for number, run in enumerate(group["runs"]):
+                label = None if number else group["name"]
+                if group["kind"] == "baseline":
+                    values = _values([p["metrics"] for p in run["points"]], info, x, y)
+                    axes.plot(*values, linestyle="", label=label, **style)
+                else:
+                    members = [p["metrics"] for p in run["points"] if p["front"]]
+                    _draw_steps(axes, members, info, x, y, label=label, alpha=0.8, linewidth=1, **style)
+    left, right = panels[-2:]
+    _label_curves(left, right)
+    for group, color, _ in styles:
+        for axes, curve in zip((left, right), group["curves"].values(), strict=False):
+            axes.step(curve["x"], curve["mean"], where="post", color=color)
+            axes.fill_between(curve["x"], curve["low"], curve["high"], step="post", color=color, alpha=0.2, lw=0)
+    _skip_the_beginning((left, right), [c["low"] for g in report["groups"] for c in g["curves"].values()])
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    figure.suptitle(report["title"], fontsize=11)
+    _save(figure, path)
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    columns = min(count, PER_ROW)
+    rows = -(-count // columns)
+    size = (7, 4.5) if count == 1 else (4.8 * columns, 3.8 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for unused in panels[count:]:
+        unused.remove()
+    return figure, panels[:count]
+
+
+def _label(axes: Axes, info: RunInfo, x: str, y: str) -> None:
+    axes.set_xlabel(axis_of(x, info).title)
+    axes.set_ylabel(axis_of(y, info).title)
+    axes.grid(alpha=0.3)
+
+
+def _label_curves(left: Axes, right: Axes) -> None:
+    for axes, title in ((left, "evaluations"), (right, "seconds of search")):
+        axes.set_xlabel(title)
+        axes.set_ylabel("hypervolume")
+        axes.grid(alpha=0.3)
+
+
+def _skip_the_beginning(panels: Sequence[Axes], curves: Sequence[Sequence[float]]) -> None:
+    """The first trials are far below all others: what is shown of curves begins after a tenth of each."""
+    if curves:
+        low, high = min(curve[len(curve) // 10] for curve in curves), max(max(curve) for curve in curves)
+        margin = 0.05 * (high - low) if high > low else 0.05
+        for axes in panels:
+            axes.set_ylim(low - margin, high + margin)
+
+
+def _values(rows: Sequence[Metrics], info: RunInfo, x: str, y: str) -> tuple[list[float], list[float]]:
+    """Coordinates, from left to right."""
+    points = sorted(tuple(row[name] / axis_of(name, info).scale for name in (x, y)) for row in rows)
+    return [p[0] for p in points], [p[1] for p in points]
+
+
+def _draw_steps(axes: Axes, front: Sequence[Metrics], info: RunInfo, x: str, y: str, **style: Any) -> None:
+    """The front as steps; as points where there are other objectives too, as it is no staircase then."""
+    xs, ys = _values(front, info, x, y)
+    if len(info.objectives) > 2:
+        style["linestyle"] = ""
+    axes.step(xs, ys, where="post", **style)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png")

@@ -1,0 +1,87 @@
+"""Which runs can be laid over each other, and which are repetitions of the same."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from search.folder import RunInfo, RunRecord, flat
+from supernet.runs import folder_name
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+FOR_WORKLOAD = ("flops", "latency_ms", "memory_mb")
+"""Objectives that are stated for a batch and a length."""
+ALWAYS_NAMED = ("strategy", "space")
+_SEEDS = ("seed", "settings.seed")
+
+
+def comparable(info: RunInfo) -> str:
+    """What runs must have in common to be in one picture, as a name: task, model, objectives and their workload."""
+    parts = [info.task, Path(info.model).name, *info.objectives]
+    if set(FOR_WORKLOAD) & set(info.objectives):
+        workload = info.settings.get("workload", {})
+        parts.append("x".join(str(value) for value in workload.values()))
+    return folder_name(*filter(None, parts))
+
+
+def by_key(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
+    """Values by what they have in common, in the order in which it first appears."""
+    found: dict[K, list[V]] = defaultdict(list)
+    for value in values:
+        found[key(value)].append(value)
+    return dict(found)
+
+
+def grouped(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, list[RunRecord]]:
+    """Runs by the name of their group, baselines last. Those that differ in the seed alone are repetitions.
+
+    A name is the label, then strategy and space where they differ between the groups, then whatever else tells the
+    groups of one label apart.
+
+    Args:
+        runs: Comparable ones.
+        pool_supernets: Runs on different supernets of the same model, space and strategy are repetitions too. What
+            else the supernets' trainings differed in is not known here, so that is for the user to say.
+    """
+    alike = by_key(runs, lambda run: json.dumps(_identity(run.info, pool_supernets), sort_keys=True)).values()
+    groups = sorted(alike, key=lambda group: group[0].info.kind == "baseline")
+    identities = [_identity(group[0].info, pool_supernets) for group in groups]
+    names = [[str(identity["label"])] for identity in identities]
+    for key in ALWAYS_NAMED:
+        if len({identity[key] for identity in identities}) > 1:
+            for name, identity in zip(names, identities, strict=True):
+                name.append(f"{key} {identity[key]}")
+    settings = [key for identity in identities for key in identity if key.startswith("settings.")]
+    for keys in (["kind"], ["model"], settings):
+        _name_differences(names, identities, keys)
+    supernets = [{"supernet": _supernet_name(group[0].info), "weights": group[0].info.weights} for group in groups]
+    for key in ("supernet", "weights"):
+        _name_differences(names, supernets, [key])
+    return {", ".join(name): group for name, group in zip(names, groups, strict=True)}
+
+
+def _identity(info: RunInfo, pool_supernets: bool) -> dict[str, Any]:
+    """What repetitions have in common."""
+    values = flat(asdict(info))
+    left_out = {*_SEEDS, "supernet", "majority_error", *(["weights"] if pool_supernets else [])}
+    return {k: v for k, v in values.items() if k not in left_out and not k.startswith("reference.")}
+
+
+def _name_differences(names: list[list[str]], values: Sequence[dict[str, Any]], keys: Iterable[str]) -> None:
+    """Adds to names that are the same whatever differs between what they stand for."""
+    for same in by_key(range(len(names)), lambda i: tuple(names[i])).values():
+        for key in dict.fromkeys(keys):
+            if len({json.dumps(values[i].get(key)) for i in same}) > 1:
+                for i in same:
+                    names[i].append(f"{key.rpartition('.')[2]} {values[i].get(key)}")
+
+
+def _supernet_name(info: RunInfo) -> str:
+    folder = Path(info.supernet)
+    return folder.parent.name if folder.name == "supernet" else folder.name

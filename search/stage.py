@@ -1,0 +1,155 @@
+"""What every way of stage two starts from: the supernet, its rows, what to measure, and the run folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from rich.console import Console
+from transformers import PreTrainedModel
+
+from search.folder import RunInfo, begin_run
+from search.objectives import Objectives
+from search.options import SearchConfig, SearchData
+from supernet.checkpoint import Supernet, find_supernet, load_supernet, weights_digest
+from supernet.data import TaskData, load_task
+from supernet.errors import UserError
+from supernet.evaluate import Evaluator
+from supernet.latency import measure_latency
+from supernet.latency_table import Conditions, load_table
+from supernet.metrics import majority_error, prior_loss
+from supernet.slicing import extract
+from supernet.tasks import EMBEDDED_TASK
+from supernet.tokens import Split
+
+VALIDATION_SEED = 0
+"""Which validation rows are taken if not all are: the same in every search, whatever its seed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every way of stage two starts from, in every process.
+
+    Attributes:
+        config: What to do.
+        accelerator: The processes.
+        console: Silent but in the main process.
+        supernet: On the accelerator's device.
+        data: Its task's rows.
+        objectives: Measures sub-networks.
+        folder: The run folder.
+        info: What it is to say of the run, the reference aside.
+    """
+
+    config: SearchConfig
+    accelerator: Accelerator
+    console: Console
+    supernet: Supernet
+    data: TaskData
+    objectives: Objectives
+    folder: Path
+    info: RunInfo
+
+    def evaluator(self, split: Split) -> Evaluator:
+        """Over rows of the task, on the accelerator's device and in its precision."""
+        return _evaluator(split, self.supernet, self.accelerator)
+
+    def begin(self) -> None:
+        """Writes down what the run is, or sees that it is the one that is there; the main process does."""
+        begin_run(self.folder, replace(self.info, reference=self._reference()), overwrite=self.config.overwrite)
+
+    def _reference(self) -> dict[str, float]:
+        """The worst value of each objective that counts; see `RunInfo`."""
+        full, info = self.supernet.space.largest, self.supernet.info
+        worst = {"error": 1.0, "loss": prior_loss(info.task, self.data.validation.labels)} | self.objectives.costs(full)
+        if self.objectives.measure_latency is not None:
+            worst["latency_ms"] = self.objectives.measure_latency(extract(self.supernet.model, full, share=True))
+        return {name: worst[name] for name in self.config.objectives}
+
+
+def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
+    """Reads supernet and data, and makes ready what measures.
+
+    Raises:
+        UserError: if there is no supernet, or its rows cannot be had, or a latency table does not fit.
+    """
+    console = Console(soft_wrap=True, highlight=False, quiet=not accelerator.is_main_process)
+    supernet_folder = find_supernet(config.supernet, Path(config.output_dir).expanduser())
+    supernet = load_supernet(supernet_folder)
+    console.print(f"supernet {supernet_folder}")
+    with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
+        data = _load_data(supernet, config.data)
+    supernet.model.to(accelerator.device)
+    info = supernet.info
+    run = RunInfo(
+        kind=config.kind,
+        label=config.label,
+        seed=config.seed,
+        task=info.task.name,
+        metric=info.task.metric,
+        model=info.model,
+        space=info.space.name,
+        strategy=info.strategy.name,
+        objectives=list(config.objectives),
+        reference={},
+        majority_error=majority_error(info.task, data.validation.labels),
+        supernet=str(supernet_folder.resolve()),
+        weights=weights_digest(supernet_folder),
+        settings=config.identity(),
+    )
+    objectives = _objectives(config, supernet, _evaluator(data.validation, supernet, accelerator), accelerator)
+    folder = config.folder(supernet_folder, asdict(info))
+    return Stage(config, accelerator, console, supernet, data, objectives, folder, run)
+
+
+def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator) -> Evaluator:
+    device, precision = accelerator.device, accelerator.mixed_precision
+    return Evaluator(split, supernet.info.task, supernet.tokenizer, device=device, mixed_precision=precision)
+
+
+def _objectives(config: SearchConfig, supernet: Supernet, evaluator: Evaluator, accelerator: Accelerator) -> Objectives:
+    """With a latency that is measured, or computed by the table."""
+    device, precision = accelerator.device, accelerator.mixed_precision
+    measure, predict = None, None
+    if config.latency_table is not None:
+        conditions = Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
+        predict = load_table(Path(config.latency_table).expanduser(), conditions).predict
+    elif "latency_ms" in config.objectives:
+        measure = partial(_latency, config, accelerator)
+    return Objectives(
+        supernet, evaluator, config.workload, config.objectives, measure_latency=measure, predict_latency=predict
+    )
+
+
+def _latency(config: SearchConfig, accelerator: Accelerator, model: PreTrainedModel) -> float:
+    device, precision = accelerator.device, accelerator.mixed_precision
+    return measure_latency(model, config.workload, device=device, mixed_precision=precision).median_ms
+
+
+def _load_data(supernet: Supernet, place: SearchData) -> TaskData:
+    """The very splits that the supernet was trained with, the validation rows cut if so wished.
+
+    Raises:
+        UserError: if they cannot be had, or the rows are others: the search might then evaluate on training rows.
+    """
+    info = supernet.info
+    options = info.data
+    if place.dir is not None:
+        options = replace(options, dir=place.dir, source="local")
+    if place.cache_dir is not None:
+        options = replace(options, cache_dir=place.cache_dir)
+    data = load_task(info.task, options, supernet.tokenizer)
+    if changed := [name for name, digest in data.digests().items() if digest != info.splits.get(name)]:
+        reason = "another version of Python" if info.task.name == EMBEDDED_TASK else "other files"
+        raise UserError(
+            f"the rows of task '{info.task.name}' are not those that the supernet was trained with ({reason}): "
+            f"{', '.join(changed)}; name the right ones with data.dir=FOLDER, or train again"
+        )
+    count, rows = place.validation_rows, len(data.validation)
+    if count is None or count >= rows:
+        return data
+    chosen = np.sort(np.random.default_rng(VALIDATION_SEED).choice(rows, count, replace=False))
+    return replace(data, validation=data.validation.take(chosen))

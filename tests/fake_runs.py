@@ -1,0 +1,130 @@
+"""Run folders of stage two as searches write them, without a model: the error is a formula of what is kept."""
+
+import numpy as np
+
+from search.folder import TRIALS_FILE, RunInfo, begin_run, read_run
+from search.report.front import FrontMember, front_of, write_report
+from search.trials import Evaluated, Outcome, Trial
+from supernet.cost import Architecture, encoder_params, params_share, total_flops, total_params
+from supernet.runs import append_json_line
+from supernet.space import MediumSpace
+
+ARCHITECTURE = Architecture(
+    layers=6,
+    heads=12,
+    units=1536,
+    head_size=32,
+    head_params=49_248,
+    unit_params=769,
+    attention_params=(1152,) * 6,
+    feed_forward_params=(1152,) * 6,
+    head_macs=49_152,
+    unit_macs=768,
+    embedding_params=11_900_000,
+    embedding_macs=0,
+    classifier_params=148_610,
+    classifier_macs=148_224,
+)
+SPACE = MediumSpace(layers=6, heads=12, units=1536)
+FULL = ARCHITECTURE.full
+WORTH = np.array([0.3, 0.25, 0.18, 0.12, 0.09, 0.06])
+"""Of a layer's heads and units."""
+
+
+def metrics_of(subnet, objectives):
+    """What a search knows of a sub-network."""
+    a, share = ARCHITECTURE, params_share(ARCHITECTURE, subnet)
+    width = sum(WORTH[s.index] * (0.5 * len(s.heads) / 12 + 0.5 * len(s.units) / 1536) for s in subnet.layers)
+    wobble = 0.03 * np.sin(sum(3 * len(s.heads) + len(s.units) for s in subnet.layers))
+    latency = 1.5 + sum(0.8 * bool(s.heads) + 0.06 * len(s.heads) + 0.0009 * len(s.units) for s in subnet.layers)
+    everything = {
+        "error": 0.08 + 0.42 * (1 - width) ** 3 + wobble * (1 - width),
+        "params": encoder_params(a, subnet),
+        "params_share": share,
+        "total_params": total_params(a, subnet),
+        "flops": total_flops(a, subnet, tokens=128),
+        "latency_ms": latency,
+    }
+    kept = {"error", "params", "params_share", "total_params", *objectives}
+    return {name: float(value) for name, value in everything.items() if name in kept}
+
+
+def subnets(count, seed, greed):
+    """The full net, the smallest one, then random ones; with greed more and more of the good ones."""
+    rng, found = np.random.default_rng(seed), [FULL, SPACE.smallest]
+    while len(found) < count:
+        skill = greed * len(found) / count
+        mean, spread = rng.uniform(-0.2, 1.2), 0.5 * (1 - skill)
+        shares = np.clip(mean + 3 * skill * np.tile(WORTH - WORTH.mean(), 2) + spread * rng.normal(size=12), 0, 1)
+        found.append(SPACE.decode([int(n) for n in np.rint(shares * SPACE.upper)]))
+    return found[:count]
+
+
+def make_run(
+    folder,
+    *,
+    label="random",
+    seed=0,
+    kind="search",
+    evaluations=40,
+    objectives=("error", "params"),
+    greed=0.0,
+    failed=(),
+    tested=True,
+    settings=None,
+    **info,
+):
+    """Writes a run folder and returns what reading it gives.
+
+    Args:
+        folder: Made here.
+        greed: From 0 to 1; how much better than random.
+        failed: Numbers of the trials that fail.
+        tested: Whether the run has ended, so that it has a front measured on the test split.
+        settings: Of the run, besides those that every search has.
+        info: Other values of `RunInfo`.
+    """
+    folder.mkdir(parents=True)
+    reference = {name: 1.0 if name == "error" else metrics_of(FULL, objectives)[name] for name in objectives}
+    searcher = {"name": label, "known_cost": True, "population": 10, "sample_size": 5}
+    known = {
+        "task": "sst2",
+        "metric": "accuracy",
+        "model": "minilm",
+        "space": "medium",
+        "strategy": "full",
+        "majority_error": 0.4912,
+        "supernet": "/elsewhere/runs/train/sst2-minilm-medium-full-seed0-1a2b3c4d/supernet",
+        "weights": "5f" * 8,
+    }
+    plain = {
+        "workload": {"batch_size": 1, "length": 128},
+        "searcher": searcher,
+        "data": {"validation_rows": None},
+        "objectives": list(objectives),
+        "seed": seed,
+    }
+    run = RunInfo(
+        kind=kind, label=label, seed=seed, objectives=list(objectives), reference=reference,
+        settings=plain | (settings or {}), **(known | info),
+    )  # fmt: skip
+    begin_run(folder, run, overwrite=False)
+    for number, subnet in enumerate(subnets(evaluations, seed, greed)):
+        seconds = 0.4 + 0.6 * params_share(ARCHITECTURE, subnet)
+        outcome = Outcome(metrics_of(subnet, objectives), seconds=seconds)
+        if number in failed:
+            outcome = Outcome(None, "RuntimeError: out of memory", seconds=seconds)
+        elapsed = (number + 1) * (0.9 + 0.6 * greed)
+        append_json_line(folder / TRIALS_FILE, Trial(number, subnet, outcome, elapsed).to_json())
+    record = read_run(folder)
+    if tested:
+        write_report(record, [FrontMember(e, test_score(e)) for e in front_of(record)])
+    return record
+
+
+def test_score(evaluated: Evaluated):
+    """The accuracy on the test split: not quite that on the validation split."""
+    return 0.99 - evaluated.metrics["error"]
+
+
+test_score.__test__ = False  # a helper, not a test

@@ -1,0 +1,179 @@
+"""The loop: what fails is recorded and skipped, what is free is told, and the file of trials is the truth."""
+
+import json
+import math
+
+import pytest
+from accelerate import Accelerator
+
+from search.folder import RunInfo, begin_run, read_run
+from search.loop import PATIENCE, Dialogue, run_search
+from search.trials import Evaluated, Outcome, TrialFile, all_evaluated, read_trials
+from supernet.errors import UserError
+from supernet.space import LayerSpace
+
+SPACE = LayerSpace(layers=6, heads=2, units=4)
+SUBNETS = [SPACE.decode([int(bit) for bit in f"{i:06b}"]) for i in range(64)]
+
+
+class Scripted:
+    """Proposes `SUBNETS` in order, and remembers what it is told."""
+
+    def __init__(self):
+        self.known = {}
+
+    def ask(self):
+        return next((s for s in SUBNETS if s not in self.known), None)
+
+    def tell(self, subnet, metrics):
+        self.known[subnet] = dict(metrics)
+
+    observe = tell
+
+    def fail(self, subnet):
+        self.known[subnet] = None
+
+
+def metrics(subnet):
+    return {"error": 1 / (1 + len(subnet.layers)), "params": float(len(subnet.layers)), "params_share": 0.5}
+
+
+def outcome(subnet):
+    return Outcome(metrics(subnet))
+
+
+def run(path, evaluate=outcome, *, searcher=None, max_evaluations=20):
+    searcher = searcher or Scripted()
+    seen = []
+    trials = run_search(
+        lambda: Dialogue(searcher, ["error", "params"], TrialFile(path), seen.append),
+        evaluate,
+        max_evaluations=max_evaluations,
+        accelerator=Accelerator(cpu=True),
+    )
+    assert seen == trials
+    return trials, searcher
+
+
+def test_the_searcher_is_told_its_objectives_and_nothing_else(tmp_path):
+    _, searcher = run(tmp_path / "trials.jsonl", max_evaluations=3)
+    assert searcher.known == {s: {k: metrics(s)[k] for k in ("error", "params")} for s in SUBNETS[:3]}
+
+
+def test_a_trial_is_on_the_disk_before_the_next_begins(tmp_path):
+    path, written = tmp_path / "trials.jsonl", []
+
+    def evaluate(subnet):
+        written.append(len(read_trials(path)))
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        return outcome(subnet)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(path, evaluate)
+    assert written == [0, 1, 2]
+
+
+@pytest.mark.parametrize("bad", ["raises", "nan", "infinite"])
+def test_a_failed_trial_is_recorded_and_the_search_goes_on(bad, tmp_path):
+    def evaluate(subnet):
+        if subnet != SUBNETS[4]:
+            return outcome(subnet)
+        if bad == "raises":
+            raise RuntimeError("out of memory\nand more")
+        return Outcome(metrics(subnet) | {"error": math.nan if bad == "nan" else math.inf})
+
+    trials, searcher = run(tmp_path / "trials.jsonl", evaluate, max_evaluations=8)
+    assert [t.subnet for t in trials] == SUBNETS[:8]
+    assert searcher.known[SUBNETS[4]] is None
+    reasons = {"raises": "RuntimeError: out of memory", "nan": "error is nan", "infinite": "error is inf"}
+    assert [t.outcome.failure for t in trials if t.outcome.metrics is None] == [reasons[bad]]
+    assert read_trials(tmp_path / "trials.jsonl") == [*trials]
+    assert SUBNETS[4] not in [e.subnet for e in all_evaluated(trials)]
+    again, resumed = run(tmp_path / "trials.jsonl", evaluate, max_evaluations=9)
+    assert [t.subnet for t in again] == SUBNETS[:9]
+    assert resumed.known[SUBNETS[4]] is None
+
+
+def test_failures_in_a_row_end_the_search_and_others_do_not(tmp_path):
+    def evaluate(subnet):
+        number = SUBNETS.index(subnet)
+        if number < PATIENCE - 1 or number >= PATIENCE + 2:
+            raise RuntimeError(f"number {number}")
+        return outcome(subnet)
+
+    with pytest.raises(
+        UserError, match=rf"10 trials in a row failed, .* number {2 * PATIENCE + 1}; all trials are kept"
+    ):
+        run(tmp_path / "trials.jsonl", evaluate, max_evaluations=64)
+    assert len(read_trials(tmp_path / "trials.jsonl")) == 2 * PATIENCE + 2
+
+
+def test_a_users_mistake_is_no_failed_trial(tmp_path):
+    def evaluate(subnet):
+        raise UserError("wrong table")
+
+    with pytest.raises(UserError, match="wrong table"):
+        run(tmp_path / "trials.jsonl", evaluate)
+    assert read_trials(tmp_path / "trials.jsonl") == []
+
+
+def test_free_observations_are_told_and_written_but_are_no_trials(tmp_path):
+    def evaluate(subnet):
+        free = (Evaluated(SUBNETS[1], metrics(SUBNETS[1])),) if subnet == SUBNETS[0] else ()
+        return Outcome(metrics(subnet), free=free)
+
+    trials, searcher = run(tmp_path / "trials.jsonl", evaluate, max_evaluations=4)
+    assert [t.subnet for t in trials] == [SUBNETS[0], *SUBNETS[2:5]]
+    assert searcher.known[SUBNETS[1]] == {k: metrics(SUBNETS[1])[k] for k in ("error", "params")}
+    assert [e.subnet for e in all_evaluated(read_trials(tmp_path / "trials.jsonl"))] == SUBNETS[:5]
+    again, _ = run(tmp_path / "trials.jsonl", evaluate, max_evaluations=5)
+    assert [t.subnet for t in again] == [SUBNETS[0], *SUBNETS[2:6]]
+
+
+def test_a_half_written_line_is_dropped(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    run(path, max_evaluations=3)
+    with path.open("a") as file:
+        file.write('{"trial": 3, "subnet": [[0, 1')
+    trials, _ = run(path, max_evaluations=4)
+    assert [t.subnet for t in trials] == SUBNETS[:4]
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_elapsed_goes_on_where_it_was(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    run(path, max_evaluations=3)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[-1]["elapsed"] = 1000.0
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trials, _ = run(path, max_evaluations=5)
+    assert 1000 <= trials[3].elapsed <= trials[4].elapsed < 1100
+
+
+def info(**changed):
+    values = {"kind": "search", "label": "random", "seed": 0, "task": "sst2", "metric": "accuracy", "model": "tiny"}
+    values |= {"space": "small", "strategy": "full", "objectives": ["error", "params"], "majority_error": 0.5}
+    values |= {"reference": {"error": 1.0, "params": 10.0}, "supernet": "/somewhere", "weights": "0123"}
+    return RunInfo(**values | {"settings": {"workload": {"length": 128}}} | changed)
+
+
+def test_a_changed_run_is_refused_with_what_differs(tmp_path):
+    assert begin_run(tmp_path, info(), overwrite=False) == info()
+    moved = info(supernet="/elsewhere", reference={"error": 1.0, "params": 11.0})
+    assert begin_run(tmp_path, moved, overwrite=False) == info()
+    changed = info(weights="4567", settings={"workload": {"length": 64}})
+    with pytest.raises(UserError, match=r"weights is 4567, was 0123; settings\.workload\.length is 64, was 128; start"):
+        begin_run(tmp_path, changed, overwrite=False)
+    run(tmp_path / "trials.jsonl", max_evaluations=3)
+    assert len(read_run(tmp_path).trials) == 3
+    assert begin_run(tmp_path, changed, overwrite=True) == changed
+    assert read_run(tmp_path).trials == []
+
+
+def test_what_is_no_run_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"is no folder of a search: it has no run\.json"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text('{"kind": "search"}')
+    with pytest.raises(UserError, match=r"run\.json cannot be used"):
+        read_run(tmp_path)

@@ -1,0 +1,255 @@
+"""What is told of one run and of many: fronts, hypervolumes, groups, budgets; each against a slow, obvious count."""
+
+import csv
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from search.folder import TRIALS_FILE, read_run
+from search.report.front import (
+    FrontMember,
+    curve_of,
+    front_of,
+    hypervolume_of,
+    print_report,
+    read_test_scores,
+    write_report,
+)
+from search.report.groups import comparable, grouped
+from search.report.overlay import BUDGETS, ReportConfig, find_runs, mean_curve, report, report_of
+from search.trials import Evaluated, Outcome, Trial, all_evaluated
+from supernet.config import load_config
+from supernet.errors import UserError
+from supernet.runs import append_json_line
+from supernet.subnetwork import SubNetwork
+from tests.fake_runs import FULL, make_run, metrics_of, test_score
+
+THREE = ("error", "params", "latency_ms")
+
+
+def area(evaluated):
+    """Error x encoder share that is dominated, by going through the budgets from small to large."""
+    best, covered, at = 1.0, 0.0, 0.0
+    for e in sorted(evaluated, key=lambda e: e.metrics["params_share"]):
+        covered += (e.metrics["params_share"] - at) * (1 - best)
+        best, at = min(best, e.metrics["error"]), e.metrics["params_share"]
+    return covered + (1.0 - at) * (1 - best)
+
+
+def dominated(e, others, names):
+    values = [[o.metrics[n] - e.metrics[n] for n in names] for o in others]
+    return any(max(v) <= 0 and min(v) < 0 for v in values)
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objectives", [("error", "params"), ("latency_ms", "error"), THREE])
+def test_the_front_is_what_nothing_dominates_the_largest_cost_first(objectives, tmp_path):
+    run = make_run(tmp_path / "run", objectives=objectives, tested=False)
+    evaluated, front = all_evaluated(run.trials), front_of(run)
+    expected = {e.subnet for e in evaluated if not dominated(e, evaluated, objectives)}
+    assert {e.subnet for e in front} == expected
+    cost = "latency_ms" if "latency_ms" in objectives else "params"
+    assert [e.metrics[cost] for e in front] == sorted((e.metrics[cost] for e in front), reverse=True)
+
+
+def test_the_hypervolume_is_that_of_error_and_encoder_share_after_every_trial(tmp_path):
+    run = make_run(tmp_path / "run", failed=(3, 4), tested=False)
+    expected = [area(all_evaluated(run.trials[: n + 1])) for n in range(len(run.trials))]
+    assert curve_of(run).hypervolume == pytest.approx(expected)
+    assert curve_of(run).seconds == [t.elapsed for t in run.trials]
+    assert hypervolume_of(all_evaluated(run.trials), run.info) == pytest.approx(expected[-1])
+
+
+def test_sub_networks_that_a_trial_gave_for_free_count(tmp_path):
+    folder = tmp_path / "run"
+    make_run(folder, evaluations=3, tested=False)
+    trial, free = SubNetwork.uniform(range(4), 6, 700), SubNetwork.uniform(range(2), 6, 700)
+    names = ("error", "params")
+    outcome = Outcome(metrics_of(trial, names), free=(Evaluated(free, metrics_of(free, names)),))
+    append_json_line(folder / TRIALS_FILE, Trial(3, trial, outcome, 9.0).to_json())
+    run = read_run(folder)
+    assert {trial, free} <= {e.subnet for e in front_of(run)}
+    assert curve_of(run).hypervolume[-1] == pytest.approx(area(all_evaluated(run.trials)))
+    console = Console(file=io.StringIO(), soft_wrap=True)
+    print_report(console, run, [])
+    assert "4 evaluations, 1 sub-networks more known by them," in console.file.getvalue()
+
+
+@pytest.mark.parametrize("objectives", [("error", "params"), THREE])
+def test_the_files_of_a_run(objectives, tmp_path):
+    run = make_run(tmp_path / "run", objectives=objectives, failed=(2,))
+    told = json.loads((run.folder / "front.json").read_text())
+    front = front_of(run)
+    assert [SubNetwork.from_json(row["subnet"]) for row in told["front"]] == [e.subnet for e in front]
+    assert [row["error"] for row in told["front"]] == [e.metrics["error"] for e in front]
+    assert [row["test_accuracy"] for row in told["front"]] == list(map(test_score, front))
+    assert (told["evaluations"], told["failed"]) == (40, 1)
+    assert told["objectives"] == list(objectives)
+    assert told["reference"] == {"error": 1.0} | {n: metrics_of(FULL, objectives)[n] for n in objectives[1:]}
+    assert told["hypervolume"] == told["curve"]["hypervolume"][-1] == pytest.approx(curve_of(run).hypervolume[-1])
+    assert "divided by its reference" in told["normalisation"]
+    with (run.folder / "front.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows] == [str(e.subnet) for e in front]
+    assert [float(row["params"]) for row in rows] == [e.metrics["params"] for e in front]
+    for picture in ("front.png", "hypervolume.png"):
+        assert (run.folder / picture).read_bytes().startswith(b"\x89PNG")
+    assert read_test_scores(run) == {e.subnet: test_score(e) for e in front}
+
+
+def test_what_is_printed_of_a_run(tmp_path):
+    run = make_run(tmp_path / "run", failed=(2, 5))
+    console = Console(file=io.StringIO(), soft_wrap=True)
+    front = [FrontMember(e, test_score(e)) for e in front_of(run)]
+    print_report(console, run, front)
+    said = console.file.getvalue()
+    assert f"40 evaluations, 2 of them failed, {len(front)} on the front, hypervolume " in said
+    assert "(error x encoder parameters, each divided by its reference)" in said
+    assert "always giving the commonest answer has error 0.4912" in said
+    assert f"results in {run.folder}: " in said
+    assert f"{front[3].test_score:.4f}" in said
+    assert f"{front[3].evaluated.metrics['params'] / 1e6:.2f} M" in said
+
+
+def test_a_run_of_failures_only_is_no_report(tmp_path):
+    run = make_run(tmp_path / "run", evaluations=3, failed=(0, 1, 2), tested=False)
+    with pytest.raises(UserError, match=r"none of the 3 trials in .* succeeded; the last one: .*out of memory"):
+        write_report(run, [])
+
+
+# --- which runs belong together ---------------------------------------------------------------------------------------
+
+
+def runs_of(tmp_path, *values):
+    return [make_run(tmp_path / str(i), evaluations=3, tested=False, **v) for i, v in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([{"seed": 0}, {"seed": 1}], {"random": 2}),
+        ([{"label": "drop", "kind": "baseline"}, {"label": "ehvi"}, {}], {"ehvi": 1, "random": 1, "drop": 1}),
+        ([{"strategy": "kd"}, {"label": "ehvi"}], {"random, strategy kd": 1, "ehvi, strategy full": 1}),
+        ([{"space": "small"}, {"space": "medium", "seed": 1}], {"random, space small": 1, "random, space medium": 1}),
+        (
+            [{"settings": {"searcher": {"known_cost": k}}, "label": "ehvi", "seed": s} for k in (0, 1) for s in (0, 1)]
+            + [{}],
+            {"ehvi, known_cost 0": 2, "ehvi, known_cost 1": 2, "random": 1},
+        ),
+        (
+            [{}, {"kind": "finetune", "settings": {"workers": 2}}],
+            {"random, kind search": 1, "random, kind finetune": 1},
+        ),
+        (
+            [{"weights": "a", "supernet": "/x/A/supernet"}, {"weights": "b", "supernet": "/x/B/supernet"}],
+            {"random, supernet A": 1, "random, supernet B": 1},
+        ),
+        ([{"weights": "a"}, {"weights": "b"}], {"random, weights a": 1, "random, weights b": 1}),
+    ],
+)
+def test_groups_are_named_by_what_they_differ_in(values, names, tmp_path):
+    groups = grouped(runs_of(tmp_path, *values), pool_supernets=False)
+    assert {name: len(members) for name, members in groups.items()} == names
+    assert list(groups) == sorted(groups, key=lambda name: groups[name][0].info.kind == "baseline")
+
+
+def test_supernets_are_repetitions_if_the_user_says_so(tmp_path):
+    runs = runs_of(tmp_path, {"weights": "a"}, {"weights": "b"}, {"strategy": "kd"})
+    names = {name: len(members) for name, members in grouped(runs, pool_supernets=True).items()}
+    assert names == {"random, strategy full": 2, "random, strategy kd": 1}
+
+
+def test_only_like_is_compared_with_like(tmp_path):
+    latency, batch = {"objectives": ("error", "latency_ms")}, {"workload": {"batch_size": 8, "length": 128}}
+    values = [{}, {"task": "rte"}, {"model": "/models/My Bert"}, latency, latency | {"settings": batch}]
+    names = [comparable(run.info) for run in runs_of(tmp_path, *values, {"settings": batch})]
+    assert len(set(names)) == 5
+    assert names[0] == names[5] == "sst2-minilm-error-params"
+    assert names[4] == "sst2-minilm-error-latency_ms-8x128"
+
+
+# --- many runs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_mean_of_step_functions_by_hand():
+    curve = mean_curve([[1, 3], [2, 3, 5]], [[0.2, 0.4], [0.4, 0.6, 0.9]])
+    assert curve["x"] == [1, 2, 3]  # the first ends there
+    assert curve["mean"] == pytest.approx([0.1, 0.3, 0.5])
+    assert curve["low"] == [0, 0.2, 0.4]
+    assert curve["high"] == [0.2, 0.4, 0.6]
+
+
+def test_the_numbers_of_groups(tmp_path):
+    runs = [make_run(tmp_path / str(s), seed=s, evaluations=30 + s, tested=s < 2) for s in range(3)]
+    drop = make_run(tmp_path / "drop", label="drop", kind="baseline", evaluations=5)
+    values = report_of(grouped([*runs[:2], drop], pool_supernets=False))
+    search, baseline = values["groups"]
+    volumes = [area(all_evaluated(run.trials)) for run in runs[:2]]
+    expected = {"mean": np.mean(volumes), "low": min(volumes), "high": max(volumes)}
+    assert search["hypervolume"] == pytest.approx(expected)
+    assert baseline["curves"] == {}
+    assert search["curves"]["evaluations"]["x"] == list(range(1, 31))
+    curves = [curve_of(run).hypervolume[:30] for run in runs[:2]]
+    assert search["curves"]["evaluations"]["mean"] == pytest.approx(np.mean(curves, axis=0))
+    assert [p["metrics"] for p in search["runs"][1]["points"]] == [
+        dict(e.metrics) for e in all_evaluated(runs[1].trials)
+    ]
+    for budget, share in zip(search["budgets"], BUDGETS, strict=True):
+        within = [[e for e in all_evaluated(r.trials) if e.metrics["params_share"] <= share] for r in runs[:2]]
+        best = [min(evaluated, key=lambda e: e.metrics["error"]) for evaluated in within]
+        assert budget["error"]["mean"] == pytest.approx(np.mean([e.metrics["error"] for e in best]))
+        assert budget["test"]["mean"] == pytest.approx(np.mean([test_score(e) for e in best]))
+    # Without a test score of each run there is no mean of them.
+    (untested,) = report_of(grouped(runs, pool_supernets=False))["groups"]
+    assert all(budget["error"] is not None and budget["test"] is None for budget in untested["budgets"])
+
+
+def test_a_report_from_start_to_end(tmp_path, capsys):
+    search = tmp_path / "search"
+    for seed in (0, 1):
+        make_run(search / f"a-sst2-{seed}", seed=seed, evaluations=20)
+    make_run(search / "b-rte", task="rte", evaluations=10, objectives=THREE)
+    make_run(search / "c-begun", evaluations=0, tested=False)
+    folders = report(load_config("report", ReportConfig, [f"output_dir={tmp_path}"]))
+    names = ["sst2-minilm-error-params", "rte-minilm-error-params-latency_ms-1x128"]
+    assert folders == [tmp_path / "report" / name for name in names]
+    for folder in folders:
+        assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+        told = json.loads((folder / "report.json").read_text())
+        assert [group["name"] for group in told["groups"]] == ["random"]
+        assert told["title"] in (folder / "report.html").read_text()
+    said = capsys.readouterr().out
+    assert f"{search / 'c-begun'} is left out: none of its 0 trials gave a result" in said
+    assert "2 kinds that cannot be compared" in said
+    assert f"{told['groups'][0]['hypervolume']['mean']:.4f}" in said  # of the last one
+
+    overrides = [f"output_dir={tmp_path}", f"runs=[{search}/a-*,{search}/a-sst2-1]", "name=mine", "title='A & B'"]
+    assert report(load_config("report", ReportConfig, overrides)) == [tmp_path / "report" / "mine"]
+    assert json.loads((tmp_path / "report" / "mine" / "report.json").read_text())["title"] == "A & B"
+
+
+def test_runs_that_are_not_there_are_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"there is no run in .*; run 'python search.py' first"):
+        find_runs([], tmp_path)
+    with pytest.raises(UserError, match=r"there is no run in .*nothing-"):
+        find_runs([f"{tmp_path}/nothing-*"], tmp_path)
+    with pytest.raises(UserError, match="is no folder of a search"):
+        report(ReportConfig(runs=[str(tmp_path / "empty")]))
+    make_run(tmp_path / "begun", evaluations=0, tested=False)
+    with pytest.raises(UserError, match="no run has a result yet"):
+        report(ReportConfig(runs=[str(tmp_path / "begun")]))
+
+
+def test_a_damaged_front_is_named(tmp_path):
+    run = make_run(tmp_path / "run", evaluations=3)
+    (run.folder / "front.json").write_text('{"front": [{}]}')
+    with pytest.raises(UserError, match=r"front.json cannot be used .* remove it"):
+        read_test_scores(run)
+    assert math.isfinite(hypervolume_of(all_evaluated(run.trials), run.info))

@@ -1,0 +1,71 @@
+"""A search on several processes: the trials of one process, and what happens if one of them dies."""
+
+import json
+import subprocess
+
+import pytest
+
+from search.folder import read_run
+from search.options import SearchConfig
+from search.run import search
+from supernet.config import load_config
+from tests.test_distributed import HIDDEN, ROOT, TWO
+from tests.test_search_resume import trials_in
+
+DYING = """
+import os, signal, sys
+from search import cli
+from search.objectives import Objectives
+evaluate, done = Objectives.__call__, []
+def dies(self, subnet):
+    done.append(subnet)
+    if os.environ["RANK"] == "1" and len(done) == 3: os.kill(os.getpid(), signal.SIGKILL)
+    return evaluate(self, subnet)
+Objectives.__call__ = dies
+cli.main()
+"""
+
+
+def launch(*command):
+    return subprocess.run([*TWO, *command], cwd=ROOT, capture_output=True, text=True, timeout=200, env=HIDDEN)
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(supernet_folder, tmp_path):
+    overrides = [f"supernet={supernet_folder}", "searcher=random", "max_evaluations=9"]  # the last round has one trial
+    one = search(load_config("search", SearchConfig, [*overrides, f"output_dir={tmp_path / 'one'}"]))
+    done = launch("search.py", *overrides, f"output_dir={tmp_path / 'two'}")
+    assert done.returncode == 0, done.stderr
+    two = tmp_path / "two" / "search" / one.name
+    assert [row["subnet"] for row in trials_in(two)] == [row["subnet"] for row in trials_in(one)]
+    for a, b in zip(trials_in(two), trials_in(one), strict=True):
+        assert a["metrics"] == pytest.approx(b["metrics"])
+    fronts = [json.loads((folder / "front.json").read_text())["front"] for folder in (one, two)]
+    assert [row["text"] for row in fronts[0]] == [row["text"] for row in fronts[1]]
+    assert done.stdout.count("9 evaluations") == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_search_and_nothing_is_lost(supernet_folder, tmp_path):
+    overrides = [f"supernet={supernet_folder}", "searcher=random", "max_evaluations=9", f"output_dir={tmp_path}"]
+    job = tmp_path / "job.py"
+    job.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{DYING}")
+    done = launch(str(job), *overrides, "name=dying")
+    assert done.returncode != 0
+    assert "error: another process of this run has ended" in done.stderr
+    record = read_run(tmp_path / "search" / "dying")
+    assert len(record.trials) == 4  # two rounds of two
+    goes_on = search(load_config("search", SearchConfig, [*overrides, "name=dying"]))
+    whole = search(load_config("search", SearchConfig, [*overrides, "name=whole"]))
+    assert [t.subnet for t in read_run(goes_on).trials] == [t.subnet for t in read_run(whole).trials]
+
+
+@pytest.mark.slow
+def test_proposals_for_two_processes_differ(supernet_folder, tmp_path):
+    done = launch(
+        "search.py", f"supernet={supernet_folder}", "searcher=ehvi", "max_evaluations=12", f"output_dir={tmp_path}"
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "search").iterdir()
+    subnets = [trial.subnet for trial in read_run(folder).trials]
+    assert len(set(subnets)) == len(subnets) == 12

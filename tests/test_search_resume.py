@@ -1,0 +1,50 @@
+"""A search killed at any moment goes on to the same trials as one that was left alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+KILLS, EVALUATIONS = 10, 50
+
+
+def trials_in(folder):
+    """Everything of the trials but how long they took."""
+    rows = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "elapsed")} for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("searcher", ["random", "morea", "nsga2", "ehvi"])
+def test_sigkill_at_ten_random_moments_changes_no_trial(searcher, supernet_folder, tmp_path):
+    overrides = [
+        f"searcher={searcher}",
+        f"supernet={supernet_folder}",
+        f"output_dir={tmp_path}",
+        f"max_evaluations={EVALUATIONS}",
+    ]
+
+    def run(kills, name):
+        command = [sys.executable, str(ROOT / "tests" / "kill_job.py"), str(kills), "7", *overrides, f"name={name}"]
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
+        assert done.returncode == 0, done.stderr
+        return [int(n) for n in done.stdout.splitlines()[-1].split()]
+
+    run(0, "whole")
+    killed_at = run(KILLS, "killed")
+    assert len(killed_at) == KILLS
+    assert killed_at == sorted(killed_at)
+    assert killed_at[-1] < EVALUATIONS
+    folders = {name: tmp_path / "search" / name for name in ("whole", "killed")}
+    assert trials_in(folders["killed"]) == trials_in(folders["whole"])
+    fronts = [json.loads((folder / "front.json").read_text())["front"] for folder in folders.values()]
+    assert fronts[0] == fronts[1]
