@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pymoo.core.problem import Problem
 
-from search import evolution, exploration
-from search.history import History
+from search.searchers import evolution, exploration
+from search.searchers.history import History
 from supernet.space import LayerSpace, MediumSpace, NativeSpace, SearchSpace, SmallSpace
 from tests.synthetic import LAYER, MEDIUM, NATIVE, SMALL, cost_of, search, searcher, smooth
 

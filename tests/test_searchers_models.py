@@ -13,9 +13,9 @@ from botorch.models import SingleTaskGP
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.optimize import approx_fprime
 
-from search import beliefs, candidates, ehvi, gp, scalarization
-from search.history import History
 from search.pareto import hypervolume
+from search.searchers import beliefs, candidates, ehvi, gp, scalarization
+from search.searchers.history import History
 from supernet.space import MediumSpace
 from tests.synthetic import LAYER, MEDIUM, SMALL, cost_of, search, searcher, smooth, volume
 

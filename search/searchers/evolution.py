@@ -21,7 +21,7 @@ from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from search.history import History
+from search.searchers.history import History
 from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork
 

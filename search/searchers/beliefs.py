@@ -2,7 +2,7 @@
 
 In double precision, inputs in the unit cube; objectives, all minimised, are scaled so that 0 is the best told and 1 the
 worst. Sub-networks asked but not yet told count as observed at their predicted values, so that several proposals before
-the first result are a batch. Kernels and their sources: `search.gp`.
+the first result are a batch. Kernels and their sources: `search.searchers.gp`.
 
 Shape letters: n observations, p pending, f = n + p both, m objectives, k of them known, c candidates, d entries of a
 vector.
@@ -16,9 +16,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from search.gp import GaussianProcess, fit, representative
-from search.history import History
 from search.pareto import pareto_front
+from search.searchers.gp import GaussianProcess, fit, representative
+from search.searchers.history import History
 from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy.stats import qmc
 
-from search.history import History
+from search.searchers.history import History
 from supernet.sampling import stratified_by
 from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork

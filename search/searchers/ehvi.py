@@ -24,11 +24,11 @@ from botorch.optim import optimize_acqf
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from scipy.special import ndtr
 
-from search.beliefs import Beliefs, Formulas, unwarped, warped
-from search.candidates import ENUMERABLE, best_unseen, pool_of, ranked_unseen
-from search.gp import GaussianProcess
-from search.history import History
 from search.pareto import pareto_front
+from search.searchers.beliefs import Beliefs, Formulas, unwarped, warped
+from search.searchers.candidates import ENUMERABLE, best_unseen, pool_of, ranked_unseen
+from search.searchers.gp import GaussianProcess
+from search.searchers.history import History
 from supernet.subnetwork import SubNetwork
 
 REFERENCE_MARGIN = 0.1

@@ -1,7 +1,7 @@
 """Bayesian optimisation of random scalarisations, for any number of objectives.
 
 Each proposal draws weights and improves one trade-off: the augmented Chebyshev scalarisation of the objectives, scaled
-to the range seen. Each objective that is not known by formula has a Gaussian process of its own (`search.beliefs`); the
+to the range seen. Each objective that is not known by formula has a Gaussian process of its own (`beliefs.py`); the
 expected improvement of the scalarisation is an average over samples of these.
 
 Shape letters: m objectives, c candidates, q samples.
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm, qmc
 
-from search.beliefs import Beliefs, Formulas
-from search.candidates import best_unseen
-from search.history import History
+from search.searchers.beliefs import Beliefs, Formulas
+from search.searchers.candidates import best_unseen
+from search.searchers.history import History
 from supernet.subnetwork import SubNetwork
 
 AUGMENTATION = 0.05

@@ -4,7 +4,7 @@ Use: `scheduler = make_scheduler("ehvi", space, metrics=["error", "params"], see
 `scheduler.suggest()` and `scheduler.on_trial_complete(trial, {"error": 0.2, "params": 1e6})` in turn. A search is
 resumed by telling a new scheduler what the old one was told.
 
-One Syne Tune searcher keeps the history; what to propose is a function of that history (`search.history.Propose`), one
+One Syne Tune searcher keeps the history; what to propose is a function of that history (`history.Propose`), one
 row of `SEARCHERS` each.
 """
 
@@ -23,13 +23,13 @@ from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
 
-from search import evolution, exploration
+from search.searchers import evolution, exploration
 
 # BoTorch comes with this import. Loading it late would hardly help: after torch and transformers, which every search
 # loads anyway, it takes about 0.15 s.
-from search.ehvi import propose_known_cost, propose_plain
-from search.history import History, Propose
-from search.scalarization import random_scalarization
+from search.searchers.ehvi import propose_known_cost, propose_plain
+from search.searchers.history import History, Propose
+from search.searchers.scalarization import random_scalarization
 from supernet.errors import UserError, unknown
 from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork

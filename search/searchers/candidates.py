@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from search.history import History
+from search.searchers.history import History
 from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork
 

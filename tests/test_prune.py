@@ -1,0 +1,52 @@
+"""A baseline in stage two: the same files and the same report as a search."""
+
+import json
+
+import numpy as np
+import pytest
+
+from search.baselines import BASELINES
+from search.folder import read_run
+from search.options import SearchConfig
+from search.run import search
+from supernet.checkpoint import load_supernet
+from supernet.config import load_config
+from supernet.cost import params_share
+from supernet.families import architecture_of
+
+
+def run(supernet_folder, output, *overrides):
+    return search(
+        load_config("search", SearchConfig, [f"supernet={supernet_folder}", f"output_dir={output}", *overrides])
+    )
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES))
+def test_every_baseline_gives_a_run_like_a_search(name, supernet_folder, tmp_path, capsys):
+    folder = run(supernet_folder, tmp_path, f"baseline={name}", "baseline.budgets=[1.0,0.8,0.5,0.02]")
+    record, a = read_run(folder), architecture_of(load_supernet(supernet_folder).model.config)
+    assert (record.info.kind, record.info.label) == ("baseline", name)
+    assert "searcher" not in record.info.settings
+    shares = [trial.outcome.metrics["params_share"] for trial in record.trials]
+    assert shares == [params_share(a, trial.subnet) for trial in record.trials]
+    assert shares == sorted(set(shares), reverse=True)
+    assert all(min(b for b in (1.0, 0.8, 0.5, 0.02) if share <= b) for share in shares)
+    front = json.loads((folder / "front.json").read_text())
+    assert 0 < front["hypervolume"] < 1
+    said = capsys.readouterr().out
+    assert ("nothing small enough" in said) == (name == "head_pruning")
+
+
+def test_a_baseline_goes_on_where_it_was_interrupted(supernet_folder, tmp_path):
+    overrides = ["baseline=kwon2022", "baseline.budgets=[1.0,0.6,0.3]"]
+    whole = run(supernet_folder, tmp_path, *overrides, "name=whole")
+    part = run(supernet_folder, tmp_path, *overrides, "name=part")
+    lines = (part / "trials.jsonl").read_text().splitlines(keepends=True)
+    (part / "trials.jsonl").write_text(lines[0] + lines[1][:20])
+    run(supernet_folder, tmp_path, *overrides, "name=part")
+    runs = [read_run(folder) for folder in (whole, part)]
+    assert [t.subnet for t in runs[0].trials] == [t.subnet for t in runs[1].trials]
+    for one, two in zip(*(r.trials for r in runs), strict=True):
+        assert one.outcome.metrics == pytest.approx(two.outcome.metrics)
+    fronts = [json.loads((folder / "front.json").read_text())["front"] for folder in (whole, part)]
+    assert np.isclose(fronts[0][0]["test_accuracy"], fronts[1][0]["test_accuracy"])
