@@ -61,6 +61,12 @@ RECIPES: dict[str, list[str]] = {
     "best, sampling=uniform": ["experiment=best", "sampling=uniform"],
     "best, depth=prefix": ["experiment=best", "space.depth=prefix"],
     "best, hidden states": ["experiment=best", "distillation.hidden_weight=1.0"],
+    "best, hidden states of the same layers": [
+        "experiment=best",
+        "distillation.hidden_weight=1.0",
+        "distillation.hidden_map=same",
+    ],
+    "best, k=2": ["experiment=best", "strategy.k=2"],
 }
 
 
@@ -117,6 +123,8 @@ def recipe_digest(recipe: str) -> str:
     values = asdict(load_config("train", TrainConfig, RECIPES[recipe]))
     for key in ("epochs", "batch_size", "checkpoint_every", "keep_checkpoints"):
         del values["train"][key]
+    if values["distillation"]["hidden_weight"] == 0:
+        del values["distillation"]["hidden_map"]  # does nothing then, and came later than the first measurements
     parts = ("space", "strategy", "sampling", "distillation", "order", "train")
     return digest({part: values[part] for part in parts})
 
