@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from search.trials import Trial, read_trials
 from supernet.errors import UserError
-from supernet.runs import write_json
+from supernet.runs import LOCK_FILE, write_json
 
 TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
 
@@ -87,7 +88,7 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> RunInfo:
     Args:
         folder: Of the run; exists.
         info: The run to begin or to continue.
-        overwrite: Forget what is there.
+        overwrite: Forget what is there, all of it.
 
     Returns:
         `info`, or what an earlier sitting wrote: a measured reference stays as it was.
@@ -96,8 +97,11 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> RunInfo:
         UserError: if the folder holds trials of another run; says what differs.
     """
     if overwrite:
-        for name in (TRIALS_FILE, RUN_FILE):
-            (folder / name).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK_FILE:
+                path.unlink()
     old = read_run_info(folder)
     if old is None:
         write_json(folder / RUN_FILE, asdict(info))

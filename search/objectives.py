@@ -97,7 +97,7 @@ class Objectives:
         def computed(formula: Formula) -> Callable[[SubNetwork], float]:
             return lambda subnet: float(formula(a, subnet, workload))
 
-        formulas = {name: OBJECTIVES[name].formula for name in names}
+        formulas = {name: OBJECTIVES[name].formula for name in (*names, "params")}  # searchers may ask for sizes
         self.known = {name: computed(formula) for name, formula in formulas.items() if formula is not None}
         if predict_latency is not None:
             self.known["latency_ms"] = predict_latency

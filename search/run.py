@@ -116,6 +116,9 @@ WAYS: dict[str, Callable[[Stage, Callable[[Trial], None]], ModelOf]] = {
 def _conclude(stage: Stage, model_of: ModelOf) -> None:
     """Finds the front, measures it on the test split (nothing else ever is), and writes and prints the report."""
     run, evaluator = read_run(stage.folder), stage.evaluator(stage.data.test)
+    if run.trials and all(trial.outcome.metrics is None for trial in run.trials):
+        reason = run.trials[-1].outcome.failure
+        raise UserError(f"all {len(run.trials)} trials failed, the last one with: {reason}; see {stage.folder}")
     front = [FrontMember(e, evaluator.score(model_of(e.subnet))) for e in front_of(run)]
     write_report(run, front)
     print_report(stage.console, run, front)

@@ -17,6 +17,9 @@ from filelock import FileLock, Timeout
 
 from supernet.errors import UserError
 
+LOCK_FILE = ".lock"
+"""Of a run folder, see `only_writer`."""
+
 
 def digest(values: Any) -> str:
     """Eight hexadecimal digits that stand for a configuration in plain values."""
@@ -150,7 +153,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         UserError: if another process holds it.
     """
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:

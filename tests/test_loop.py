@@ -167,7 +167,9 @@ def test_a_changed_run_is_refused_with_what_differs(tmp_path):
         begin_run(tmp_path, changed, overwrite=False)
     run(tmp_path / "trials.jsonl", max_evaluations=3)
     assert len(read_run(tmp_path).trials) == 3
+    (tmp_path / "weights").mkdir()
     assert begin_run(tmp_path, changed, overwrite=True) == changed
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     assert read_run(tmp_path).trials == []
 
 

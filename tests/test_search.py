@@ -184,3 +184,12 @@ def test_a_broken_line_of_trials_is_named(supernet_folder, tmp_path):
     (folder / "trials.jsonl").write_text("".join([lines[0], *lines[2:]]))
     with pytest.raises(UserError, match=r"trials.jsonl:2 is trial 2, expected 1"):
         run(supernet_folder, tmp_path, "searcher=random")
+
+
+def test_a_search_whose_trials_all_fail_says_so(supernet_folder, tmp_path, monkeypatch):
+    def fails(self, subnet):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(Objectives, "__call__", fails)
+    with pytest.raises(UserError, match="all 3 trials failed, the last one with: RuntimeError: no memory"):
+        run(supernet_folder, tmp_path, "searcher=random", "max_evaluations=3")
