@@ -116,8 +116,8 @@ def test_no_text_ends_the_script_and_nothing_is_fetched(pages):
 def test_the_parts_of_the_page_are_installed():
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
-    installed = settings["options.package_data"]["search"].strip().split(", ")
-    assert sorted(installed) == sorted(path.name for path in (ROOT / "search").glob("page.[!p]*"))
+    installed = settings["options.package_data"]["search.report"].split(", ")
+    assert sorted(installed) == sorted(path.name for path in (ROOT / "search" / "report").glob("page.[!p]*"))
 
 
 @two
