@@ -7,4 +7,6 @@ set_up "[dev]"
 ruff check .
 ruff format --check .
 mypy
-python -m pytest "$@"
+# One process a core, a module of tests in one of them; each computes with one thread (-n0 for a single process).
+export OMP_NUM_THREADS=1
+python -m pytest --numprocesses auto --dist loadfile --durations 25 "$@"
