@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from accelerate import Accelerator
 
-from search.trials import Metrics, Outcome, Trial, TrialFile
+from search.trials import Evaluated, Metrics, Outcome, Trial, TrialFile, all_evaluated
 from supernet.errors import UserError, first_line
 from supernet.processes import from_main, gathered
 from supernet.subnetwork import SubNetwork
@@ -29,6 +30,13 @@ class Searcher(Protocol):
     def tell(self, subnet: SubNetwork, metrics: Metrics) -> None: ...
     def observe(self, subnet: SubNetwork, metrics: Metrics) -> None: ...
     def fail(self, subnet: SubNetwork) -> None: ...
+
+
+class Evaluate(Protocol):
+    """What the loop needs of what measures sub-networks (`search.objectives.Objectives`)."""
+
+    def bound(self, subnet: SubNetwork, known: Sequence[Evaluated]) -> float | None: ...
+    def __call__(self, subnet: SubNetwork, bound: float | None) -> Outcome: ...
 
 
 class Dialogue:
@@ -59,6 +67,10 @@ class Dialogue:
             asked.append(subnet)
         return asked
 
+    def known(self) -> list[Evaluated]:
+        """Every sub-network that trials made known so far."""
+        return all_evaluated(self.file.trials)
+
     def add(self, subnet: SubNetwork, outcome: Outcome) -> None:
         """Writes a trial down, then tells the searcher."""
         self.failures = 0 if outcome.failure is None else self.failures + 1
@@ -79,7 +91,7 @@ class Dialogue:
 
 def run_search(
     begin: Callable[[], Dialogue],
-    evaluate: Callable[[SubNetwork], Outcome],
+    evaluate: Evaluate,
     *,
     max_evaluations: int,
     accelerator: Accelerator,
@@ -91,7 +103,8 @@ def run_search(
 
     Args:
         begin: Makes the main process's half; called there only.
-        evaluate: Measures a sub-network.
+        evaluate: Measures a sub-network; the bound that it may stop at is taken from the trials that had ended when the
+            sub-network was asked for, so that a search that is resumed finds the same.
         max_evaluations: Trials in all, with those already in the file; there are never fewer than these.
         accelerator: The processes.
 
@@ -103,16 +116,17 @@ def run_search(
     """
     dialogue = begin() if accelerator.is_main_process else None
     while True:
-        asked: list[SubNetwork] | None = None
+        asked: list[tuple[SubNetwork, float | None]] | None = None
         if dialogue is not None:
-            asked = dialogue.ask(min(accelerator.num_processes, max_evaluations - len(dialogue.file.trials)))
+            subnets = dialogue.ask(min(accelerator.num_processes, max_evaluations - len(dialogue.file.trials)))
+            asked = [(subnet, evaluate.bound(subnet, dialogue.known())) for subnet in subnets]
         asked = from_main(accelerator, asked)
         if not asked:
             break
         mine = asked[accelerator.process_index :][:1]
-        outcomes = gathered([attempt(evaluate, subnet) for subnet in mine])
+        outcomes = gathered([attempt(partial(evaluate, subnet, bound)) for subnet, bound in mine])
         if dialogue is not None:
-            for subnet, outcome in zip(asked, outcomes, strict=True):
+            for (subnet, _), outcome in zip(asked, outcomes, strict=True):
                 dialogue.add(subnet, outcome)
     if dialogue is None:
         return []
@@ -125,11 +139,11 @@ def run_search(
     return dialogue.file.trials
 
 
-def attempt(evaluate: Callable[[SubNetwork], Outcome], subnet: SubNetwork) -> Outcome:
-    """What comes of evaluating a sub-network: a failure is an outcome too, but a user's mistake is not."""
+def attempt(evaluate: Callable[[], Outcome]) -> Outcome:
+    """What comes of an evaluation: a failure is an outcome too, but a user's mistake is not."""
     start = time.perf_counter()
     try:
-        outcome = evaluate(subnet)
+        outcome = evaluate()
     except UserError:
         raise
     except Exception as error:

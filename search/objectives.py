@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
@@ -78,6 +79,9 @@ class Objectives:
         names: The objectives asked for. latency_ms needs one of the following.
         measure_latency: Milliseconds of an extracted model.
         predict_latency: Milliseconds of a sub-network, by formula.
+        stop_confidence: Stop an evaluation when the sub-network is dominated with this confidence; then nothing comes
+            for free. None evaluates on all rows. Needs an evaluator of several parts, accuracy, and formulas for all
+            that is asked for but the error.
     """
 
     def __init__(
@@ -89,9 +93,11 @@ class Objectives:
         *,
         measure_latency: Callable[[PreTrainedModel], float] | None = None,
         predict_latency: Callable[[SubNetwork], float] | None = None,
+        stop_confidence: float | None = None,
     ) -> None:
         self._model, self._space = supernet.model, supernet.space
         self._evaluator, self.measure_latency = evaluator, measure_latency
+        self._stop_confidence, self._costs = stop_confidence, [name for name in names if name not in QUALITY]
         a = self._architecture = architecture_of(supernet.model.config)
 
         def computed(formula: Formula) -> Callable[[SubNetwork], float]:
@@ -102,17 +108,33 @@ class Objectives:
         if predict_latency is not None:
             self.known["latency_ms"] = predict_latency
 
-    def __call__(self, subnet: SubNetwork) -> Outcome:
-        """Extracts the sub-network and runs it over the split."""
+    def bound(self, subnet: SubNetwork, known: Iterable[Evaluated]) -> float | None:
+        """The error above which a sub-network is dominated: the least of those known that cost no more.
+
+        None if there is none, or if evaluations are not to be stopped.
+        """
+        if self._stop_confidence is None:
+            return None
+        costs = self.costs(subnet)
+        errors = [e.metrics["error"] for e in known if all(e.metrics[name] <= costs[name] for name in self._costs)]
+        return min(errors, default=None)
+
+    def __call__(self, subnet: SubNetwork, bound: float | None = None) -> Outcome:
+        """Extracts the sub-network and runs it over the split, or as much of it as shows an error above `bound`."""
         start = time.perf_counter()
+        free: tuple[Evaluated, ...] = ()
         model, shallower = extract(self._model, subnet, share=True), self._shallower(subnet)
-        if shallower:
+        if self._stop_confidence is not None:
+            than = math.inf if bound is None else bound
+            scores = self._evaluator.measure_unless_worse(model, than, confidence=self._stop_confidence)
+            metrics = self._metrics(subnet, scores) | {"rows": scores.rows}
+        elif shallower:
             scores, *others = self._evaluator.measure_depths(model)
             metrics = self._metrics(subnet, scores)
             pairs = list(zip(subnet.prefixes(), others, strict=False))
             free = tuple(Evaluated(s, self._metrics(s, found)) for s, found in pairs if s in shallower)
         else:
-            metrics, free = self.measure(subnet, model), ()
+            metrics = self.measure(subnet, model)
         return Outcome(metrics, free=free, seconds=time.perf_counter() - start)
 
     def measure(self, subnet: SubNetwork, model: PreTrainedModel) -> dict[str, float]:
@@ -124,8 +146,9 @@ class Objectives:
         return {"error": scores.error, "loss": scores.loss} | self.costs(subnet)
 
     def _shallower(self, subnet: SubNetwork) -> set[SubNetwork]:
-        """Those of the space that a pass over this one evaluates too; none if a latency is to be measured."""
-        if self.measure_latency is not None or "layers" not in self._space.counts:
+        """Those of the space that a pass over this one evaluates too; none if there is more to it than one pass."""
+        in_turn = self.measure_latency is not None or self._stop_confidence is not None
+        if in_turn or "layers" not in self._space.counts:
             return set()
         return {s for s in subnet.prefixes() if s in self._space}
 

@@ -62,10 +62,12 @@ SEARCH, FINETUNE, BASELINE = KINDS = ("search", FINETUNE, "baseline")
 
 @dataclass(frozen=True)
 class EvaluatorOptions:
-    """How sub-networks come by their weights (conf/evaluator/*.yaml); all but the name are for finetune.
+    """How sub-networks come by their weights (conf/evaluator/*.yaml); all but the first two are for finetune.
 
     Attributes:
         name: supernet: they are the supernet's. finetune: each is trained alone from the pre-trained weights.
+        stop_confidence: For supernet: stop evaluating a sub-network once it is worse than one that costs no more, with
+            this confidence (0.5 to less than 1); None evaluates each on all validation rows.
         workers: Sub-networks trained at once, each by a process of its own.
         epochs, batch_size, learning_rate: Of each training; None is as the supernet was trained.
         reports_per_epoch: Evaluations on the validation split in each epoch; after each a trial may be stopped.
@@ -73,6 +75,7 @@ class EvaluatorOptions:
     """
 
     name: str = SUPERNET
+    stop_confidence: float | None = None
     workers: int = 2
     epochs: int | None = None
     batch_size: int | None = None
@@ -83,6 +86,10 @@ class EvaluatorOptions:
     def __post_init__(self) -> None:
         if self.name not in EVALUATORS:
             raise unknown("evaluator", self.name, EVALUATORS)
+        if self.stop_confidence is not None and self.name != SUPERNET:
+            raise UserError("evaluator.stop_confidence is for evaluator=supernet; to stop trainings, searcher=moasha")
+        if self.stop_confidence is not None and not 0.5 <= self.stop_confidence < 1:
+            raise UserError(f"evaluator.stop_confidence is {self.stop_confidence}; it must be from 0.5 to less than 1")
         for key in ("workers", "epochs", "batch_size", "reports_per_epoch"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise UserError(f"evaluator.{key} is {getattr(self, key)}; it must be 1 or more")
@@ -93,7 +100,8 @@ class EvaluatorOptions:
         """What the results depend on."""
         values = asdict(self)
         del values["workers"]
-        return values if self.name == FINETUNE else {"name": self.name}
+        del values["stop_confidence"]
+        return values if self.name == FINETUNE else {"name": self.name, "stop_confidence": self.stop_confidence}
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         self._check_objectives()
+        self._check_stop_confidence()
         if self.searcher.name == MOASHA and self.evaluator.name != FINETUNE:
             raise UserError("searcher moasha stops trainings early, and there are none; add evaluator=finetune")
         if self.baseline.name is not None and self.baseline.name not in BASELINES:
@@ -177,6 +186,19 @@ class SearchConfig:
             raise UserError(
                 "objective latency_ms cannot be measured while evaluator=finetune trains; give latency_table=FILE, "
                 "which 'python -m search.profile' writes"
+            )
+
+    def _check_stop_confidence(self) -> None:
+        if self.evaluator.stop_confidence is None:
+            return
+        if self.baseline.name is not None:
+            raise UserError(f"baseline={self.baseline.name} evaluates on all rows; leave out evaluator.stop_confidence")
+        if "loss" in self.objectives:
+            raise UserError("evaluator.stop_confidence judges by the error; leave loss out of the objectives")
+        if "latency_ms" in self.objectives and self.latency_table is None:
+            raise UserError(
+                "evaluator.stop_confidence needs costs that are computed; give latency_table=FILE, which "
+                "'python -m search.profile' writes"
             )
 
     @property

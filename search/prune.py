@@ -69,5 +69,5 @@ def _trial(number: int, pruned: Pruned, objectives: Objectives, file: TrialFile,
         if file.trials[number].subnet != pruned.subnet:
             raise UserError(f"{file.path}:{number + 1} is another sub-network; start anew with overwrite=true")
         return file.trials[number]
-    outcome = attempt(lambda subnet: Outcome(objectives.measure(subnet, pruned.model)), pruned.subnet)
+    outcome = attempt(lambda: Outcome(objectives.measure(pruned.subnet, pruned.model)))
     return file.append(pruned.subnet, replace(outcome, seconds=time.perf_counter() - since))

@@ -28,6 +28,9 @@ from supernet.tokens import Split
 VALIDATION_SEED = 0
 """Which validation rows are taken if not all are: the same in every search, whatever its seed."""
 
+PARTS = 8
+"""Parts of the validation rows after each of which an evaluation may stop, with evaluator.stop_confidence."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -84,6 +87,11 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         data = _load_data(supernet, config.data)
     supernet.model.to(accelerator.device)
     info = supernet.info
+    if config.evaluator.stop_confidence is not None and info.task.metric != "accuracy":
+        raise UserError(
+            f"evaluator.stop_confidence needs an error that is a mean over rows, and task '{info.task.name}' is "
+            f"measured by {info.task.metric}, not accuracy; leave it out"
+        )
     run = RunInfo(
         kind=config.kind,
         label=config.label,
@@ -100,27 +108,33 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         weights=weights_digest(supernet_folder),
         settings=config.identity(),
     )
-    objectives = _objectives(config, supernet, _evaluator(data.validation, supernet, accelerator), accelerator)
+    objectives = _objectives(config, supernet, data.validation, accelerator)
     folder = config.folder(supernet_folder, asdict(info))
     return Stage(config, accelerator, console, supernet, data, objectives, folder, run)
 
 
-def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator) -> Evaluator:
-    device, precision = accelerator.device, accelerator.mixed_precision
-    return Evaluator(split, supernet.info.task, supernet.tokenizer, device=device, mixed_precision=precision)
+def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator, *, parts: int = 1) -> Evaluator:
+    device, precision, task = accelerator.device, accelerator.mixed_precision, supernet.info.task
+    return Evaluator(split, task, supernet.tokenizer, device=device, mixed_precision=precision, parts=parts)
 
 
-def _objectives(config: SearchConfig, supernet: Supernet, evaluator: Evaluator, accelerator: Accelerator) -> Objectives:
-    """With a latency that is measured, or computed by the table."""
+def _objectives(config: SearchConfig, supernet: Supernet, validation: Split, accelerator: Accelerator) -> Objectives:
+    """With a latency that is measured, or computed by the table; and evaluations that stop early, if so wished."""
     device, precision = accelerator.device, accelerator.mixed_precision
-    measure, predict = None, None
+    confidence, measure, predict = config.evaluator.stop_confidence, None, None
     if config.latency_table is not None:
         conditions = Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
         predict = load_table(Path(config.latency_table).expanduser(), conditions).predict
     elif "latency_ms" in config.objectives:
         measure = partial(_latency, config, accelerator)
     return Objectives(
-        supernet, evaluator, config.workload, config.objectives, measure_latency=measure, predict_latency=predict
+        supernet,
+        _evaluator(validation, supernet, accelerator, parts=1 if confidence is None else PARTS),
+        config.workload,
+        config.objectives,
+        measure_latency=measure,
+        predict_latency=predict,
+        stop_confidence=confidence,
     )
 
 

@@ -42,8 +42,23 @@ def outcome(subnet):
     return Outcome(metrics(subnet))
 
 
+class Measured:
+    """Evaluates by a function of the sub-network, and remembers its bounds: the least error so far."""
+
+    def __init__(self, function):
+        self.function, self.bounds = function, []
+
+    def bound(self, subnet, known):
+        return min((e.metrics["error"] for e in known), default=None)
+
+    def __call__(self, subnet, bound):
+        self.bounds.append(bound)
+        return self.function(subnet)
+
+
 def run(path, evaluate=outcome, *, searcher=None, max_evaluations=20):
     searcher = searcher or Scripted()
+    evaluate = evaluate if isinstance(evaluate, Measured) else Measured(evaluate)
     seen = []
     trials = run_search(
         lambda: Dialogue(searcher, ["error", "params"], TrialFile(path), seen.append),
@@ -58,6 +73,14 @@ def run(path, evaluate=outcome, *, searcher=None, max_evaluations=20):
 def test_the_searcher_is_told_its_objectives_and_nothing_else(tmp_path):
     _, searcher = run(tmp_path / "trials.jsonl", max_evaluations=3)
     assert searcher.known == {s: {k: metrics(s)[k] for k in ("error", "params")} for s in SUBNETS[:3]}
+
+
+def test_bounds_come_from_the_trials_that_have_ended(tmp_path):
+    path, first, second = tmp_path / "trials.jsonl", Measured(outcome), Measured(outcome)
+    run(path, first, max_evaluations=5)
+    assert first.bounds == [None, 1.0, 1 / 2, 1 / 2, 1 / 3]
+    run(path, second, max_evaluations=7)
+    assert second.bounds == [1 / 3, 1 / 3]
 
 
 def test_a_trial_is_on_the_disk_before_the_next_begins(tmp_path):

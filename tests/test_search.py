@@ -133,6 +133,46 @@ def test_objectives_other_than_error_and_parameters(supernet_folder, tmp_path):
     assert 0 < front["hypervolume"] < 1
 
 
+def test_evaluations_that_stop_early_change_no_front_and_resume(supernet_folder, tmp_path):
+    stopping = ["searcher=random", "evaluator.stop_confidence=0.9"]
+    whole = run(supernet_folder, tmp_path, "searcher=random", "max_evaluations=30")
+    stopped = run(supernet_folder, tmp_path, *stopping, "max_evaluations=30")
+    trials = read_run(stopped).trials
+    assert all(not t.outcome.free for t in trials)
+    short = [t for t in trials if t.outcome.metrics["rows"] < 60]
+    assert 0 < len(short) < 29
+    for t in short:
+        own = t.outcome.metrics
+        others = [o.outcome.metrics for o in trials[: t.number]]
+        assert any(o["error"] < own["error"] and o["params"] <= own["params"] for o in others)
+    own = {t.subnet: t.outcome.metrics for t in read_run(whole).trials}
+    for t in trials:
+        if t not in short:
+            assert t.outcome.metrics["error"] == own[t.subnet]["error"]
+    front = {e.subnet for e in front_of(read_run(stopped))}
+    assert front <= {t.subnet for t in trials if t not in short}
+    assert {e.subnet for e in front_of(read_run(whole)) if e.subnet in own} <= front
+    run(supernet_folder, tmp_path, *stopping, "max_evaluations=9", "name=parts")
+    parts = run(supernet_folder, tmp_path, *stopping, "max_evaluations=30", "name=parts")
+    assert trials_in(parts) == trials_in(stopped)
+
+
+def test_evaluations_stop_early_for_accuracy_alone(supernet_folder, tmp_path):
+    supernet = shutil.copytree(supernet_folder, tmp_path / "supernet")
+    info = json.loads((supernet / "supernet.json").read_text())
+    (supernet / "supernet.json").write_text(json.dumps(info | {"task": info["task"] | {"metric": "matthews"}}))
+    with pytest.raises(UserError, match="mean over rows, and task 'sst2' is measured by matthews, not accuracy"):
+        run(supernet, tmp_path, "evaluator.stop_confidence=0.9")
+    for more, message in (
+        ("objectives=[error,loss]", "leave loss out"),
+        ("objectives=[error,latency_ms]", "give latency_table=FILE"),
+        ("baseline=layer_dropping", "baseline=layer_dropping evaluates on all rows"),
+        ("evaluator=finetune", "is for evaluator=supernet; to stop trainings, searcher=moasha"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(supernet_folder, tmp_path, "evaluator.stop_confidence=0.9", more)
+
+
 def test_some_of_the_validation_rows(supernet_folder, tmp_path):
     folders = [run(supernet_folder, tmp_path, "searcher=random", f"data.validation_rows={n}") for n in (20, 60, 10**6)]
     errors = [[row["metrics"]["error"] * n for row in trials_in(f)] for f, n in zip(folders, (20, 60, 60), strict=True)]
@@ -187,7 +227,7 @@ def test_a_broken_line_of_trials_is_named(supernet_folder, tmp_path):
 
 
 def test_a_search_whose_trials_all_fail_says_so(supernet_folder, tmp_path, monkeypatch):
-    def fails(self, subnet):
+    def fails(self, subnet, bound):
         raise RuntimeError("no memory")
 
     monkeypatch.setattr(Objectives, "__call__", fails)
