@@ -39,7 +39,7 @@ from supernet.cost import Architecture, encoder_flops
 from supernet.evaluate import AUTOCAST, Evaluator
 from supernet.families import architecture_of
 from supernet.slicing import extract
-from supernet.space import SpaceOptions, search_space
+from supernet.spaces import SpaceOptions, search_space
 from supernet.subnetwork import SubNetwork
 from supernet.tokens import Split, collate
 

@@ -27,7 +27,7 @@ from supernet.families import architecture_of
 from supernet.latency import Workload
 from supernet.latency_table import build_table, prediction_errors
 from supernet.sampling import stratified
-from supernet.space import SpaceOptions, search_space
+from supernet.spaces import SpaceOptions, search_space
 from supernet.subnetwork import SubNetwork
 
 

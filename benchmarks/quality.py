@@ -45,7 +45,8 @@ from supernet.metrics import majority_error
 from supernet.options import TrainConfig
 from supernet.runs import append_json_line, digest, read_json_lines
 from supernet.slicing import extract
-from supernet.space import SearchSpace, search_space
+from supernet.space import SearchSpace
+from supernet.spaces import search_space
 from supernet.subnetwork import SubNetwork
 from supernet.train import train
 

@@ -37,7 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from search.pareto import hypervolume
 from search.searchers import AskTell, make_scheduler
-from supernet.space import LayerSpace, MediumSpace, SearchSpace, SmallSpace
+from supernet.space import SearchSpace
+from supernet.spaces import LayerSpace, MediumSpace, SmallSpace
 from supernet.subnetwork import LayerSlice, SubNetwork
 
 INITIAL = 3

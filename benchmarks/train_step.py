@@ -36,7 +36,7 @@ from supernet.cost import total_flops
 from supernet.distillation import Distillation, label_loss, soft_loss
 from supernet.families import architecture_of
 from supernet.slicing import view
-from supernet.space import SpaceOptions, search_space
+from supernet.spaces import SpaceOptions, search_space
 from supernet.strategies import Pass, Strategy, accumulate_gradients
 from supernet.subnetwork import SubNetwork
 from supernet.tokens import Batch, collate

@@ -22,7 +22,8 @@ from supernet.importance import OrderOptions
 from supernet.models import load_tokenizer, quiet_transformers, read_classifier
 from supernet.runs import atomic_folder, file_sha256, write_json
 from supernet.sampling import SamplingOptions
-from supernet.space import SearchSpace, SpaceOptions, search_space
+from supernet.space import SearchSpace
+from supernet.spaces import SpaceOptions, search_space
 from supernet.strategies import Strategy
 from supernet.tasks import Task
 

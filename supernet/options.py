@@ -14,7 +14,7 @@ from supernet.importance import OrderOptions
 from supernet.models import ModelSource
 from supernet.runs import digest, folder_name
 from supernet.sampling import SamplingOptions
-from supernet.space import SpaceOptions
+from supernet.spaces import SpaceOptions
 from supernet.strategies import Strategy
 from supernet.tasks import Task
 

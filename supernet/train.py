@@ -38,7 +38,7 @@ from supernet.processes import from_main, processes, say, sole_writer
 from supernet.resume import remove_checkpoints
 from supernet.runs import only_writer, prepare_folder
 from supernet.signals import stop_request
-from supernet.space import search_space
+from supernet.spaces import search_space
 from supernet.teacher import load_teacher
 from supernet.tokens import Split, collate, training_batches
 from supernet.tracking import check_trackers

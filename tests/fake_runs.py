@@ -7,7 +7,7 @@ from search.report.front import FrontMember, front_of, write_report
 from search.trials import Evaluated, Outcome, Trial
 from supernet.cost import Architecture, encoder_params, params_share, total_flops, total_params
 from supernet.runs import append_json_line
-from supernet.space import MediumSpace
+from supernet.spaces import MediumSpace
 
 ARCHITECTURE = Architecture(
     layers=6,

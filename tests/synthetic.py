@@ -6,7 +6,8 @@ import math
 
 from search.pareto import hypervolume
 from search.searchers import AskTell, make_scheduler
-from supernet.space import LayerSpace, MediumSpace, NativeSpace, SearchSpace, SmallSpace
+from supernet.space import SearchSpace
+from supernet.spaces import LayerSpace, MediumSpace, NativeSpace, SmallSpace
 from supernet.subnetwork import SubNetwork
 
 SMALL = SmallSpace(layers=12, heads=12, units=3072)

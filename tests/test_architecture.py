@@ -48,7 +48,15 @@ def test_hydra_and_syne_tune_stay_where_they_belong():
 
 @pytest.mark.parametrize(
     "name",
-    ["supernet.subnetwork", "supernet.space", "supernet.sampling", "supernet.cost", "search.pareto", "supernet.tasks"],
+    [
+        "supernet.subnetwork",
+        "supernet.space",
+        "supernet.spaces",
+        "supernet.sampling",
+        "supernet.cost",
+        "search.pareto",
+        "supernet.tasks",
+    ],
 )
 def test_values_and_formulas_need_no_torch(name):
     reached, todo = set(), [name]

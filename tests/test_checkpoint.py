@@ -13,7 +13,7 @@ from supernet.distillation import Distillation
 from supernet.errors import UserError
 from supernet.importance import OrderOptions
 from supernet.sampling import SamplingOptions
-from supernet.space import SpaceOptions
+from supernet.spaces import SpaceOptions
 from supernet.strategies import Strategy
 from tests.conftest import read_task
 from tests.models import tiny_model

@@ -25,7 +25,7 @@ from supernet.models import load_pretrained
 from supernet.options import TrainConfig
 from supernet.processes import processes
 from supernet.slicing import view
-from supernet.space import search_space
+from supernet.spaces import search_space
 from supernet.strategies import RULES
 from supernet.teacher import load_teacher
 from supernet.train import train

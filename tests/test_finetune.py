@@ -34,7 +34,7 @@ from supernet.evaluate import Evaluator
 from supernet.options import TrainConfig
 from supernet.processes import processes
 from supernet.slicing import extract, view
-from supernet.space import SmallSpace
+from supernet.spaces import SmallSpace
 from supernet.subnetwork import LayerSlice, SubNetwork
 from supernet.train import train
 

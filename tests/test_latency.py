@@ -17,7 +17,7 @@ from supernet.latency import RUNS_PER_TURN, Timing, Workload, measure_in_turns, 
 from supernet.latency_table import Conditions, Curve, LatencyTable, build_table, load_table, prediction_errors
 from supernet.runs import write_json
 from supernet.slicing import extract
-from supernet.space import SpaceOptions, search_space
+from supernet.spaces import SpaceOptions, search_space
 from supernet.subnetwork import LayerSlice, SubNetwork
 from tests.models import tiny_model
 from tests.test_checkpoint import info

@@ -10,7 +10,7 @@ from search.folder import RunInfo, begin_run, read_run
 from search.loop import PATIENCE, Dialogue, run_search
 from search.trials import Evaluated, Outcome, TrialFile, all_evaluated, read_trials
 from supernet.errors import UserError
-from supernet.space import LayerSpace
+from supernet.spaces import LayerSpace
 
 SPACE = LayerSpace(layers=6, heads=2, units=4)
 SUBNETS = [SPACE.decode([int(bit) for bit in f"{i:06b}"]) for i in range(64)]

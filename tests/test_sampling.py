@@ -10,7 +10,7 @@ from supernet.cost import params_share
 from supernet.errors import UserError
 from supernet.families import architecture_of
 from supernet.sampling import SAMPLERS, SamplingOptions, stratified
-from supernet.space import SPACES, SpaceOptions, search_space
+from supernet.spaces import SPACES, SpaceOptions, search_space
 from tests.models import tiny_config
 
 ARCHITECTURE = architecture_of(tiny_config("bert", num_hidden_layers=8, intermediate_size=200))

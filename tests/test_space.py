@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supernet.errors import UserError
-from supernet.space import SPACES, SpaceOptions, layer_sets, search_space
+from supernet.space import layer_sets
+from supernet.spaces import SPACES, SpaceOptions, search_space
 from supernet.subnetwork import LayerSlice, SubNetwork, kept
 
 spaces = pytest.mark.parametrize("name", sorted(SPACES))

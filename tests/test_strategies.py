@@ -9,7 +9,7 @@ from supernet.distillation import Distillation, label_loss, soft_loss
 from supernet.errors import UserError
 from supernet.families import FAMILIES, architecture_of
 from supernet.slicing import extract, view
-from supernet.space import SpaceOptions, search_space
+from supernet.spaces import SpaceOptions, search_space
 from supernet.strategies import RULES, Pass, Strategy, accumulate_gradients
 from supernet.subnetwork import SubNetwork
 from tests.models import tiny_model
