@@ -9,4 +9,4 @@ ruff format --check .
 mypy
 # One process a core, a module of tests in one of them; each computes with one thread (-n0 for a single process).
 export OMP_NUM_THREADS=1
-python -m pytest --numprocesses auto --dist loadfile --durations 25 "$@"
+python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --durations 25 "$@"
