@@ -30,5 +30,7 @@ say "Done. In this shell, '. ${PLM_SUPERNET_VENV:-.venv}/bin/activate', then try
 cat <<'TEXT'
   python search.py searcher=random                          another searcher on the same supernet
   python train_supernet.py --help                           tasks, models, spaces, strategies and all values
-  accelerate launch train_supernet.py task=sst2 data.dir=DIR   GLUE, from the hub or from files of your own
+  python -m search.select max_params=0.5                    the best with at most half of the encoder
+  accelerate launch train_supernet.py task=sst2             GLUE, from the hub (from files: data.dir=FOLDER)
+  accelerate launch train_supernet.py task=custom data.dir=FILE.csv   your own rows
 TEXT

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from search.folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run
 from search.objectives import OBJECTIVES
+from search.options import BASELINE, FINETUNE
 from search.report.front import main_cost, read_test_scores
 from search.trials import Evaluated, all_evaluated
 from supernet.config import run_app
@@ -25,6 +26,14 @@ from supernet.errors import UserError, unknown
 FORMATS = ("text", "json")
 COUNTS = ("params", "total_params", "flops")
 """Costs of which nobody means 1 or less: such a limit is a share of the full net's."""
+
+SHARE = "params_share"
+
+NOT_THE_SUPERNET_S = {
+    FINETUNE: "its weights are its own, not the supernet's: each sub-network of this run was trained alone",
+    BASELINE: "a baseline: what it makes of the supernet's weights besides leaving some out is not kept",
+}
+"""What to say of a sub-network whose model is not simply a part of the supernet, by kind of run."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +128,14 @@ def select(config: SelectConfig) -> None:
     console.print(f"run {run.folder}: {run.info.task}, {run.info.label}, {len(run.trials)} evaluations")
     console.print(f"within {_show(limits)}:")
     console.print(str(chosen.subnet), style="bold")
-    for name, value in chosen.metrics.items():
-        said = f"{value:.1%}" if name == "params_share" else OBJECTIVES[name].show(value)
+    for name in (name for name in chosen.metrics if name in (SHARE, *OBJECTIVES)):
+        value = chosen.metrics[name]
+        said = f"{value:.1%}" if name == SHARE else OBJECTIVES[name].show(value)
         console.print(f"  {_label(name):<22}{said}")
     told = "not known: it is not on the run's front" if score is None else f"{score:.4f}"
     console.print(f"  {'test ' + run.info.metric:<22}{told}")
+    if run.info.kind in NOT_THE_SUPERNET_S:
+        console.print(NOT_THE_SUPERNET_S[run.info.kind])
 
 
 def choose(run: RunRecord, config: SelectConfig) -> tuple[Evaluated, dict[str, float]]:
@@ -188,7 +200,7 @@ def _find_run(config: SelectConfig) -> Path:
 
 
 def _label(name: str) -> str:
-    return "encoder share" if name == "params_share" else OBJECTIVES[name].label
+    return "encoder share" if name == SHARE else OBJECTIVES[name].label
 
 
 def _show(values: Mapping[str, Any]) -> str:

@@ -126,6 +126,11 @@ def _objectives(config: SearchConfig, supernet: Supernet, validation: Split, acc
         conditions = Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
         predict = load_table(Path(config.latency_table).expanduser(), conditions).predict
     elif "latency_ms" in config.objectives:
+        if accelerator.num_processes > 1 and device.type == "cpu":
+            raise UserError(
+                "objective latency_ms cannot be measured by several processes that share a CPU; use one process, or "
+                "give latency_table=FILE, which 'python -m search.profile' writes"
+            )
         measure = partial(_latency, config, accelerator)
     return Objectives(
         supernet,

@@ -154,6 +154,8 @@ def load_table(path: Path, conditions: Conditions) -> LatencyTable:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"latency table {path} cannot be used ({error}); {again}") from error
     if differences := table.conditions.differences(conditions):
+        if table.conditions.threads != conditions.threads:
+            again = again.replace("'python", f"'OMP_NUM_THREADS={conditions.threads} python")
         raise UserError(f"latency table {path} is for {', '.join(differences)}; {again}")
     return table
 

@@ -17,10 +17,10 @@ import os, signal, sys
 from search import cli
 from search.objectives import Objectives
 evaluate, done = Objectives.__call__, []
-def dies(self, subnet):
+def dies(self, subnet, bound):
     done.append(subnet)
     if os.environ["RANK"] == "1" and len(done) == 3: os.kill(os.getpid(), signal.SIGKILL)
-    return evaluate(self, subnet)
+    return evaluate(self, subnet, bound)
 Objectives.__call__ = dies
 cli.main()
 """
@@ -69,3 +69,11 @@ def test_proposals_for_two_processes_differ(supernet_folder, tmp_path):
     (folder,) = (tmp_path / "search").iterdir()
     subnets = [trial.subnet for trial in read_run(folder).trials]
     assert len(set(subnets)) == len(subnets) == 12
+
+
+@pytest.mark.slow
+def test_latency_is_not_measured_by_processes_that_share_a_cpu(supernet_folder, tmp_path):
+    done = launch("search.py", f"supernet={supernet_folder}", "objectives=[error,latency_ms]", f"output_dir={tmp_path}")
+    assert done.returncode != 0
+    assert "error: objective latency_ms cannot be measured by several processes that share a CPU" in done.stderr
+    assert not (tmp_path / "search").exists()

@@ -92,6 +92,25 @@ def test_as_json_with_the_test_metric_only_of_the_front(run, capsys):
         (run.folder / "away.json").rename(run.folder / "front.json")
 
 
+@pytest.mark.parametrize(
+    ("kind", "extra", "told"),
+    [
+        ("search", {"rows": 60.0}, None),
+        ("finetune", {"reports": 3.0, "epochs": 3.0, "stopped": 0.0}, "each sub-network of this run was trained alone"),
+        ("baseline", {}, "besides leaving some out is not kept"),
+    ],
+)
+def test_every_kind_of_run(kind, extra, told, tmp_path, capsys):
+    run = make_run(tmp_path / "run", kind=kind, evaluations=20)
+    rows = [json.loads(line) for line in (run.folder / TRIALS_FILE).read_text().splitlines()]
+    lines = [json.dumps(row | {"metrics": row["metrics"] | extra}) + "\n" for row in rows]
+    (run.folder / TRIALS_FILE).write_text("".join(lines))
+    select(config(f"run={run.folder}", "max_params=0.5"))
+    said = capsys.readouterr().out
+    assert "encoder share" in said
+    assert "weights" not in said if told is None else told in said
+
+
 def test_the_newest_run_is_taken(tmp_path, capsys):
     for number, name in enumerate("bca"):
         make_run(tmp_path / "search" / name, evaluations=5, seed=number, tested=False)
