@@ -31,6 +31,7 @@ class RunInfo:
         majority_error: Of always giving the commonest answer, on validation rows.
         supernet: Its folder.
         weights: Digest of its weights.
+        data: Digest of the rows that it was trained, and is evaluated, on.
         settings: What else the trials depend on.
     """
 
@@ -47,6 +48,7 @@ class RunInfo:
     majority_error: float
     supernet: str
     weights: str
+    data: str
     settings: dict[str, Any]
 
 
@@ -82,7 +84,7 @@ def read_run_info(folder: Path) -> RunInfo | None:
         raise UserError(f"{path} cannot be used ({error}); start anew with overwrite=true") from error
 
 
-def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> RunInfo:
+def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
     """Writes run.json, or sees that the run that is there is the same one.
 
     Args:
@@ -90,33 +92,44 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> RunInfo:
         info: The run to begin or to continue.
         overwrite: Forget what is there, all of it.
 
-    Returns:
-        `info`, or what an earlier sitting wrote: a measured reference stays as it was.
-
     Raises:
-        UserError: if the folder holds trials of another run; says what differs.
+        UserError: if the folder holds results of another run; says what differs. If it is to be overwritten and is no
+            run's.
     """
     if overwrite:
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != LOCK_FILE:
-                path.unlink()
+        _forget(folder)
     old = read_run_info(folder)
-    if old is None:
+    if old is None or not _names(folder) - {RUN_FILE}:
         write_json(folder / RUN_FILE, asdict(info))
-        return info
+        return
     changed = [f"{key} is {now}, was {was}" for key, now, was in _differences(asdict(info), asdict(old))]
     if changed:
         raise UserError(
-            f"{folder} holds trials of another run: {'; '.join(changed)}; start anew with overwrite=true, or give this "
-            "run another name=NAME"
+            f"{folder} holds results of another run: {'; '.join(changed)}; start anew with overwrite=true, or give "
+            "this run another name=NAME"
         )
-    return old
+
+
+def _names(folder: Path) -> set[str]:
+    """What a folder holds, the lock aside."""
+    return {path.name for path in folder.iterdir()} - {LOCK_FILE}
+
+
+def _forget(folder: Path) -> None:
+    """Empties a run folder: trials first and what says whose they are last, lest they be taken for another run's."""
+    names = _names(folder)
+    if names and RUN_FILE not in names:
+        raise UserError(f"{folder} is no folder of a search, so it is not overwritten; give another name=NAME")
+    for name in sorted(names, key=lambda name: (name == RUN_FILE, name != TRIALS_FILE)):
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 _MAY_CHANGE = ("reference", "supernet")
-"""A latency is never measured alike twice, and folders may be moved."""
+"""What is measured anew is never the same twice, so a run keeps its first reference; and folders may be moved."""
 
 
 def _differences(now: dict[str, Any], was: dict[str, Any]) -> list[tuple[str, Any, Any]]:

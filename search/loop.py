@@ -1,20 +1,21 @@
 """The search itself: ask -> evaluate -> tell, one JSON line for each trial as it ends, on one process or several.
 
 The file of trials is the truth. A search that finds some there tells them to the searcher instead of asking, and goes
-on as if it had not been interrupted, because a searcher's proposals depend only on its seed and on what it was told.
+on as if it had not been interrupted, because a searcher's proposals depend only on its seed, on what it was told, and
+on what it was asked and not yet told: the trials of a round, which as many processes evaluate at once.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from accelerate import Accelerator
 
-from search.trials import Evaluated, Metrics, Outcome, Trial, TrialFile, all_evaluated
+from search.trials import Metrics, Outcome, Trial, TrialFile, not_finite
 from supernet.errors import UserError, first_line
 from supernet.processes import from_main, gathered
 from supernet.subnetwork import SubNetwork
@@ -29,13 +30,14 @@ class Searcher(Protocol):
     def ask(self) -> SubNetwork | None: ...
     def tell(self, subnet: SubNetwork, metrics: Metrics) -> None: ...
     def observe(self, subnet: SubNetwork, metrics: Metrics) -> None: ...
+    def claim(self, subnet: SubNetwork) -> None: ...
     def fail(self, subnet: SubNetwork) -> None: ...
 
 
 class Evaluate(Protocol):
     """What the loop needs of what measures sub-networks (`search.objectives.Objectives`)."""
 
-    def bound(self, subnet: SubNetwork, known: Sequence[Evaluated]) -> float | None: ...
+    def bound(self, subnet: SubNetwork, trials: Sequence[Trial]) -> float | None: ...
     def __call__(self, subnet: SubNetwork, bound: float | None) -> Outcome: ...
 
 
@@ -47,34 +49,54 @@ class Dialogue:
         objectives: Names of the metrics that it is told.
         file: Where trials are appended as they end; those that are there are told first.
         on_trial: Called after each trial, those from the file too.
+        at_once: Sub-networks asked for in a round, before any of them is told.
+
+    Attributes:
+        told: The trials of the rounds that have ended, in order.
+        failures: Failed trials in a row, in this sitting.
     """
 
     def __init__(
-        self, searcher: Searcher, objectives: Sequence[str], file: TrialFile, on_trial: Callable[[Trial], None]
+        self,
+        searcher: Searcher,
+        objectives: Sequence[str],
+        file: TrialFile,
+        on_trial: Callable[[Trial], None],
+        *,
+        at_once: int = 1,
     ) -> None:
         self.searcher, self.objectives, self.file, self.on_trial = searcher, objectives, file, on_trial
-        self.failures = 0
-        for trial in file.trials:
+        self.at_once, self.failures = at_once, 0
+        self.told: list[Trial] = []
+        whole = len(file.trials) - len(file.trials) % at_once
+        for trial in file.trials[:whole]:
             self._tell(trial)
+        self._round = file.trials[whole:]  # of a round that was interrupted: asked for, and not to be told yet
+        for trial in self._round:
+            searcher.claim(trial.subnet)
+        for trial in file.trials:
+            on_trial(trial)
 
-    def ask(self, count: int) -> list[SubNetwork]:
-        """Up to `count` sub-networks to evaluate next; none if none is left, or if trials keep failing."""
+    def ask(self, most: int) -> list[SubNetwork]:
+        """The next round of sub-networks, at most so many; none if none is left, or if trials keep failing."""
         asked: list[SubNetwork] = []
-        while len(asked) < count and self.failures < PATIENCE:
+        while len(asked) < min(most, self.at_once - len(self._round)) and self.failures < PATIENCE:
             subnet = self.searcher.ask()
             if subnet is None:
                 break
             asked.append(subnet)
         return asked
 
-    def known(self) -> list[Evaluated]:
-        """Every sub-network that trials made known so far."""
-        return all_evaluated(self.file.trials)
-
-    def add(self, subnet: SubNetwork, outcome: Outcome) -> None:
-        """Writes a trial down, then tells the searcher."""
-        self.failures = 0 if outcome.failure is None else self.failures + 1
-        self._tell(self.file.append(subnet, outcome))
+    def add(self, subnets: Sequence[SubNetwork], outcomes: Sequence[Outcome]) -> None:
+        """Writes a round down, then tells the searcher."""
+        for subnet, outcome in zip(subnets, outcomes, strict=True):
+            self.failures = 0 if outcome.failure is None else self.failures + 1
+            trial = self.file.append(subnet, outcome)
+            self._round.append(trial)
+            self.on_trial(trial)
+        for trial in self._round:
+            self._tell(trial)
+        self._round = []
 
     def _tell(self, trial: Trial) -> None:
         if trial.outcome.metrics is None:
@@ -83,7 +105,7 @@ class Dialogue:
             self.searcher.tell(trial.subnet, self._chosen(trial.outcome.metrics))
         for free in trial.outcome.free:
             self.searcher.observe(free.subnet, self._chosen(free.metrics))
-        self.on_trial(trial)
+        self.told.append(trial)
 
     def _chosen(self, metrics: Metrics) -> Metrics:
         return {name: metrics[name] for name in self.objectives}
@@ -102,9 +124,9 @@ def run_search(
     knows the searcher and the file, writes them down in the order of asking and asks again.
 
     Args:
-        begin: Makes the main process's half; called there only.
-        evaluate: Measures a sub-network; the bound that it may stop at is taken from the trials that had ended when the
-            sub-network was asked for, so that a search that is resumed finds the same.
+        begin: Makes the main process's half, which asks for as many at once as there are processes; called there only.
+        evaluate: Measures a sub-network; the bound that it may stop at is taken from the rounds before, so that a
+            search that is resumed finds the same.
         max_evaluations: Trials in all, with those already in the file; there are never fewer than these.
         accelerator: The processes.
 
@@ -118,16 +140,15 @@ def run_search(
     while True:
         asked: list[tuple[SubNetwork, float | None]] | None = None
         if dialogue is not None:
-            subnets = dialogue.ask(min(accelerator.num_processes, max_evaluations - len(dialogue.file.trials)))
-            asked = [(subnet, evaluate.bound(subnet, dialogue.known())) for subnet in subnets]
+            subnets = dialogue.ask(max_evaluations - len(dialogue.file.trials))
+            asked = [(subnet, evaluate.bound(subnet, dialogue.told)) for subnet in subnets]
         asked = from_main(accelerator, asked)
         if not asked:
             break
         mine = asked[accelerator.process_index :][:1]
         outcomes = gathered([attempt(partial(evaluate, subnet, bound)) for subnet, bound in mine])
         if dialogue is not None:
-            for (subnet, _), outcome in zip(asked, outcomes, strict=True):
-                dialogue.add(subnet, outcome)
+            dialogue.add([subnet for subnet, _ in asked], outcomes)
     if dialogue is None:
         return []
     if dialogue.failures >= PATIENCE:
@@ -148,8 +169,6 @@ def attempt(evaluate: Callable[[], Outcome]) -> Outcome:
         raise
     except Exception as error:
         return Outcome(None, f"{type(error).__name__}: {first_line(error)}", seconds=time.perf_counter() - start)
-    wrong = {name: value for name, value in (outcome.metrics or {}).items() if not math.isfinite(value)}
-    if wrong:
-        said = ", ".join(f"{name} is {value}" for name, value in wrong.items())
-        return Outcome(None, said, seconds=outcome.seconds)
-    return outcome
+    if wrong := not_finite(outcome.metrics or {}):
+        return Outcome(None, wrong, seconds=outcome.seconds)
+    return replace(outcome, free=tuple(e for e in outcome.free if not not_finite(e.metrics)))

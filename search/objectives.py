@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from search.trials import Evaluated, Outcome
+from search.trials import Evaluated, Outcome, Trial, all_evaluated
 from supernet.checkpoint import Supernet
 from supernet.cost import Architecture, encoder_params, memory_mb, params_share, size_mb, total_flops, total_params
 from supernet.evaluate import Evaluator, Scores
@@ -108,14 +108,14 @@ class Objectives:
         if predict_latency is not None:
             self.known["latency_ms"] = predict_latency
 
-    def bound(self, subnet: SubNetwork, known: Iterable[Evaluated]) -> float | None:
-        """The error above which a sub-network is dominated: the least of those known that cost no more.
+    def bound(self, subnet: SubNetwork, trials: Sequence[Trial]) -> float | None:
+        """The error above which a sub-network is dominated: the least of those known by trials that cost no more.
 
         None if there is none, or if evaluations are not to be stopped.
         """
         if self._stop_confidence is None:
             return None
-        costs = self.costs(subnet)
+        costs, known = self.costs(subnet), all_evaluated(trials)
         errors = [e.metrics["error"] for e in known if all(e.metrics[name] <= costs[name] for name in self._costs)]
         return min(errors, default=None)
 

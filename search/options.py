@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class SearcherOptions:
             raise unknown("searcher", self.name, (*SEARCHERS, MOASHA))
         if self.population < 2:
             raise UserError(f"searcher.population is {self.population}; it must be 2 or more")
-        if not 1 <= self.sample_size <= self.population:
+        if self.name == "morea" and not 1 <= self.sample_size <= self.population:
             raise UserError(
                 f"searcher.sample_size is {self.sample_size}; it must be from 1 to searcher.population "
                 f"({self.population})"
@@ -90,6 +90,9 @@ class EvaluatorOptions:
             raise UserError("evaluator.stop_confidence is for evaluator=supernet; to stop trainings, searcher=moasha")
         if self.stop_confidence is not None and not 0.5 <= self.stop_confidence < 1:
             raise UserError(f"evaluator.stop_confidence is {self.stop_confidence}; it must be from 0.5 to less than 1")
+        for option in fields(self)[2:] if self.name == SUPERNET else ():
+            if getattr(self, option.name) != option.default:
+                raise UserError(f"evaluator.{option.name} is for sub-networks that are trained; add evaluator=finetune")
         for key in ("workers", "epochs", "batch_size", "reports_per_epoch"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise UserError(f"evaluator.{key} is {getattr(self, key)}; it must be 1 or more")
@@ -171,6 +174,8 @@ class SearchConfig:
             raise UserError(f"max_evaluations is {self.max_evaluations}; it must be 1 or more")
         if not 0 <= self.seed <= MAX_SEED:
             raise UserError(f"seed is {self.seed}; it must be from 0 to {MAX_SEED}")
+        if self.name is not None and not folder_name(self.name).strip("."):  # it would be the folder of all runs
+            raise UserError(f"name is '{self.name}'; it must name a folder, or be null to have one made")
 
     def _check_objectives(self) -> None:
         for name in self.objectives:
@@ -180,6 +185,9 @@ class SearchConfig:
             raise UserError(f"objectives are {self.objectives}; name two or more different ones of {list(OBJECTIVES)}")
         if not set(QUALITY) & set(self.objectives):
             raise UserError(f"objectives are {self.objectives}; one of them must be {' or '.join(QUALITY)}")
+        if set(self.objectives) <= set(QUALITY):
+            costs = [name for name in OBJECTIVES if name not in QUALITY]
+            raise UserError(f"objectives are {self.objectives}; one of them must be a cost: {', '.join(costs)}")
         if self.latency_table is not None and "latency_ms" not in self.objectives:
             raise UserError("latency_table is given, but latency_ms is not among the objectives; add it there")
         if self.evaluator.name == FINETUNE and "latency_ms" in self.objectives and self.latency_table is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -37,11 +37,12 @@ def search(config: SearchConfig) -> Path:
     """
     with processes(config.mixed_precision, key="mixed_precision") as accelerator:
         stage = prepare(config, accelerator)
-        with sole_writer(accelerator, stage.folder), _progress(stage.console) as progress:
-            bar = progress.add_task(config.label, total=config.trials, seen="")
-            model_of = WAYS[config.kind](stage, lambda trial: _show(progress, bar, trial))
-        if accelerator.is_main_process:
-            _conclude(stage, model_of)
+        with sole_writer(accelerator, stage.folder):
+            with _progress(stage.console) as progress:
+                bar = progress.add_task(config.label, total=config.trials, seen="")
+                model_of = WAYS[config.kind](stage, lambda trial: _show(progress, bar, trial))
+            if accelerator.is_main_process:
+                _conclude(stage, model_of)
     return stage.folder
 
 
@@ -50,7 +51,6 @@ def _search_supernet(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf
     config, space = stage.config, stage.supernet.space
 
     def begin() -> Dialogue:
-        stage.begin()
         scheduler = make_scheduler(
             config.searcher.name,
             space,
@@ -59,26 +59,28 @@ def _search_supernet(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf
             known=stage.objectives.known,
             settings={k: v for k, v in asdict(config.searcher).items() if k != "name"},
         )
-        return Dialogue(AskTell(scheduler, space), config.objectives, TrialFile(stage.folder / TRIALS_FILE), on_trial)
+        stage.begin()
+        searcher, file = AskTell(scheduler, space), TrialFile(stage.folder / TRIALS_FILE)
+        return Dialogue(searcher, config.objectives, file, on_trial, at_once=stage.accelerator.num_processes)
 
     trials = run_search(begin, stage.objectives, max_evaluations=config.max_evaluations, accelerator=stage.accelerator)
-    if stage.accelerator.is_main_process and len(trials) < config.max_evaluations:
-        stage.console.print(f"all {len(trials)} sub-networks that {config.label} has to propose are evaluated")
+    if stage.accelerator.is_main_process:
+        _say_if_none_is_left(stage, trials)
     return partial(extract, stage.supernet.model, share=True)
 
 
 def _finetune(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:
     """Sub-networks that a searcher proposes, each trained alone from the pre-trained weights (standard NAS)."""
     _refuse_several_processes(stage, "evaluator=finetune starts processes of its own: set evaluator.workers")
-    stage.begin()
     folder, precision = Path(stage.info.supernet), stage.accelerator.mixed_precision
     finetuning = Finetuning(stage.config, precision, folder, stage.supernet, stage.data, stage.objectives, stage.folder)
     try:
-        trials = finetuning.run(on_trial)
+        trials = finetuning.run(stage.begin, on_trial)
     except (KeyboardInterrupt, SystemExit):
         stage.console.print("interrupted: trials that had ended are kept, the same command begins the others anew")
         raise
     stopped = sum(t.outcome.metrics is not None and t.outcome.metrics["stopped"] > 0 for t in trials)
+    _say_if_none_is_left(stage, trials)
     stage.console.print(f"{len(trials)} sub-networks trained alone, {stopped} of them stopped early")
     return finetuned(stage.folder, trials, stage.supernet.model)
 
@@ -116,12 +118,14 @@ WAYS: dict[str, Callable[[Stage, Callable[[Trial], None]], ModelOf]] = {
 def _conclude(stage: Stage, model_of: ModelOf) -> None:
     """Finds the front, measures it on the test split (nothing else ever is), and writes and prints the report."""
     run, evaluator = read_run(stage.folder), stage.evaluator(stage.data.test)
-    if run.trials and all(trial.outcome.metrics is None for trial in run.trials):
-        reason = run.trials[-1].outcome.failure
-        raise UserError(f"all {len(run.trials)} trials failed, the last one with: {reason}; see {stage.folder}")
     front = [FrontMember(e, evaluator.score(model_of(e.subnet))) for e in front_of(run)]
     write_report(run, front)
     print_report(stage.console, run, front)
+
+
+def _say_if_none_is_left(stage: Stage, trials: Sequence[Trial]) -> None:
+    if len(trials) < stage.config.max_evaluations:
+        stage.console.print(f"all {len(trials)} sub-networks that {stage.config.label} has to propose are evaluated")
 
 
 def _refuse_several_processes(stage: Stage, reason: str) -> None:

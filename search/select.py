@@ -121,7 +121,9 @@ def select(config: SelectConfig) -> None:
     score = read_test_scores(run).get(chosen.subnet)
     if config.format == "json":
         tested = {} if score is None else {f"test_{run.info.metric}": score}
-        about = {"run": str(run.folder), "supernet": run.info.supernet, "task": run.info.task, "limits": limits}
+        names = ("kind", "supernet", "task")
+        about = {"run": str(run.folder)} | {name: getattr(run.info, name) for name in names}
+        about |= {"note": NOT_THE_SUPERNET_S.get(run.info.kind), "limits": limits}
         print(json.dumps(about | chosen.to_json() | tested))
         return
     console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -144,7 +146,7 @@ def choose(run: RunRecord, config: SelectConfig) -> tuple[Evaluated, dict[str, f
     Raises:
         UserError: if the run does not know what is limited, or if nothing keeps the limits; names the nearest then.
     """
-    evaluated = all_evaluated(run.trials)
+    evaluated = _measured_whole(all_evaluated(run.trials))
     if not evaluated:
         raise UserError(f"{run.folder} holds no result yet; name another run with run=FOLDER")
     full = next((e for e in evaluated if e.metrics["params_share"] == 1), None)
@@ -163,6 +165,12 @@ def choose(run: RunRecord, config: SelectConfig) -> tuple[Evaluated, dict[str, f
             f"{_show({n: nearest.metrics[n] for n in ('error', *limits)})} ({nearest.subnet}); allow or search more"
         )
     return chosen, limits
+
+
+def _measured_whole(evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+    """Without those whose evaluation stopped early: they are dominated, but perhaps not in what is limited here."""
+    rows = max((e.metrics.get("rows", 0) for e in evaluated), default=0)
+    return [e for e in evaluated if e.metrics.get("rows", 0) == rows]
 
 
 def _limit(run: RunRecord, full: Evaluated | None, name: str, text: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
@@ -21,6 +22,7 @@ from supernet.evaluate import Evaluator
 from supernet.latency import measure_latency
 from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
+from supernet.runs import digest, file_sha256
 from supernet.slicing import extract
 from supernet.tasks import EMBEDDED_TASK
 from supernet.tokens import Split
@@ -106,7 +108,8 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         majority_error=majority_error(info.task, data.validation.labels),
         supernet=str(supernet_folder.resolve()),
         weights=weights_digest(supernet_folder),
-        settings=config.identity(),
+        data=digest(info.splits),
+        settings=config.identity() | {"conditions": _conditions(config, supernet, accelerator)},
     )
     objectives = _objectives(config, supernet, data.validation, accelerator)
     folder = config.folder(supernet_folder, asdict(info))
@@ -141,6 +144,19 @@ def _objectives(config: SearchConfig, supernet: Supernet, validation: Split, acc
         predict_latency=predict,
         stop_confidence=confidence,
     )
+
+
+def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> dict[str, Any]:
+    """What the numbers depend on besides the configuration: a search is not to go on under others."""
+    device, precision = accelerator.device, accelerator.mixed_precision
+    values: dict[str, Any] = {"device": device.type, "precision": precision}
+    if config.latency_table is not None:
+        table = Path(config.latency_table).expanduser()
+        return values | {"latency_table": file_sha256(table) if table.exists() else None}  # refused when it is read
+    if "latency_ms" in config.objectives:
+        conditions = Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
+        return values | {"latency": str(conditions)}
+    return values
 
 
 def _latency(config: SearchConfig, accelerator: Accelerator, model: PreTrainedModel) -> float:

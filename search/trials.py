@@ -5,6 +5,7 @@ Everything else in a run folder is made from that file, and can be made again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -140,6 +141,11 @@ class TrialFile:
         append_json_line(self.path, trial.to_json())
         self.trials.append(trial)
         return trial
+
+
+def not_finite(metrics: Metrics) -> str:
+    """What of some metrics is no finite number, for people; nothing if all are."""
+    return ", ".join(f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value))
 
 
 def all_evaluated(trials: Iterable[Trial]) -> list[Evaluated]:

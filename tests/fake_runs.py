@@ -96,6 +96,7 @@ def make_run(
         "majority_error": 0.4912,
         "supernet": "/elsewhere/runs/train/sst2-minilm-medium-full-seed0-1a2b3c4d/supernet",
         "weights": "5f" * 8,
+        "data": "1a2b3c4d",
     }
     plain = {
         "workload": {"batch_size": 1, "length": 128},

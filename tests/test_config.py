@@ -151,6 +151,10 @@ MISTAKES = [
     ("search", "searcher.population=1", "searcher.population is 1; it must be 2 or more"),
     ("search", "data.validation_rows=0", "data.validation_rows is 0; it must be 1 or more"),
     ("search", "mixed_precision=fp8", "mixed_precision 'fp8' is unknown; allowed: auto, bf16, fp16, fp32"),
+    ("search", "objectives=[error,loss]", r"objectives are \['error', 'loss'\]; one of them must be a cost: params, "),
+    ("search", "name=..", r"name is '\.\.'; it must name a folder"),
+    ("search", "name=''", "name is ''; it must name a folder"),
+    ("search", "evaluator.epochs=3", "evaluator.epochs is for sub-networks that are trained; add evaluator=finetune"),
     ("search", "evaluator.stop_confidence=1", "evaluator.stop_confidence is 1.0; it must be from 0.5 to less than 1"),
     ("search", "searcher.known_cost=maybe", "searcher.known_cost 'maybe' must be true or false"),
 ]

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from search.folder import RunInfo, begin_run, read_run
 from search.loop import PATIENCE, Dialogue, run_search
+from search.searchers import AskTell, make_scheduler
 from search.trials import Evaluated, Outcome, TrialFile, all_evaluated, read_trials
 from supernet.errors import UserError
 from supernet.spaces import LayerSpace
@@ -30,6 +31,9 @@ class Scripted:
 
     observe = tell
 
+    def claim(self, subnet):
+        self.known[subnet] = None
+
     def fail(self, subnet):
         self.known[subnet] = None
 
@@ -48,8 +52,8 @@ class Measured:
     def __init__(self, function):
         self.function, self.bounds = function, []
 
-    def bound(self, subnet, known):
-        return min((e.metrics["error"] for e in known), default=None)
+    def bound(self, subnet, trials):
+        return min((e.metrics["error"] for e in all_evaluated(trials)), default=None)
 
     def __call__(self, subnet, bound):
         self.bounds.append(bound)
@@ -177,23 +181,68 @@ def test_elapsed_goes_on_where_it_was(tmp_path):
 def info(**changed):
     values = {"kind": "search", "label": "random", "seed": 0, "task": "sst2", "metric": "accuracy", "model": "tiny"}
     values |= {"space": "small", "strategy": "full", "objectives": ["error", "params"], "majority_error": 0.5}
-    values |= {"reference": {"error": 1.0, "params": 10.0}, "supernet": "/somewhere", "weights": "0123"}
+    values |= {"reference": {"error": 1.0, "params": 10.0}, "supernet": "/somewhere", "weights": "0123", "data": "89"}
     return RunInfo(**values | {"settings": {"workload": {"length": 128}}} | changed)
 
 
 def test_a_changed_run_is_refused_with_what_differs(tmp_path):
-    assert begin_run(tmp_path, info(), overwrite=False) == info()
+    begin_run(tmp_path, info(label="ehvi"), overwrite=False)
+    begin_run(tmp_path, info(), overwrite=False)  # there is nothing yet that the other one could claim
+    run(tmp_path / "trials.jsonl", max_evaluations=3)
     moved = info(supernet="/elsewhere", reference={"error": 1.0, "params": 11.0})
-    assert begin_run(tmp_path, moved, overwrite=False) == info()
+    begin_run(tmp_path, moved, overwrite=False)
+    assert read_run(tmp_path).info == info()
     changed = info(weights="4567", settings={"workload": {"length": 64}})
     with pytest.raises(UserError, match=r"weights is 4567, was 0123; settings\.workload\.length is 64, was 128; start"):
         begin_run(tmp_path, changed, overwrite=False)
-    run(tmp_path / "trials.jsonl", max_evaluations=3)
     assert len(read_run(tmp_path).trials) == 3
     (tmp_path / "weights").mkdir()
-    assert begin_run(tmp_path, changed, overwrite=True) == changed
+    begin_run(tmp_path, changed, overwrite=True)
+    assert read_run(tmp_path).info == changed
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     assert read_run(tmp_path).trials == []
+
+
+def test_what_is_no_run_is_not_overwritten(tmp_path):
+    (tmp_path / "supernet").mkdir()
+    with pytest.raises(UserError, match="is no folder of a search, so it is not overwritten"):
+        begin_run(tmp_path, info(), overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["supernet"]
+
+
+@pytest.mark.parametrize("searcher", ["random", "morea", "nsga2", "ehvi"])
+def test_a_round_that_was_interrupted_goes_on(searcher, tmp_path):
+    def search_until(path, evaluations):
+        scheduler = make_scheduler(searcher, SPACE, metrics=["error", "params"], seed=0)
+        file = TrialFile(path)
+        dialogue = Dialogue(AskTell(scheduler, SPACE), ["error", "params"], file, lambda trial: None, at_once=3)
+        while asked := dialogue.ask(evaluations - len(file.trials)):
+            dialogue.add(asked, [outcome(subnet) for subnet in asked])
+        return [trial.subnet for trial in file.trials]
+
+    whole = search_until(tmp_path / "whole.jsonl", 14)
+    assert len(set(whole)) == 14
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    for count in (1, 6, 8, 10, 13):  # rounds are of trials 0 to 2, 3 to 5, ...
+        path = tmp_path / f"killed-{count}.jsonl"
+        path.write_text("".join(lines[:count]))
+        assert search_until(path, 14) == whole
+    path = tmp_path / "enlarged.jsonl"
+    for evaluations in (4, 11, 14):
+        assert search_until(path, evaluations) == whole[:evaluations]
+
+
+def test_a_free_result_that_is_no_number_is_left_out(tmp_path):
+    def evaluate(subnet):
+        free = [
+            Evaluated(SUBNETS[60], metrics(SUBNETS[60]) | {"loss": math.nan}),
+            Evaluated(SUBNETS[61], metrics(subnet)),
+        ]
+        return Outcome(metrics(subnet), free=tuple(free))
+
+    trials, searcher = run(tmp_path / "trials.jsonl", evaluate, max_evaluations=1)
+    assert [e.subnet for e in trials[0].outcome.free] == [SUBNETS[61]]
+    assert SUBNETS[60] not in searcher.known
 
 
 def test_what_is_no_run_is_named(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from search.folder import TRIALS_FILE, read_run
+from search.report import chart
 from search.report.front import (
     FrontMember,
     curve_of,
@@ -19,7 +20,7 @@ from search.report.front import (
     read_test_scores,
     write_report,
 )
-from search.report.groups import comparable, grouped
+from search.report.groups import comparable, comparable_sets, grouped
 from search.report.overlay import BUDGETS, ReportConfig, find_runs, mean_curve, report, report_of
 from search.trials import Evaluated, Outcome, Trial, all_evaluated
 from supernet.config import load_config
@@ -119,7 +120,7 @@ def test_what_is_printed_of_a_run(tmp_path):
 
 def test_a_run_of_failures_only_is_no_report(tmp_path):
     run = make_run(tmp_path / "run", evaluations=3, failed=(0, 1, 2), tested=False)
-    with pytest.raises(UserError, match=r"none of the 3 trials in .* succeeded; the last one: .*out of memory"):
+    with pytest.raises(UserError, match="all 3 trials failed, the last one with: RuntimeError: out of memory"):
         write_report(run, [])
 
 
@@ -172,6 +173,26 @@ def test_only_like_is_compared_with_like(tmp_path):
     assert len(set(names)) == 5
     assert names[0] == names[5] == "sst2-minilm-error-params"
     assert names[4] == "sst2-minilm-error-latency_ms-8x128"
+
+
+def test_rows_of_other_data_sets_are_not_compared(tmp_path):
+    runs = runs_of(tmp_path, {"task": "custom"}, {"task": "custom", "data": "2b3c4d5e"}, {"task": "custom"}, {})
+    named = {name: [runs.index(run) for run in members] for name, members in comparable_sets(runs).items()}
+    one, other = "custom-minilm-error-params-1a2b3c4d", "custom-minilm-error-params-2b3c4d5e"
+    assert named == {one: [0, 2], other: [1], "sst2-minilm-error-params": [3]}
+
+
+def test_the_picture_shows_the_whole_spread(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(chart, "_save", lambda figure, path: figures.append(figure))
+    greeds = (0.0, 0.5, 0.95)
+    runs = [make_run(tmp_path / str(g), seed=i, evaluations=30, greed=g) for i, g in enumerate(greeds)]
+    told = report_of(grouped(runs, pool_supernets=False))
+    curves = [curve for group in told["groups"] for curve in group["curves"].values()]
+    chart.draw_overlay(tmp_path / "report.png", told, runs[0].info)
+    low, high = figures[-1].axes[-1].get_ylim()
+    assert high > max(curve["high"][-1] for curve in curves)
+    assert low < min(curve["low"][-1] for curve in curves)
 
 
 # --- many runs --------------------------------------------------------------------------------------------------------

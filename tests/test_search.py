@@ -164,7 +164,7 @@ def test_evaluations_stop_early_for_accuracy_alone(supernet_folder, tmp_path):
     with pytest.raises(UserError, match="mean over rows, and task 'sst2' is measured by matthews, not accuracy"):
         run(supernet, tmp_path, "evaluator.stop_confidence=0.9")
     for more, message in (
-        ("objectives=[error,loss]", "leave loss out"),
+        ("objectives=[error,loss,params]", "leave loss out"),
         ("objectives=[error,latency_ms]", "give latency_table=FILE"),
         ("baseline=layer_dropping", "baseline=layer_dropping evaluates on all rows"),
         ("evaluator=finetune", "is for evaluator=supernet; to stop trainings, searcher=moasha"),

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from search.folder import TRIALS_FILE
+from search.folder import TRIALS_FILE, read_run
 from search.report.front import front_of
 from search.select import SelectConfig, choose, select
 from search.trials import all_evaluated
@@ -109,6 +109,22 @@ def test_every_kind_of_run(kind, extra, told, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "encoder share" in said
     assert "weights" not in said if told is None else told in said
+    select(config(f"run={run.folder}", "max_params=0.5", "format=json"))
+    about = json.loads(capsys.readouterr().out)
+    assert about["kind"] == kind
+    assert about["note"] is None if told is None else told in about["note"]
+
+
+def test_an_evaluation_that_stopped_early_is_not_chosen(tmp_path):
+    run = make_run(tmp_path / "run", evaluations=20)
+    rows = [json.loads(line) for line in (run.folder / TRIALS_FILE).read_text().splitlines()]
+    best, _ = choose(run, config("max_params=0.5"))
+    for row in rows:
+        row["metrics"]["rows"] = 10.0 if row["text"] == str(best.subnet) else 60.0
+    (run.folder / TRIALS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chosen, _ = choose(read_run(run.folder), config("max_params=0.5"))
+    assert chosen.subnet != best.subnet
+    assert chosen.metrics["error"] >= best.metrics["error"]
 
 
 def test_the_newest_run_is_taken(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from search.finetune.trial import WEIGHTS_FILE, read_seen
 from search.finetune.workers import Workers, decoded
 from search.loop import PATIENCE
 from search.pareto import pareto_front
-from search.trials import Metrics, Outcome, TrialFile
+from search.trials import Metrics, Outcome, TrialFile, not_finite
 from search.trials import Trial as Finished
 from supernet.runs import append_json_line, cut_half_written_line, read_json_lines, remove_leftovers
 from supernet.space import SearchSpace
@@ -42,6 +41,10 @@ class Recorder(TrialScheduler):
         max_trials: Trials in all.
         reports: Of a trial that is not stopped.
         on_trial: Called after each trial, those from the file too.
+
+    Attributes:
+        gave_up: Whether `PATIENCE` trials in a row failed. Those that were running then may still have succeeded.
+        last_failure: What the last failed trial said.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Recorder(TrialScheduler):
         self.scheduler, self.space, self.file, self.backend = scheduler, space, file, backend
         self.objectives, self.costs, self.max_trials, self.reports = objectives, costs, max_trials, reports
         self.on_trial, self.failures = on_trial, 0
+        self.gave_up, self.last_failure = False, ""
         self._started: dict[int, float] = {}
         self._invalid: dict[int, str] = {}
         folder = file.path.parent
@@ -84,8 +88,9 @@ class Recorder(TrialScheduler):
 
     def suggest(self) -> TrialSuggestion | None:
         """The next trial; None, after which the tuner asks no more, if there are enough or they keep failing."""
+        self.gave_up = self.gave_up or self.failures >= PATIENCE
         enough = len(self.file.trials) + len(self._started) >= self.max_trials
-        return None if enough or self.failures >= PATIENCE else self.scheduler.suggest()
+        return None if enough or self.gave_up else self.scheduler.suggest()
 
     def on_trial_add(self, trial: Trial) -> None:
         """It has been started."""
@@ -97,9 +102,8 @@ class Recorder(TrialScheduler):
         subnet = decoded(self.space, trial.config)
         seen = {name: value for name, value in result.items() if not name.startswith("st_")}
         append_json_line(self._epochs, {"subnet": subnet.to_json(), **seen})
-        invalid = [f"{name} is {value}" for name, value in seen.items() if not math.isfinite(value)]
-        if invalid:
-            self._invalid[trial.trial_id] = ", ".join(invalid)
+        if invalid := not_finite(seen):
+            self._invalid[trial.trial_id] = invalid
             return SchedulerDecision.STOP
         decision = self.scheduler.on_trial_result(trial, self._known(subnet, seen))
         return decision if seen[REPORTS] < self.reports else SchedulerDecision.CONTINUE
@@ -129,6 +133,8 @@ class Recorder(TrialScheduler):
             # What was measured with the weights that are there: the process may have gone on after the last report
             # that was heard.
             seen = read_seen(weights)
+            failure = not_finite(seen) or None
+        if failure is None:
             stopped = float(seen[REPORTS] < self.reports)
             outcome = Outcome(self._known(subnet, seen) | {"stopped": stopped}, seconds=seconds)
             weights.replace(self._weights / weights_name(len(self.file.trials)))
@@ -138,7 +144,7 @@ class Recorder(TrialScheduler):
             weights.unlink(missing_ok=True)
             self._logs.mkdir(exist_ok=True)
             shutil.copy(folder / "std.err", self._logs / f"{len(self.file.trials)}.txt")
-            self.failures += 1
+            self.failures, self.last_failure = self.failures + 1, failure
         remove_leftovers(folder)
         finished = self.file.append(subnet, outcome)
         self._tell(finished, trial)

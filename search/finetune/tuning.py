@@ -68,26 +68,28 @@ class Finetuning:
     objectives: Objectives
     folder: Path
 
-    def run(self, on_trial: Callable[[Trial], object]) -> list[Trial]:
+    def run(self, begin: Callable[[], None], on_trial: Callable[[Trial], object]) -> list[Trial]:
         """Trains sub-networks until there are as many trials as asked for, or none is left.
 
         Ended by a signal, it ends the processes too; trainings that were not at their end are begun anew the next time.
 
         Args:
+            begin: Begins the run in its folder; called once it is clear that nothing is missing.
             on_trial: Called after each trial, those too that the run folder has already.
 
         Raises:
             UserError: if the pre-trained model cannot be had, options do not fit, or `PATIENCE` trials in a row failed.
         """
-        evaluator, file, work = self.config.evaluator, TrialFile(self.folder / TRIALS_FILE), self.folder / "work"
+        job, evaluator = self.job(), self.config.evaluator
+        reports = job.config.train.epochs * job.reports_per_epoch
+        scheduler = self.scheduler(reports)
+        begin()
+        file, work = TrialFile(self.folder / TRIALS_FILE), self.folder / "work"
         if not file.trials:
             forget(self.folder)
         shutil.rmtree(work, ignore_errors=True)  # a killed process leaves it
         work.mkdir()
         try:
-            job = self.job()
-            reports = job.config.train.epochs * job.reports_per_epoch
-            scheduler = self.scheduler(reports)
             job.write(work)
             workers = Workers(work, self.supernet.space, threads=max(1, usable_cores() // evaluator.workers))
             recorder = Recorder(
@@ -105,9 +107,9 @@ class Finetuning:
                 tune(recorder, workers, evaluator.workers, work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        if recorder.failures >= PATIENCE:
+        if recorder.gave_up:
             raise UserError(
-                f"{recorder.failures} trials in a row failed, the last one with: {file.trials[-1].outcome.failure}; "
+                f"{PATIENCE} trials in a row failed, the last one with: {recorder.last_failure}; "
                 f"{self.folder / 'failures'} has all they said, and the same command goes on with others"
             )
         return file.trials

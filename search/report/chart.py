@@ -78,7 +78,7 @@ def draw_curves(path: Path, run: RunRecord, hypervolume: Sequence[float], second
     left.step(range(1, len(hypervolume) + 1), hypervolume, where="post", color=COLOURS[0])
     right.step(seconds, hypervolume, where="post", color=COLOURS[0])
     _label_curves(left, right)
-    _skip_the_beginning((left, right), [hypervolume])
+    _skip_the_beginning((left, right), [hypervolume], [hypervolume])
     figure.suptitle(title_of(run.info), fontsize=10)
     _save(figure, path)
 
@@ -112,7 +112,8 @@ def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
         for axes, curve in zip((left, right), group["curves"].values(), strict=False):
             axes.step(curve["x"], curve["mean"], where="post", color=color)
             axes.fill_between(curve["x"], curve["low"], curve["high"], step="post", color=color, alpha=0.2, lw=0)
-    _skip_the_beginning((left, right), [c["low"] for g in report["groups"] for c in g["curves"].values()])
+    curves = [curve for group in report["groups"] for curve in group["curves"].values()]
+    _skip_the_beginning((left, right), [curve["low"] for curve in curves], [curve["high"] for curve in curves])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(report["title"], fontsize=11)
     _save(figure, path)
@@ -144,10 +145,12 @@ def _label_curves(left: Axes, right: Axes) -> None:
         axes.grid(alpha=0.3)
 
 
-def _skip_the_beginning(panels: Sequence[Axes], curves: Sequence[Sequence[float]]) -> None:
+def _skip_the_beginning(
+    panels: Sequence[Axes], lows: Sequence[Sequence[float]], highs: Sequence[Sequence[float]]
+) -> None:
     """The first trials are far below all others: what is shown of curves begins after a tenth of each."""
-    if curves:
-        low, high = min(curve[len(curve) // 10] for curve in curves), max(max(curve) for curve in curves)
+    if lows:
+        low, high = min(curve[len(curve) // 10] for curve in lows), max(max(curve) for curve in highs)
         margin = 0.05 * (high - low) if high > low else 0.05
         for axes in panels:
             axes.set_ylim(low - margin, high + margin)

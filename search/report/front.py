@@ -121,12 +121,14 @@ def write_report(run: RunRecord, front: Sequence[FrontMember]) -> None:
     """Writes front.json, front.csv, front.png and hypervolume.png, each whole or not at all.
 
     Raises:
-        UserError: if there is no front, because every trial failed.
+        UserError: if there is no front, because there are no trials, or every one failed.
     """
     info, curve, rows = run.info, curve_of(run), [member.to_json(run.info.metric) for member in front]
     if not rows:
-        failures = [trial.outcome.failure for trial in run.trials]
-        raise UserError(f"none of the {len(failures)} trials in {run.folder} succeeded; the last one: {failures[-1:]}")
+        if not run.trials:
+            raise UserError(f"there is no trial in {run.folder}, and so no front; allow larger sub-networks")
+        reason = run.trials[-1].outcome.failure
+        raise UserError(f"all {len(run.trials)} trials failed, the last one with: {reason}; see {run.folder}")
     values = {
         "task": info.task,
         "metric": info.metric,

@@ -22,12 +22,21 @@ _SEEDS = ("seed", "settings.seed")
 
 
 def comparable(info: RunInfo) -> str:
-    """What runs must have in common to be in one picture, as a name: task, model, objectives and their workload."""
+    """What runs on the same rows must have in common to be in one picture, as a name."""
     parts = [info.task, Path(info.model).name, *info.objectives]
     if set(FOR_WORKLOAD) & set(info.objectives):
         workload = info.settings.get("workload", {})
         parts.append("x".join(str(value) for value in workload.values()))
     return folder_name(*filter(None, parts))
+
+
+def comparable_sets(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Runs by what they have in common, as a name, with the rows in it only where it needs them to be one."""
+    sets = by_key(runs, lambda run: (comparable(run.info), run.info.data))
+    names = [name for name, _ in sets]
+    return {
+        folder_name(name, data) if names.count(name) > 1 else name: members for (name, data), members in sets.items()
+    }
 
 
 def by_key(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:

@@ -32,7 +32,7 @@ from search.report.front import (
     main_cost,
     read_test_scores,
 )
-from search.report.groups import by_key, comparable, grouped
+from search.report.groups import comparable_sets, grouped
 from search.report.page import render
 from search.select import best_within
 from search.trials import all_evaluated
@@ -80,7 +80,7 @@ def report(config: ReportConfig) -> list[Path]:
     for run in runs:
         if not all_evaluated(run.trials):
             console.print(f"{run.folder} is left out: none of its {len(run.trials)} trials gave a result")
-    sets = by_key((run for run in runs if all_evaluated(run.trials)), lambda run: comparable(run.info))
+    sets = comparable_sets(run for run in runs if all_evaluated(run.trials))
     if not sets:
         raise UserError("no run has a result yet; see the messages above")
     if len(sets) > 1:

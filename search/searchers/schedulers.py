@@ -116,6 +116,10 @@ class SubNetworkSearcher(BaseSearcher):
             self._told[subnet] = costs
             self._free.add(subnet)
 
+    def claim(self, subnet: SubNetwork) -> None:
+        """Takes a sub-network for one that was suggested and is not told yet, as in the search that is resumed."""
+        self._pending.add(subnet)
+
     @staticmethod
     def _finite(subnet: SubNetwork, metrics: Sequence[float]) -> tuple[float, ...]:
         if not np.isfinite(metrics).all():
@@ -312,9 +316,20 @@ class AskTell:
         Raises:
             TypeError: if the scheduler is not `make_scheduler`'s.
         """
+        self._ours().observe(subnet, metrics)
+
+    def claim(self, subnet: SubNetwork) -> None:
+        """Says that a sub-network has been asked for, in an earlier sitting, and is not told yet.
+
+        Raises:
+            TypeError: if the scheduler is not `make_scheduler`'s.
+        """
+        self._ours().searcher.claim(subnet)
+
+    def _ours(self) -> SubNetworkScheduler:
         if not isinstance(self._scheduler, SubNetworkScheduler):
             raise TypeError(f"{type(self._scheduler).__name__} takes no results without trials")
-        self._scheduler.observe(subnet, metrics)
+        return self._scheduler
 
     def _trial(self, subnet: SubNetwork) -> Trial:
         config = dict(zip(self._space.bounds, self._space.encode(subnet), strict=True))
