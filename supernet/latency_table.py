@@ -143,7 +143,7 @@ def load_table(path: Path, conditions: Conditions) -> LatencyTable:
     Raises:
         UserError: if there is no such file, or it is damaged, or holds for anything else; says for what.
     """
-    again = "build one with 'python -m search.profile supernet=FOLDER'"
+    again = _how_to_build()
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("format") != _FORMAT:
@@ -154,10 +154,14 @@ def load_table(path: Path, conditions: Conditions) -> LatencyTable:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"latency table {path} cannot be used ({error}); {again}") from error
     if differences := table.conditions.differences(conditions):
-        if table.conditions.threads != conditions.threads:
-            again = again.replace("'python", f"'OMP_NUM_THREADS={conditions.threads} python")
-        raise UserError(f"latency table {path} is for {', '.join(differences)}; {again}")
+        threads = conditions.threads if table.conditions.threads != conditions.threads else None
+        raise UserError(f"latency table {path} is for {', '.join(differences)}; {_how_to_build(threads)}")
     return table
+
+
+def _how_to_build(threads: int | None = None) -> str:
+    setting = "" if threads is None else f"OMP_NUM_THREADS={threads} "
+    return f"build one with '{setting}python -m search.profile supernet=FOLDER'"
 
 
 def _from_json(values: dict[str, Any]) -> LatencyTable:

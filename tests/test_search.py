@@ -157,6 +157,15 @@ def test_evaluations_that_stop_early_change_no_front_and_resume(supernet_folder,
     assert trials_in(parts) == trials_in(stopped)
 
 
+def test_a_run_is_not_given_up_for_one_that_cannot_begin(supernet_folder, tmp_path):
+    folder = run(supernet_folder, tmp_path, "searcher=random", "name=mine", "max_evaluations=3")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    impossible = ["evaluator=finetune", "searcher=moasha", "searcher.grace=99"]
+    with pytest.raises(UserError, match=r"searcher\.grace is 99, but a trial has only 4 reports"):
+        run(supernet_folder, tmp_path, *impossible, "name=mine", "overwrite=true")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_evaluations_stop_early_for_accuracy_alone(supernet_folder, tmp_path):
     supernet = shutil.copytree(supernet_folder, tmp_path / "supernet")
     info = json.loads((supernet / "supernet.json").read_text())
