@@ -22,9 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks.common import device_name, minilm
-from supernet.cost import Architecture
+from supernet.cost import Architecture, Workload
 from supernet.families import architecture_of
-from supernet.latency import Workload
 from supernet.latency_table import build_table, prediction_errors
 from supernet.sampling import stratified
 from supernet.spaces import SpaceOptions, search_space

@@ -33,11 +33,13 @@ from transformers import AutoModelForSequenceClassification, BertConfig, PreTrai
 from benchmarks.common import device_name, generated_split, matmul_rate, minilm
 from benchmarks.masked import masked
 from supernet.cost import total_flops
-from supernet.distillation import Distillation, label_loss, soft_loss
+from supernet.distillation import label_loss, soft_loss
 from supernet.families import architecture_of
+from supernet.gradients import accumulate_gradients
+from supernet.options import Distillation
 from supernet.slicing import view
 from supernet.spaces import SpaceOptions, search_space
-from supernet.strategies import Pass, Strategy, accumulate_gradients
+from supernet.strategies import Pass, Strategy
 from supernet.subnetwork import SubNetwork
 from supernet.tokens import Batch, collate
 

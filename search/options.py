@@ -1,4 +1,8 @@
-"""What stage two can be told: conf/search.yaml as frozen values that check themselves."""
+"""What stage two can be told: conf/search.yaml as frozen values that check themselves.
+
+Like `supernet.options` this imports no torch. So whether a searcher or a baseline is known by a name `search.run` says,
+where their tables are at hand.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from search.baselines import BASELINES, BaselineOptions
-from search.finetune.moasha import NAME as MOASHA
 from search.objectives import OBJECTIVES, QUALITY
-from search.searchers import SEARCHERS
+from supernet.cost import Workload
 from supernet.errors import UserError, unknown
-from supernet.latency import Workload
 from supernet.options import MAX_SEED, PRECISIONS
 from supernet.runs import digest, folder_name
+
+MOASHA = "moasha"
+"""A searcher that stops trainings early; the others are the keys of `search.searchers.SEARCHERS`."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class SearcherOptions:
     """How sub-networks are proposed (conf/searcher/*.yaml).
 
     Attributes:
-        name: A key of `SEARCHERS`.
+        name: A key of `search.searchers.SEARCHERS`, or `MOASHA`.
         known_cost: For ehvi: use that costs are computed by formula and model the error alone (true), or model all
             objectives (false).
         population: For morea and nsga2: sub-networks that parents are taken from.
@@ -39,8 +43,6 @@ class SearcherOptions:
     reduction_factor: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.name not in (*SEARCHERS, MOASHA):
-            raise unknown("searcher", self.name, (*SEARCHERS, MOASHA))
         if self.population < 2:
             raise UserError(f"searcher.population is {self.population}; it must be 2 or more")
         if self.name == "morea" and not 1 <= self.sample_size <= self.population:
@@ -107,6 +109,36 @@ class EvaluatorOptions:
         return values if self.name == FINETUNE else {"name": self.name, "stop_confidence": self.stop_confidence}
 
 
+DROPS = ("top", "bottom", "alternate", "symmetric")
+
+
+@dataclass(frozen=True)
+class BaselineOptions:
+    """Which baseline, and what it is told (conf/baseline/*.yaml).
+
+    Attributes:
+        name: A key of `search.baselines.BASELINES`; None searches instead.
+        budgets: Shares of the encoder's parameters, more than 0 and at most 1.
+        rows: Training rows that a method looks at; all of them if there are fewer. Kwon et al. take 2048.
+        drop: Which layers layer_dropping drops first, one of `DROPS`; see `search.baselines.widths`.
+    """
+
+    name: str | None = None
+    budgets: list[float] = field(default_factory=lambda: [1.0, 0.9, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.1])
+    rows: int = 2048
+    drop: str = "top"
+
+    def __post_init__(self) -> None:
+        if not self.budgets or len(set(self.budgets)) < len(self.budgets) or not all(0 < b <= 1 for b in self.budgets):
+            raise UserError(
+                f"baseline.budgets is {self.budgets}; give different shares of the encoder, above 0 and up to 1"
+            )
+        if self.rows < 1:
+            raise UserError(f"baseline.rows is {self.rows}; it must be 1 or more training rows")
+        if self.drop not in DROPS:
+            raise unknown("baseline.drop", self.drop, DROPS)
+
+
 @dataclass(frozen=True)
 class SearchData:
     """The task's rows (all of it null: as they were in training).
@@ -164,8 +196,6 @@ class SearchConfig:
         self._check_stop_confidence()
         if self.searcher.name == MOASHA and self.evaluator.name != FINETUNE:
             raise UserError("searcher moasha stops trainings early, and there are none; add evaluator=finetune")
-        if self.baseline.name is not None and self.baseline.name not in BASELINES:
-            raise unknown("baseline", self.baseline.name, BASELINES)
         if self.baseline.name is not None and self.evaluator.name == FINETUNE:
             raise UserError(f"baseline={self.baseline.name} trains nothing; leave out evaluator=finetune")
         if self.mixed_precision not in ("auto", *PRECISIONS):

@@ -13,9 +13,10 @@ from rich.table import Table
 
 from supernet.checkpoint import Supernet, find_supernet, load_supernet
 from supernet.config import run_app
+from supernet.cost import Workload
 from supernet.errors import UserError, unknown
 from supernet.families import architecture_of
-from supernet.latency import Timing, Workload
+from supernet.latency import Timing
 from supernet.latency_table import Conditions, LatencyTable, build_table, prediction_errors
 from supernet.options import MAX_SEED, PRECISIONS
 from supernet.processes import processes

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from transformers import PreTrainedModel
 
-from search.baselines import BASELINES, BaselineOptions, Pruned
+from search.baselines import BASELINES, Pruned
+from search.evaluation import Objectives
 from search.loop import attempt
-from search.objectives import Objectives
+from search.options import BaselineOptions
 from search.trials import Outcome, Trial, TrialFile
 from supernet.checkpoint import Supernet
 from supernet.errors import UserError

@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from transformers import PreTrainedModel
 
+from search.baselines import BASELINES
 from search.finetune.tuning import Finetuning, finetuned
 from search.folder import TRIALS_FILE, read_run
 from search.loop import Dialogue, run_search
-from search.options import BASELINE, FINETUNE, SEARCH, SearchConfig
+from search.options import BASELINE, FINETUNE, MOASHA, SEARCH, SearchConfig
 from search.prune import prune
 from search.report.front import FrontMember, front_of, print_report, write_report
-from search.searchers import AskTell, make_scheduler
+from search.searchers import SEARCHERS, AskTell, make_scheduler
 from search.stage import Stage, prepare
 from search.trials import Trial, TrialFile
-from supernet.errors import UserError
+from supernet.errors import UserError, unknown
 from supernet.processes import processes, sole_writer
 from supernet.slicing import extract
 from supernet.subnetwork import SubNetwork
@@ -33,8 +34,10 @@ def search(config: SearchConfig) -> Path:
     """Searches a trained supernet, or does what it is to be compared with, and returns the folder of the results.
 
     Raises:
-        UserError: if there is no supernet, or its data or the output folder cannot be used.
+        UserError: if no searcher or baseline has that name, or there is no supernet, or its data or the output folder
+            cannot be used.
     """
+    _check_names(config)
     with processes(config.mixed_precision, key="mixed_precision") as accelerator:
         stage = prepare(config, accelerator)
         with sole_writer(accelerator, stage.folder):
@@ -44,6 +47,14 @@ def search(config: SearchConfig) -> Path:
             if accelerator.is_main_process:
                 _conclude(stage, model_of)
     return stage.folder
+
+
+def _check_names(config: SearchConfig) -> None:
+    searchers, searcher, baseline = (*SEARCHERS, MOASHA), config.searcher.name, config.baseline.name
+    if searcher not in searchers:
+        raise unknown("searcher", searcher, searchers)
+    if baseline is not None and baseline not in BASELINES:
+        raise unknown("baseline", baseline, BASELINES)
 
 
 def _search_supernet(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:

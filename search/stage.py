@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from rich.console import Console
 from transformers import PreTrainedModel
 
+from search.evaluation import Objectives
 from search.folder import RunInfo, begin_run
-from search.objectives import Objectives
 from search.options import SearchConfig, SearchData
 from supernet.checkpoint import Supernet, find_supernet, load_supernet, weights_digest
 from supernet.data import TaskData, load_task

@@ -14,12 +14,10 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from supernet import __version__
-from supernet.data import DataOptions
-from supernet.distillation import Distillation
 from supernet.errors import UserError
 from supernet.families import architecture_of
-from supernet.importance import OrderOptions
 from supernet.models import load_tokenizer, quiet_transformers, read_classifier
+from supernet.options import DataOptions, Distillation, OrderOptions
 from supernet.runs import atomic_folder, file_sha256, write_json
 from supernet.sampling import SamplingOptions
 from supernet.space import SearchSpace

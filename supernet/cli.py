@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from supernet.config import run_app
+from supernet.group import end_group
 from supernet.options import TrainConfig
-from supernet.processes import end_processes
-from supernet.train import train
 
 
 def main() -> None:
     """Trains a supernet as the command line says."""
-    run_app("train", TrainConfig, train)
-    end_processes()
+    run_app("train", TrainConfig, _train)
+    end_group()
+
+
+def _train(config: TrainConfig) -> None:
+    from supernet.train import train  # not above: it brings torch along, which help and mistakes need not wait for
+
+    train(config)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.resources
-import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, TypeVar, cast, get_type_hints
 
 import hydra
@@ -24,14 +21,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from supernet.errors import UserError, first_line, unknown
-from supernet.processes import in_group
+from supernet.errors import UserError, first_line, one_line_errors, unknown
 
 C = TypeVar("C")
 
 CONFIG_MODULE = "conf"
-GRACE_S = 5.0
-"""Seconds after which a launcher has surely seen that one of its processes has ended, and has ended the others."""
 PRESETS = ("experiment", "debug")
 """Named sets of values. Each command has its own: experiment=best of `train` is conf/experiment/train/best.yaml."""
 
@@ -105,34 +99,6 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
         _check_names(override, groups, keys)
     fixed = [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
     _to_dataclass(_compose(config_name, fixed))
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turns a mistake of the user into one line and exit status 1.
-
-    What is wrong in every process the first one says. Before they work together that is everything; afterwards nearly
-    everything, so another one waits: if the first has ended too the launcher ends this one, which else says its own,
-    with its number. An error that follows from the end of another process is kept back in the same way.
-    """
-    rank = os.environ.get("RANK", "0")
-    try:
-        yield
-    except UserError as error:
-        if in_group() and rank != "0":
-            time.sleep(GRACE_S)
-        if in_group() or rank == "0":
-            prefix = "" if rank == "0" else f"process {rank}: "
-            print(f"{prefix}error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        if rank == "0":
-            print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except Exception:
-        if in_group():
-            time.sleep(GRACE_S)
-        raise
 
 
 def _register(config_name: str, schema: type[Any]) -> None:
@@ -229,7 +195,8 @@ def _check_names(override: Override, groups: Mapping[str, list[str]], keys: Mapp
             if choice not in groups[key]:
                 raise unknown(key, choice, groups[key])
     elif key not in keys:
-        near = difflib.get_close_matches(key, [k for k, single in keys.items() if single], n=3, cutoff=0.6)
+        known = [*groups, *(k for k, single in keys.items() if single)]
+        near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UserError(f"key '{key}' is unknown; {hint}--help shows all keys")
 

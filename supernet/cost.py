@@ -8,10 +8,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from supernet.errors import UserError
 from supernet.subnetwork import LayerSlice, SubNetwork
 
 _INDEX_BYTES = 8
 """Of a whole number that torch indexes with."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The batch that FLOPs, latency and memory are stated for.
+
+    Attributes:
+        batch_size: Sequences.
+        length: Tokens of each.
+    """
+
+    batch_size: int = 1
+    length: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "length"):
+            if getattr(self, name) < 1:
+                raise UserError(f"workload.{name} is {getattr(self, name)}; it must be 1 or more")
+
+    def __str__(self) -> str:
+        return f"{self.batch_size}x{self.length}"
 
 
 @dataclass(frozen=True)

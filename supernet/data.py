@@ -7,14 +7,14 @@ Every mistake in a file is told with its name and line.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from supernet.custom import find_columns, find_labels
-from supernet.errors import UserError, unknown
+from supernet.errors import UserError
+from supernet.options import MIN_TRAIN_SAMPLES, DataOptions
 from supernet.rows import Rows, gather
 from supernet.sources import Part, Source, embedded_source, hub_source, labelled, local_source
 from supernet.stdlib import AREAS
@@ -24,89 +24,8 @@ from supernet.tokens import Split, tokenise
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SOURCES = ("auto", "hub", "local", "embedded")
 SPLITS = ("train", "validation", "test")
 TRAIN_SHARE = 0.7
-MIN_TRAIN_SAMPLES = 4
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Where the rows come from and how they are split.
-
-    Attributes:
-        source: hub, local (files in `dir`), embedded (task stdlib only), or auto: local if `dir` is given, embedded
-            for the task stdlib, else hub.
-        dir: Folder of the task's files (`train.jsonl`, `validation.jsonl`), or the folder above it; for task custom
-            also one file.
-        max_train_samples: Upper limit of the rows that are split into training and validation (for task custom also
-            test) rows, None for all.
-        split_seed: Seed of the shuffle before the split; the paper's splits have 128.
-        cache_dir: Folder for tokenised rows; None for `~/.cache/plm-supernet`.
-        text: Name of the text's column, or a list of one or two names; None for the task's own.
-        label: Name of the label's column; None for the task's own.
-        choices: Columns of the choices in multiple choice; None for the task's own.
-        hub: Data set on the hub instead of the task's own.
-        hub_config: Configuration of that data set.
-
-    Raises:
-        UserError: if a value is impossible.
-    """
-
-    source: str = "auto"
-    dir: str | None = None
-    max_train_samples: int | None = None
-    split_seed: int = 128
-    cache_dir: str | None = None
-    text: Any = None  # one name or several: a configuration knows no such union
-    label: str | None = None
-    choices: Any = None
-    hub: str | None = None
-    hub_config: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.source not in SOURCES:
-            raise unknown("data.source", str(self.source), SOURCES)
-        if self.source == "local" and self.dir is None:
-            raise UserError("data.source=local needs data.dir=FOLDER, the folder of the task's files")
-        if self.source == "auto" and self.dir is not None and self.hub is not None:
-            raise UserError(f"data.dir={self.dir} and data.hub={self.hub} are both given; give one of them")
-        if self.hub_config is not None and self.hub is None:
-            raise UserError(f"data.hub_config={self.hub_config} is given without a data set; give data.hub=NAME too")
-        if self.max_train_samples is not None and self.max_train_samples < MIN_TRAIN_SAMPLES:
-            raise UserError(
-                f"data.max_train_samples={self.max_train_samples} leaves too few rows to split into training and"
-                f" validation; give {MIN_TRAIN_SAMPLES} or more, or null for all"
-            )
-        for field in ("text", "choices"):
-            object.__setattr__(self, field, _columns_given(field, getattr(self, field)))
-
-    def absolute(self) -> DataOptions:
-        """The same with absolute folders, for use from another working folder."""
-
-        def whole(folder: str | None) -> str | None:
-            return None if folder is None else os.path.abspath(os.path.expanduser(folder))
-
-        return replace(self, dir=whole(self.dir), cache_dir=whole(self.cache_dir))
-
-    def applied_to(self, task: Task) -> Task:
-        """The task with the columns and the data set that are given here instead of its own."""
-        columns = {name: getattr(self, name) for name in ("text", "label", "choices") if getattr(self, name)}
-        hub = {} if self.hub is None else {"hub": self.hub, "hub_config": self.hub_config}
-        return replace(task, **columns | hub) if columns or hub else task
-
-
-def _columns_given(field: str, value: object) -> tuple[str, ...] | None:
-    """A column name or a list of them as a tuple."""
-    if value is None:
-        return None
-    given = list(value) if isinstance(value, (list, tuple)) else [value]
-    names = [str(name) for name in given if isinstance(name, (str, int, float)) and name != ""]
-    if not names or len(names) < len(given):
-        raise UserError(f"data.{field}={value!r} is not allowed; give column names: data.{field}=[FIRST,SECOND]")
-    if len(set(names)) < len(names):
-        raise UserError(f"data.{field}=[{','.join(names)}] names a column twice; give different columns")
-    return tuple(names)
 
 
 @dataclass(frozen=True)

@@ -6,55 +6,11 @@ Shape letters: B rows, C classes (1 for regression), S sequences (B, or B x C fo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from supernet.errors import UserError, unknown
-
-SOFT_LOSSES = ("forward", "reverse")
-
-TOP, SAME = HIDDEN_MAPS = ("top", "same")
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """What the sub-networks learn from the teacher, besides the labels, in strategies that distil.
-
-    Attributes:
-        divergence: forward: the Kullback-Leibler divergence KL(teacher | student). The paper's cross-entropy to the
-            teacher's predictions is this and a constant, so it has the same gradient. reverse: KL(student | teacher).
-        temperature: T > 0; larger values soften both sides' predictions.
-        weight: Of this loss; the loss against the labels has 1.
-        hidden_weight: Of the squared distance of hidden states from the teacher's; 0 leaves it out.
-        hidden_map: Which of the teacher's layers each layer learns from. top: the last from the last, the one before
-            from the one before, and so on. same: each from the one that it was in the full net.
-        teacher: Folder of a fine-tuned model to learn from; None learns from the full net as it is in this step.
-    """
-
-    divergence: str = "forward"
-    temperature: float = 10.0
-    weight: float = 1.0
-    hidden_weight: float = 0.0
-    hidden_map: str = TOP
-    teacher: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.divergence not in SOFT_LOSSES:
-            raise unknown("distillation.divergence", self.divergence, SOFT_LOSSES)
-        if self.hidden_map not in HIDDEN_MAPS:
-            raise unknown("distillation.hidden_map", self.hidden_map, HIDDEN_MAPS)
-        if not 0 < self.temperature < math.inf:
-            raise UserError(f"distillation.temperature is {self.temperature}; it must be a number greater than 0")
-        for key in ("weight", "hidden_weight"):
-            if not 0 <= getattr(self, key) < math.inf:
-                raise UserError(
-                    f"distillation.{key} is {getattr(self, key)}; it must be 0 or a number greater than that"
-                )
 
 
 def label_loss(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
@@ -84,7 +40,7 @@ def soft_loss(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float, div
         student_BC: (B, C) predictions of the sub-network.
         teacher_BC: (B, C) predictions of the teacher.
         temperature: T > 0; larger values soften the targets.
-        divergence: One of `SOFT_LOSSES`.
+        divergence: One of `supernet.options.SOFT_LOSSES`.
 
     Source:
         Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2; reverse: Gu et al.,

@@ -21,12 +21,13 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 from supernet.cost import Architecture
 from supernet.errors import UserError
 from supernet.families import architecture_of
+from supernet.gradients import accumulate_gradients
 from supernet.memory import fitting_into_memory
 from supernet.options import TrainConfig
 from supernet.processes import say, sum_over_processes
 from supernet.sampling import SAMPLERS
 from supernet.space import SearchSpace
-from supernet.strategies import KINDS, Pass, accumulate_gradients
+from supernet.strategies import KINDS, Pass
 from supernet.subnetwork import SubNetwork
 from supernet.tokens import Split, collate, training_batches
 

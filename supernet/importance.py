@@ -22,38 +22,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from supernet.distillation import label_loss
-from supernet.errors import UserError, unknown
 from supernet.families import architecture_of, family_of
 from supernet.runs import atomic_path
 from supernet.slicing import permute_
 from supernet.tokens import Batch
 
-IMPORTANCE = "importance"
-ORDERS = ("none", IMPORTANCE)
-
 SCORES_FILE = "importance.npz"
 
 LEAST_SHOWN = 0.01
 """Smaller shares look the same in the picture."""
-
-
-@dataclass(frozen=True)
-class OrderOptions:
-    """How heads and units are ordered before training.
-
-    Attributes:
-        name: none: as they come. importance: by scores on training rows.
-        batches: Training batches that the scores are measured on.
-    """
-
-    name: str = "none"
-    batches: int = 32
-
-    def __post_init__(self) -> None:
-        if self.name not in ORDERS:
-            raise unknown("order", self.name, ORDERS)
-        if self.batches < 1:
-            raise UserError(f"order.batches is {self.batches}; it must be 1 or more training batches")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
 
+from supernet.cost import Workload
 from supernet.errors import UserError
 from supernet.evaluate import AUTOCAST
 from supernet.families import family_of
@@ -27,27 +28,6 @@ RUNS_PER_TURN = 3
 """Timed runs of a model before the next one's turn; the caches are warm by then, as in repeated use."""
 
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True)
-class Workload:
-    """The batch that FLOPs, latency and memory are stated for.
-
-    Attributes:
-        batch_size: Sequences.
-        length: Tokens of each.
-    """
-
-    batch_size: int = 1
-    length: int = 128
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "length"):
-            if getattr(self, name) < 1:
-                raise UserError(f"workload.{name} is {getattr(self, name)}; it must be 1 or more")
-
-    def __str__(self) -> str:
-        return f"{self.batch_size}x{self.length}"
 
 
 @dataclass(frozen=True)

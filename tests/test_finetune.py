@@ -298,7 +298,8 @@ SCRIPT = """
 import sys, threading, psutil, time
 from search.options import SearchConfig
 from search.run import search
-from supernet.config import load_config, one_line_errors
+from supernet.config import load_config
+from supernet.errors import one_line_errors
 
 def kill_one():  # as the system does with a process that takes too much memory
     while not (found := psutil.Process().children()):

@@ -11,9 +11,10 @@ from transformers import AutoModelForMultipleChoice
 from search.profile import ProfileConfig, profile
 from supernet.checkpoint import Supernet, save_supernet
 from supernet.config import load_config
+from supernet.cost import Workload
 from supernet.errors import UserError
 from supernet.families import FAMILIES
-from supernet.latency import RUNS_PER_TURN, Timing, Workload, measure_in_turns, measure_latency, random_inputs
+from supernet.latency import RUNS_PER_TURN, Timing, measure_in_turns, measure_latency, random_inputs
 from supernet.latency_table import Conditions, Curve, LatencyTable, build_table, load_table, prediction_errors
 from supernet.runs import write_json
 from supernet.slicing import extract

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from supernet.cost import activation_bytes, memory_mb, size_mb
+from supernet.cost import Workload, activation_bytes, memory_mb, size_mb
 from supernet.families import FAMILIES, architecture_of
-from supernet.latency import Workload, random_inputs
+from supernet.latency import random_inputs
 from supernet.slicing import extract
 from supernet.subnetwork import LayerSlice, SubNetwork
 from tests.models import VARIANTS, tiny_model

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from supernet.config import load_config
 from supernet.errors import UserError
-from supernet.models import ModelSource, check_length, load_pretrained, locate
+from supernet.models import check_length, load_pretrained, locate
+from supernet.options import ModelSource
 from supernet.train import TrainConfig
 from tests.conftest import read_task
 from tests.models import tiny_config

@@ -7,19 +7,19 @@ import shutil
 import numpy as np
 import pytest
 
+from search.evaluation import Objectives
 from search.folder import read_run
-from search.objectives import OBJECTIVES, Objectives
+from search.objectives import OBJECTIVES
 from search.options import SearchConfig
 from search.report.front import front_of
 from search.run import search
 from search.trials import all_evaluated, read_trials
 from supernet.checkpoint import load_supernet
 from supernet.config import load_config
-from supernet.cost import encoder_params, total_flops, total_params
+from supernet.cost import Workload, encoder_params, total_flops, total_params
 from supernet.errors import UserError
 from supernet.evaluate import Scores
 from supernet.families import architecture_of
-from supernet.latency import Workload
 from supernet.options import TrainConfig
 from supernet.runs import only_writer
 from supernet.slicing import extract

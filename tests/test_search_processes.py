@@ -15,7 +15,7 @@ from tests.test_search_resume import trials_in
 DYING = """
 import os, signal, sys
 from search import cli
-from search.objectives import Objectives
+from search.evaluation import Objectives
 evaluate, done = Objectives.__call__, []
 def dies(self, subnet, bound):
     done.append(subnet)

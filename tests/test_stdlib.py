@@ -3,8 +3,9 @@ from collections import Counter
 import pytest
 
 from supernet import stdlib
-from supernet.data import DataOptions, load_rows
+from supernet.data import load_rows
 from supernet.errors import UserError
+from supernet.options import DataOptions
 from supernet.stdlib import AREA_MODULES, AREAS, TEXT_LENGTH, stdlib_rows, stdlib_splits
 from tests.conftest import read_task
 

@@ -5,12 +5,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from supernet.distillation import Distillation, label_loss, soft_loss
+from supernet.distillation import label_loss, soft_loss
 from supernet.errors import UserError
 from supernet.families import FAMILIES, architecture_of
+from supernet.gradients import accumulate_gradients
+from supernet.options import Distillation
 from supernet.slicing import extract, view
 from supernet.spaces import SpaceOptions, search_space
-from supernet.strategies import RULES, Pass, Strategy, accumulate_gradients
+from supernet.strategies import RULES, Pass, Strategy
 from supernet.subnetwork import SubNetwork
 from tests.models import tiny_model
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
-from supernet.distillation import Distillation
 from supernet.errors import UserError
 from supernet.models import load_pretrained
+from supernet.options import Distillation
 from supernet.teacher import load_teacher
 from tests.conftest import read_task
 from tests.models import tiny_model

@@ -9,11 +9,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from supernet import config as config_module
+from supernet import errors as errors_module
 from supernet import tracking
-from supernet.config import load_config, one_line_errors
+from supernet.config import load_config
 from supernet.engine import Trainer
-from supernet.errors import UserError
+from supernet.errors import UserError, one_line_errors
 from supernet.options import TrainConfig
 from supernet.progress import duration, print_summary, training_progress
 from supernet.tracking import peak_memory_gib
@@ -138,9 +138,9 @@ def test_names_of_nested_values():
 def test_an_error_of_one_process_is_told_with_its_number(rank, together, said, monkeypatch, capsys):
     """The first one speaks at once, another only if the launcher has not ended it because the first one has failed."""
     slept = []
-    monkeypatch.setattr(config_module.time, "sleep", slept.append)
+    monkeypatch.setattr(errors_module.time, "sleep", slept.append)
     monkeypatch.setenv("RANK", rank)
-    monkeypatch.setattr(config_module, "in_group", lambda: together)
+    monkeypatch.setattr(errors_module, "in_group", lambda: together)
     with pytest.raises(SystemExit), one_line_errors():
         raise UserError("no")
     assert capsys.readouterr().err == said

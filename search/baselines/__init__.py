@@ -6,7 +6,7 @@ and its model for each budget. All look at training rows alone.
 
 from __future__ import annotations
 
-from search.baselines.base import DROPS, Baseline, BaselineOptions, Pruned
+from search.baselines.base import Baseline, Pruned
 from search.baselines.gradients import prune_heads
 from search.baselines.kwon import prune_by_fisher
 from search.baselines.tuning import tune_masks_
@@ -20,4 +20,4 @@ BASELINES: dict[str, Baseline] = {
 }
 """All can meet every budget but head_pruning, which leaves all units in place."""
 
-__all__ = ["BASELINES", "DROPS", "Baseline", "BaselineOptions", "Pruned"]
+__all__ = ["BASELINES", "Baseline", "Pruned"]

@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from transformers import PreTrainedModel
 
-from supernet.errors import UserError, unknown
+from search.options import BaselineOptions
+from supernet.errors import UserError
 from supernet.slicing import extract
 from supernet.subnetwork import SubNetwork
 from supernet.tokens import Batch, Split, collate, evaluation_batches
 
-DROPS = ("top", "bottom", "alternate", "symmetric")
-
 MAX_TOKENS = 2048
 """Padded tokens per batch."""
-
-
-@dataclass(frozen=True)
-class BaselineOptions:
-    """Which baseline, and what it is told (conf/baseline/*.yaml).
-
-    Attributes:
-        name: A key of `BASELINES`; None searches instead.
-        budgets: Shares of the encoder's parameters, more than 0 and at most 1.
-        rows: Training rows that a method looks at; all of them if there are fewer. Kwon et al. take 2048.
-        drop: Which layers layer_dropping drops first, one of `DROPS`; see `search.baselines.widths`.
-    """
-
-    name: str | None = None
-    budgets: list[float] = field(default_factory=lambda: [1.0, 0.9, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.1])
-    rows: int = 2048
-    drop: str = "top"
-
-    def __post_init__(self) -> None:
-        if not self.budgets or len(set(self.budgets)) < len(self.budgets) or not all(0 < b <= 1 for b in self.budgets):
-            raise UserError(
-                f"baseline.budgets is {self.budgets}; give different shares of the encoder, above 0 and up to 1"
-            )
-        if self.rows < 1:
-            raise UserError(f"baseline.rows is {self.rows}; it must be 1 or more training rows")
-        if self.drop not in DROPS:
-            raise unknown("baseline.drop", self.drop, DROPS)
 
 
 @dataclass(frozen=True, eq=False)

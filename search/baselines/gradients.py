@@ -13,7 +13,8 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from search.baselines.base import BaselineOptions, ForBudget
+from search.baselines.base import ForBudget
+from search.options import BaselineOptions
 from supernet.cost import params_share
 from supernet.families import architecture_of
 from supernet.importance import block_effects

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedModel
 
-from search.baselines.base import BaselineOptions, ForBudget
+from search.baselines.base import ForBudget
 from search.baselines.gradients import mask_gradients
+from search.options import BaselineOptions
 from supernet.cost import Architecture, encoder_params
 from supernet.families import architecture_of
 from supernet.subnetwork import LayerSlice, SubNetwork

@@ -8,7 +8,8 @@ from functools import partial
 
 from transformers import PreTrainedModel
 
-from search.baselines.base import BaselineOptions, ForBudget
+from search.baselines.base import ForBudget
+from search.options import BaselineOptions
 from supernet.cost import Architecture, params_share
 from supernet.families import architecture_of
 from supernet.subnetwork import SubNetwork

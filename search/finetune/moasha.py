@@ -23,8 +23,6 @@ from syne_tune.optimizer.schedulers.multiobjective.non_dominated_priority import
 from search.searchers import make_scheduler
 from supernet.space import SearchSpace
 
-NAME = "moasha"
-
 REPORTS = "reports"
 """What trials count their progress in: evaluations so far."""
 

@@ -19,24 +19,24 @@ from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.tuner import Tuner
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from search.finetune import moasha
+from search.evaluation import Objectives
 from search.finetune.moasha import SubNetworkMOASHA
 from search.finetune.recorder import Recorder, weights_name
 from search.finetune.trial import Job, from_plain
 from search.finetune.workers import Workers, ended_by_signals
 from search.folder import TRIALS_FILE
 from search.loop import PATIENCE
-from search.objectives import QUALITY, Objectives
-from search.options import SearchConfig
+from search.objectives import QUALITY
+from search.options import MOASHA, SearchConfig
 from search.searchers import make_scheduler
 from search.trials import Trial, TrialFile
 from supernet.checkpoint import Supernet
 from supernet.data import TaskData
 from supernet.errors import UserError
 from supernet.families import architecture_of
-from supernet.importance import IMPORTANCE, order_by_importance_, read_importance
-from supernet.models import ModelSource, load_pretrained, locate
-from supernet.options import PRECISIONS, Seeds, TrackingOptions, TrainConfig
+from supernet.importance import order_by_importance_, read_importance
+from supernet.models import load_pretrained, locate
+from supernet.options import IMPORTANCE, PRECISIONS, ModelSource, Seeds, TrackingOptions, TrainConfig
 from supernet.processes import usable_cores
 from supernet.slicing import extract
 from supernet.strategies import Strategy
@@ -134,7 +134,7 @@ class Finetuning:
             reports: Of a trial that is not stopped.
         """
         config, searcher = self.config, self.config.searcher
-        if searcher.name != moasha.NAME:
+        if searcher.name != MOASHA:
             settings = {k: v for k, v in vars(searcher).items() if k != "name"}
             return make_scheduler(
                 searcher.name,
