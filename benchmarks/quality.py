@@ -233,7 +233,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
             str(count or "all"),
             str(epochs),
             recipe,
-            str(len(group)),
+            ", ".join(str(seed) for seed in sorted(r["seed"] for r in group)),
             f"{np.mean(volumes):.4f} ({min(volumes):.3f}-{max(volumes):.3f})",
             f"{np.mean([r['full_error'] for r in group]):.4f}",
             *(f"{np.mean([r['errors'][f'{b:.0%}'] for r in group]):.4f}" for b in BUDGETS),
