@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from supernet import compiling, engine, strategies
+from supernet import compiling, engine
 from supernet.checkpoint import load_supernet
 from supernet.compiling import compiled_layers
 from supernet.config import load_config
@@ -104,7 +104,7 @@ def test_gradients_of_micro_batches_are_those_of_the_batch(size, strategy, confi
 
 def limited(monkeypatch, most, error):
     """Lets no more than so many rows fit into memory; returns the sizes that were tried."""
-    accumulate, tried = strategies.accumulate_gradients, []
+    accumulate, tried = engine.accumulate_gradients, []
 
     def patched(model, inputs, labels, passes, **options):
         tried.append(len(labels))
