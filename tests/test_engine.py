@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from supernet import compiling, engine
+from supernet import gradients as gradients_module
 from supernet.checkpoint import load_supernet
 from supernet.compiling import compiled_layers
 from supernet.config import load_config
@@ -104,7 +105,7 @@ def test_gradients_of_micro_batches_are_those_of_the_batch(size, strategy, confi
 
 def limited(monkeypatch, most, error):
     """Lets no more than so many rows fit into memory; returns the sizes that were tried."""
-    accumulate, tried = engine.accumulate_gradients, []
+    accumulate, tried = gradients_module.accumulate_gradients, []
 
     def patched(model, inputs, labels, passes, **options):
         tried.append(len(labels))
