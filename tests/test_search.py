@@ -242,3 +242,17 @@ def test_a_search_whose_trials_all_fail_says_so(supernet_folder, tmp_path, monke
     monkeypatch.setattr(Objectives, "__call__", fails)
     with pytest.raises(UserError, match="all 3 trials failed, the last one with: RuntimeError: no memory"):
         run(supernet_folder, tmp_path, "searcher=random", "max_evaluations=3")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("searcher.name=evhi", r"searcher 'evhi' is unknown; allowed: ehvi, .*did you mean ehvi"),
+        ("baseline.name=kwon", r"baseline 'kwon' is unknown; allowed: .*did you mean kwon2022"),
+    ],
+)
+def test_a_name_that_no_table_has_is_told_before_anything_begins(override, message, tmp_path):
+    config = load_config("search", SearchConfig, [override, f"output_dir={tmp_path}"])
+    with pytest.raises(UserError, match=message):
+        search(config)
+    assert not list(tmp_path.iterdir())
