@@ -62,7 +62,7 @@ RECIPES: dict[str, list[str]] = {
     "best": ["experiment=best"],
     # Each addition of `best` alone taken away, or put in.
     "best, order=none": ["experiment=best", "order=none"],
-    "best, sampling=uniform": ["experiment=best", "sampling=uniform"],
+    "best, sampling=stratified": ["experiment=best", "sampling=stratified"],
     "best, depth=prefix": ["experiment=best", "space.depth=prefix"],
     "best, hidden states": ["experiment=best", "distillation.hidden_weight=1.0"],
     "best, hidden states of the same layers": [

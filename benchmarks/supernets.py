@@ -2,11 +2,11 @@
 
 usage: python benchmarks/supernets.py --data GLUE [--tasks sst2 mrpc] [--seeds 0 1] [--output_dir runs/supernets]
 
-For each task: trains a supernet of the medium space (`experiment=best space=medium64`, the first 3600 shuffled rows,
-3 epochs), lets every searcher propose 50 sub-networks and random search 300, measured on 512 validation rows, prunes
-by every baseline, and lays all of it over each other as `python report.py` does (runs/supernets/TASK/report). All of it
-goes on where it was interrupted. It takes hours on two CPU cores. Last line: one JSON object, hypervolumes by task and
-searcher.
+For each task: trains a supernet of the medium space (`experiment=best space=medium64 sampling=stratified`, the first
+3600 shuffled rows, 3 epochs), lets every searcher propose 50 sub-networks and random search 300, measured on 512
+validation rows, prunes by every baseline, and lays all of it over each other as `python report.py` does
+(runs/supernets/TASK/report). All of it goes on where it was interrupted. It takes hours on two CPU cores. Last line:
+one JSON object, hypervolumes by task and searcher.
 """
 
 from __future__ import annotations
@@ -68,10 +68,11 @@ def main() -> None:
 
 
 def training(task: str, data: str) -> list[str]:
-    """The supernet's configuration, as in quality.py but for the space."""
+    """The supernet's configuration: uniform draws of this space would be nearly all of 40 to 70 % of the encoder."""
     return [
         "experiment=best",
         "space=medium64",
+        "sampling=stratified",
         f"task={task}",
         f"data.dir={data}",
         "data.max_train_samples=3600",

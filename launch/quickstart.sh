@@ -9,9 +9,10 @@ cd "$(dirname "$0")/.."
 train=(task=stdlib experiment=best train.epochs=2)
 search=(searcher=ehvi max_evaluations=60)
 case "${1:-}" in
-    "") ;;
+    "") in= ;;
     --short) train=(task=stdlib experiment=best train.epochs=1 data.max_train_samples=800 output_dir=runs/short)
-             search=(searcher=ehvi max_evaluations=12 output_dir=runs/short) ;;
+             search=(searcher=ehvi max_evaluations=12 output_dir=runs/short)
+             in=" output_dir=runs/short" ;;
     *) echo "usage: bash launch/quickstart.sh [--short]" >&2; exit 2 ;;
 esac
 
@@ -27,10 +28,15 @@ say "Stage two: search its sub-networks (${search[*]})"
 python search.py "${search[@]}"
 
 say "Done. In this shell, '. ${PLM_SUPERNET_VENV:-.venv}/bin/activate', then try:"
-cat <<'TEXT'
-  python search.py searcher=random                          another searcher on the same supernet
-  python train_supernet.py --help                           tasks, models, spaces, strategies and all values
-  python -m search.select max_params=0.5                    the best with at most half of the encoder
-  accelerate launch train_supernet.py task=sst2             GLUE, from the hub (from files: data.dir=FOLDER)
-  accelerate launch train_supernet.py task=custom data.dir=FILE.csv   your own rows
+cat <<TEXT
+  python -m search.select max_params=0.5$in
+      the best with at most half of the encoder
+  python search.py searcher=random$in
+      another searcher on the same supernet
+  accelerate launch train_supernet.py task=custom data.dir=FILE.csv experiment=best
+      your own rows
+  accelerate launch train_supernet.py task=sst2 experiment=best
+      GLUE, from the hub (from files: data.dir=FOLDER)
+  python train_supernet.py --help
+      tasks, models, spaces, strategies and all values
 TEXT

@@ -19,7 +19,7 @@ from search.folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run
 from search.objectives import OBJECTIVES
 from search.options import BASELINE, FINETUNE
 from search.report.front import main_cost, read_test_scores
-from search.trials import Evaluated, all_evaluated
+from search.trials import Evaluated, all_evaluated, best_within, cheapest_within
 from supernet.config import run_app
 from supernet.errors import UserError, unknown
 
@@ -93,21 +93,6 @@ def parse_limit(name: str, text: str) -> tuple[float, bool]:
             "full net's such as 50%"
         )
     return value, percent or (name in COUNTS and value <= 1)
-
-
-def best_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> Evaluated | None:
-    """The sub-network with the least validation error among those within limits, of equal ones the smallest; or None.
-
-    Args:
-        evaluated: What there is.
-        limits: The most that is allowed, by metric.
-    """
-    return min(_within(evaluated, limits), key=lambda e: (e.metrics["error"], e.metrics["params_share"]), default=None)
-
-
-def cheapest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], cost: str) -> Evaluated | None:
-    """The sub-network of least cost among those within limits, of equal ones the one of least error; or None."""
-    return min(_within(evaluated, limits), key=lambda e: (e.metrics[cost], e.metrics["error"]), default=None)
 
 
 def select(config: SelectConfig) -> None:
@@ -191,10 +176,6 @@ def _limit(run: RunRecord, full: Evaluated | None, name: str, text: str) -> floa
 def _excess(e: Evaluated, limits: Mapping[str, float]) -> float:
     """By how much a sub-network exceeds limits, as shares of them, added up."""
     return sum(max(0.0, e.metrics[name] - limit) / max(limit, 1e-9) for name, limit in limits.items())
-
-
-def _within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> list[Evaluated]:
-    return [e for e in evaluated if all(e.metrics[name] <= limit for name, limit in limits.items())]
 
 
 def _find_run(config: SelectConfig) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -155,3 +155,22 @@ def all_evaluated(trials: Iterable[Trial]) -> list[Evaluated]:
         for evaluated in trial.evaluated:
             found.setdefault(evaluated.subnet, evaluated)
     return list(found.values())
+
+
+def best_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> Evaluated | None:
+    """The sub-network with the least validation error among those within limits, of equal ones the smallest; or None.
+
+    Args:
+        evaluated: What there is.
+        limits: The most that is allowed, by metric.
+    """
+    return min(_within(evaluated, limits), key=lambda e: (e.metrics["error"], e.metrics["params_share"]), default=None)
+
+
+def cheapest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], cost: str) -> Evaluated | None:
+    """The sub-network of least cost among those within limits, of equal ones the one of least error; or None."""
+    return min(_within(evaluated, limits), key=lambda e: (e.metrics[cost], e.metrics["error"]), default=None)
+
+
+def _within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> list[Evaluated]:
+    return [e for e in evaluated if all(e.metrics[name] <= limit for name, limit in limits.items())]

@@ -33,7 +33,7 @@ def test_supernet_never_imports_search():
     assert all(name.startswith("search") for name in importers("search"))
 
 
-COMMANDS = {"supernet.cli", "search.cli", "search.profile", "search.report.overlay"}
+COMMANDS = {"supernet.cli", "search.cli", "search.profile", "search.report.overlay", "search.select"}
 
 
 def test_nobody_imports_a_command():

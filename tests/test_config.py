@@ -50,7 +50,7 @@ def test_every_preset_composes_and_is_in_the_help(command, preset, name):
 
 def test_the_command_line_wins_over_a_preset():
     config = load_config("train", TrainConfig, ["train.epochs=3", "space.depth=prefix", "experiment=best"])
-    assert (config.train.epochs, config.space.depth, config.sampling.name) == (3, "prefix", "stratified")
+    assert (config.train.epochs, config.space.depth, config.order.name) == (3, "prefix", "importance")
     fast = load_config("train", TrainConfig, ["experiment=best", "debug=fast", "strategy=sandwich"])
     assert (fast.train.epochs, fast.space.depth, fast.strategy.name) == (1, "even", "sandwich")
 

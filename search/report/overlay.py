@@ -34,8 +34,7 @@ from search.report.front import (
 )
 from search.report.groups import comparable_sets, grouped
 from search.report.page import render
-from search.select import best_within
-from search.trials import all_evaluated
+from search.trials import all_evaluated, best_within
 from supernet.config import run_app
 from supernet.errors import UserError
 from supernet.runs import atomic_path, folder_name, prepare_folder, write_json
