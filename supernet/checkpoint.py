@@ -62,7 +62,7 @@ class SupernetInfo:
         order: How heads and units were ordered before training.
         layer_importance: A score for each layer, if they were measured.
         seed: The run's seed.
-        validation_error: Of the largest and the smallest sub-network, after the last epoch.
+        validation_error: Of the largest, the middle and the smallest sub-network, after the last epoch.
         trained_at: UTC, ISO 8601.
         versions: Of the packages that made it.
     """

@@ -1,7 +1,7 @@
 """From Hydra's configuration to typed, frozen values, once; and one line for each mistake in it.
 
-The dataclasses that the code works with are the schema, and check their own values. This is the only module besides
-the two cli's that knows Hydra.
+The dataclasses that the code works with are the schema, and check their own values. This is the only module that
+knows Hydra.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
                 raise UserError(f"'{flag}' is not understood; write key=value without dashes, for example task=mnli")
         # With Hydra's flags (help, a configuration folder of the user's own) the checking is left to Hydra.
         if not flags:
-            check_overrides(config_name, overrides)
+            check_overrides(config_name, overrides, sweep=len(overrides) < len(sys.argv) - 1)
     run()
 
 
@@ -84,10 +84,10 @@ def load_config(config_name: str, schema: type[C], overrides: Sequence[str] = ()
     return cast(C, _to_dataclass(_compose(config_name, overrides)))
 
 
-def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
+def check_overrides(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -> None:
     """Checks a command line, so far as it can be without running: names, keys, types and values.
 
-    Of a sweep (`task=rte,sst2`) the names are checked here, and the rest in each job.
+    In a sweep, of what has several values (`task=rte,sst2`) the names are checked here, and the rest in each job.
 
     Raises:
         UserError: with the nearest valid names.
@@ -97,6 +97,7 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
     groups = {group: names for group, names in _groups(config_name).items() if group in (*keys, *PRESETS)}
     for override in parsed:
         _check_names(override, groups, keys)
+        _check_number_of_values(override, sweep=sweep)
     fixed = [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
     _to_dataclass(_compose(config_name, fixed))
 
@@ -199,6 +200,15 @@ def _check_names(override: Override, groups: Mapping[str, list[str]], keys: Mapp
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UserError(f"key '{key}' is unknown; {hint}--help shows all keys")
+
+
+def _check_number_of_values(override: Override, *, sweep: bool) -> None:
+    if override.value() == "":
+        raise UserError(f"{override.key_or_group} is empty; give it a value, or leave it out")
+    if override.is_sweep_override() and not sweep:
+        key, _, values = str(override.input_line).partition("=")
+        as_list = f"write {key}=[{values}] for a list, or " if override.is_choice_sweep() else ""
+        raise UserError(f"{key}={values} has several values; {as_list}add -m to run with each of them in turn")
 
 
 def _choices(override: Override) -> list[str]:

@@ -110,7 +110,7 @@ def find_labels(
         task: With its columns.
         train: Labels of the training rows, which say what the classes are.
         others: Of the other splits; the label range has to hold for them too.
-        given: Class names that the source gives to the ids in the label's column, or none.
+        given: Class names that the source itself has for the label's column, or none.
 
     Raises:
         UserError: if the labels describe no task.
@@ -119,7 +119,7 @@ def find_labels(
     numeric = len(numbers) == len(train.names)
     notes = []
     if task.kind == "auto":
-        fractions = numeric and any(number != int(number) for number in numbers)
+        fractions = numeric and not given and any(number != int(number) for number in numbers)
         task = replace(task, kind="regression" if fractions else "classification")
         if fractions:
             notes.append("labels are numbers with fractions: a regression (task.kind=classification for classes)")

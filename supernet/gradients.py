@@ -5,8 +5,8 @@ B batch, L layers of the teacher, S sequences, T tokens, D hidden, C classes, V 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from supernet.distillation import hidden_loss, label_loss, soft_loss
+from supernet.families import family_of
 from supernet.options import SAME, Distillation
 from supernet.slicing import view
 from supernet.strategies import LARGEST, Pass
@@ -64,12 +65,12 @@ def accumulate_gradients(
     leaf = embedding(inputs["input_ids"]).detach().requires_grad_()
     with_hidden = distillation.hidden_weight > 0 and any(p.distils for p in passes)
 
-    def predict(net: PreTrainedModel, layers: int, **words: Tensor) -> _Predictions:
-        with autocast():
-            output = net(output_hidden_states=with_hidden, **words, **others)
-        # The first is the embeddings'; where a family needs an empty layer in place, another follows.
-        hidden = output.hidden_states[len(output.hidden_states) - layers :] if with_hidden else ()
-        return _Predictions(output.logits, hidden)
+    def predict(net: PreTrainedModel, depth: int, **words: Tensor) -> _Predictions:
+        layers = list(family_of(net.config).layers_of(net))
+        layers = layers[len(layers) - depth :]  # some families need an empty layer in front
+        with autocast(), _outputs(layers if with_hidden else ()) as hidden:
+            output = net(**words, **others)
+        return _Predictions(output.logits, tuple(hidden))
 
     target: _Predictions | None = None
     if any(p.distils for p in passes) and (teacher is not None or passes[0].kind != LARGEST):
@@ -89,6 +90,26 @@ def accumulate_gradients(
     if leaf.grad is not None:
         _add_word_gradients(embedding, inputs["input_ids"], leaf.grad)
     return losses
+
+
+@contextmanager
+def _outputs(layers: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collects what each layer puts out while the block runs.
+
+    The hidden states that transformers returns are not quite that: where there is a final norm, as in ModernBERT, the
+    last one is what this norm makes of it.
+    """
+    found: list[Tensor] = []
+
+    def keep(layer: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        found.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _add_word_gradients(embedding: nn.Embedding, words: Tensor, gradient: Tensor) -> None:

@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
 from supernet.errors import UserError, first_line
@@ -89,12 +90,17 @@ def load_pretrained(
     return model, load_tokenizer(folder, config)
 
 
-def check_length(task: Task, config: PreTrainedConfig) -> None:
-    """Sees that the model has a position for every token that the task may have.
+def check_model(task: Task, config: PreTrainedConfig) -> None:
+    """Sees that there is such a model for the task, with a position for every token that the task may have.
 
     Raises:
         UserError: if not.
     """
+    if task.is_choice and config.model_type not in MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES:
+        raise UserError(
+            f"transformers has no multiple-choice model of architecture {config.model_type}, which task={task.name} "
+            "needs; take another model"
+        )
     longest = family_of(config).max_tokens(config)
     if task.max_length > longest:
         raise UserError(

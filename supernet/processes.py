@@ -55,8 +55,14 @@ def processes(
         key: What the precision is called in the configuration, for messages.
 
     Raises:
-        UserError: if the device cannot compute in this precision.
+        UserError: if the device cannot compute in this precision, or the launcher is set to divide models.
     """
+    for name in ("DEEPSPEED", "FSDP"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{name}"):
+            raise UserError(
+                f"accelerate is set to use {name}, which divides a model among processes, but each needs the whole "
+                "supernet: launch with --config_file launch/accelerate/gpus.yaml, or set accelerate up anew"
+            )
     # Several processes on CPUs work only if Accelerate is told so; it would otherwise leave each on its own.
     cpu = bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.accelerator.is_available()
     precision = _precision(mixed_precision, key, cpu=cpu)
@@ -139,8 +145,8 @@ def _nobody_missing() -> Iterator[None]:
         if not in_group():
             raise
         raise UserError(
-            f"another process of this run has ended ({first_line(error)}); what was written is kept, and the same "
-            "command goes on from there"
+            f"another process of this run has ended ({first_line(error)}); what was written is kept: start all of them "
+            "again"
         ) from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +16,13 @@ from typing import Any, TypeAlias
 
 from supernet.errors import UserError, first_line
 
-MAX_FIELD = 2**30
-"""Characters of a CSV field; the csv module's own limit is 2**17, which a long document exceeds."""
+csv.field_size_limit(2**30)  # characters; the module's own limit is 2**17, which a long document exceeds
 DELIMITERS = (",", ";", "\t", "|")
 """What may separate the columns of a CSV file, in order of preference."""
 PARQUET_ROWS = 4096
 """Rows of a Parquet file in memory at a time."""
 
+_CSV_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _ONE_PER_LINE = "one object per line is needed (pandas: to_json(orient='records', lines=True))"
 
 Record: TypeAlias = "tuple[int, Sequence[Any]]"
@@ -100,14 +101,19 @@ def _json_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _read_csv(file: Path, wanted: Sequence[str], delimiter: str | None = None) -> Iterator[Record]:
-    csv.field_size_limit(MAX_FIELD)
     delimiter = delimiter_of(file) if delimiter is None else delimiter
     # Strict: otherwise a quote that is never closed would silently swallow the rest of the file.
-    reader = csv.reader(_lines(file), delimiter=delimiter, strict=True)
+    reader = csv.reader(_csv_lines(file), delimiter=delimiter, strict=True)
     try:
         yield from _table(file, wanted, ((reader.line_num, row) for row in reader))
     except csv.Error as e:
         raise UserError(f"{file}:{reader.line_num}: not valid CSV ({e}); double the quotes inside of quotes") from None
+
+
+def _csv_lines(file: Path) -> Iterator[str]:
+    """Lines as the csv module wants them, in a file whose lines end with line feeds, carriage returns or both."""
+    for line in _lines(file):
+        yield from (match[0] for match in _CSV_LINE.finditer(line)) if "\r" in line else (line,)
 
 
 def _read_tsv(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
@@ -119,10 +125,10 @@ def _read_tsv(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
 
 def _table(file: Path, wanted: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
     """The wanted columns of rows whose first one names the columns; lines without any content are skipped."""
-    header = [name.strip() for name in next(rows, (0, []))[1]]
+    first, header = next(((number, _names(row)) for number, row in rows if any(_names(row))), (0, []))
     if not header:
         return
-    check_columns(wanted, header, f"{file}:1")
+    check_columns(wanted, header, f"{file}:{first}")
     places = [header.index(column) for column in wanted]
     for number, row in rows:
         if len(row) != len(header) or not any(row):
@@ -132,11 +138,15 @@ def _table(file: Path, wanted: Sequence[str], rows: Iterator[tuple[int, list[str
         yield number, [row[place] for place in places]
 
 
+def _names(row: Sequence[str]) -> list[str]:
+    return [name.strip() for name in row]
+
+
 def delimiter_of(file: Path) -> str:
     """What separates the columns of a CSV or TSV file: for CSV what divides its first line into the most fields."""
     if file.suffix.lower() == ".tsv":
         return "\t"
-    first = next(_lines(file), "")
+    first = next((line for line in _csv_lines(file) if line.strip()), "")
     return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([first], delimiter=delimiter), [])))
 
 
@@ -150,7 +160,7 @@ def _quotes_are_literal(file: Path) -> bool:
     So it is if reading them as quotes fails or gives rows of a wrong length; or if some quoted field runs over lines
     although every single line is a complete row by itself.
     """
-    reader = csv.reader(_lines(file), delimiter="\t", strict=True)
+    reader = csv.reader(_csv_lines(file), delimiter="\t", strict=True)
     records = width = 0
     try:
         for records, row in enumerate(reader, start=1):  # noqa: B007 (their number is needed below)
@@ -201,10 +211,9 @@ def columns_of(file: Path) -> list[str]:
         with _parquet(file) as parquet:
             return list(parquet.schema_arrow.names)
     if suffix in (".csv", ".tsv"):
-        csv.field_size_limit(MAX_FIELD)
         try:
-            header = next(csv.reader(_lines(file), delimiter=delimiter_of(file), strict=True), [])
-            return [name.strip() for name in header]
+            rows = map(_names, csv.reader(_csv_lines(file), delimiter=delimiter_of(file), strict=True))
+            return next(filter(any, rows), [])
         except csv.Error as e:
             raise UserError(f"{file}:1: not valid CSV ({e}); double the quotes inside of quotes") from None
     return list(next(_json_objects(file), (0, {}))[1])

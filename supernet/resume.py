@@ -13,7 +13,6 @@ the batches, the sub-networks, the learning rate's course.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from torch import Tensor
 from supernet.engine import Trainer
 from supernet.errors import UserError, first_line
 from supernet.processes import from_main
-from supernet.runs import atomic_folder, write_json
+from supernet.runs import atomic_folder, file_sha256, write_json
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -178,11 +177,7 @@ def _damage(path: Path) -> str | None:
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha256.update(block)
-    return {"bytes": path.stat().st_size, "sha256": sha256.hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def _state(trainer: Trainer, position: Position) -> dict[str, Any]:

@@ -71,9 +71,12 @@ def gather(task: Task, parts: Iterable[Part]) -> Gathered:
     names: list[str] = []
     for part in parts:
         names.append(part.name)
+        classes = _classes_by_id(task, part)
         for number, values in part.records(task.columns):
             *texts, label = values
             _check_texts(task, texts, part.name, number)
+            if isinstance(label, int) and 0 <= label < len(classes):
+                label = classes[label]
             name = label_name(label)
             if name not in code_of:
                 if name is None or not (task.is_open or task.parse_label(name) is not None):
@@ -88,6 +91,15 @@ def gather(task: Task, parts: Iterable[Part]) -> Gathered:
         raise UserError(f"{', '.join(names)}: no rows; give a file with rows of the columns {wanted}")
     numbers = np.frombuffer(codes, np.int32)
     return Gathered(columns, numbers, LabelsFound(tuple(code_of), np.bincount(numbers).tolist(), places))
+
+
+def _classes_by_id(task: Task, part: Part) -> tuple[str, ...]:
+    """The names that the source gives to the ids in its labels' column, if the task's classes are these; or none.
+
+    An id is then replaced by its name before anything reads it: the names may be numbers themselves.
+    """
+    named = () if task.is_regression or task.is_choice else part.classes(str(task.label))
+    return named if not task.classes or set(task.classes) == set(named) else ()
 
 
 def _bad_label(task: Task, label: object, place: str) -> UserError:

@@ -158,5 +158,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise UserError(f"another process is writing in {folder}; wait until it has ended") from error
-    with lock:
+    try:
         yield
+    finally:
+        lock.release()

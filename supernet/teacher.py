@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from supernet.errors import UserError
 from supernet.families import FAMILIES
-from supernet.models import check_length, load_tokenizer, read_classifier, read_config
+from supernet.models import check_model, load_tokenizer, read_classifier, read_config
 from supernet.options import SAME, TOP, Distillation
 from supernet.readers import listing
 from supernet.tasks import Task
@@ -42,7 +42,7 @@ def load_teacher(
     _check_outputs(given, config, task)
     if config.model_type in FAMILIES:
         try:
-            check_length(task, config)
+            check_model(task, config)
         except UserError as error:
             raise UserError(f"{given}: {error}") from error
     teacher = read_classifier(folder, task)

@@ -25,7 +25,7 @@ from supernet.errors import UserError
 from supernet.families import architecture_of
 from supernet.importance import Importance, measure_importance, order_by_importance_, read_importance, write_importance
 from supernet.memory import fitting_into_memory
-from supernet.models import check_length, load_pretrained, load_tokenizer, locate, read_config
+from supernet.models import check_model, load_pretrained, load_tokenizer, locate, read_config
 from supernet.options import IMPORTANCE, TrainConfig
 from supernet.processes import from_main, processes, say, sole_writer
 from supernet.resume import remove_checkpoints
@@ -60,7 +60,7 @@ def train(config: TrainConfig) -> Path:
             prepare_folder(folder.parent)
         pretrained = locate(config.model)
         model_config = read_config(pretrained)
-        check_length(config.task, model_config)
+        check_model(config.task, model_config)
         a = architecture_of(model_config)
         build_space = partial(search_space, config.space, layers=a.layers, heads=a.heads, units=a.units)
         build_space(layer_importance=[0.0] * a.layers)  # so that what does not fit the model is told at once

@@ -201,19 +201,19 @@ class Run:
             yield
         except KeyboardInterrupt:
             where = f"after step {self.saved}, from the last checkpoint" if self.saved else "from the start"
-            how = "the same command" if self.config.resume != "never" else "the same command with resume=auto"
-            self.console.print(
-                f"stopped by Ctrl-C after step {self.position.step} of {self.trainer.steps}; {how} goes on {where}"
-            )
+            self._say_stopped("Ctrl-C", where)
             raise
 
     def _stop(self) -> None:
         self._checkpoint()
-        self.console.print(
-            f"stopped by {self.stop.name} after step {self.position.step} of {self.trainer.steps}; "
-            "the same command goes on from there"
-        )
+        self._say_stopped(self.stop.name, "from there")
         raise SystemExit(self.stop.exit_status)
+
+    def _say_stopped(self, by: str, where: str) -> None:
+        how = "the same command" if self.config.resume != "never" else "the same command with resume=auto"
+        self.console.print(
+            f"stopped by {by} after step {self.position.step} of {self.trainer.steps}; {how} goes on {where}"
+        )
 
     def _save(self, name: str) -> None:
         save_supernet(self.folder / name, Supernet(self.model, self.tokenizer, self.info(self.position.errors)))

@@ -126,6 +126,16 @@ MISTAKES = [
     ("train", "order.batches=0", "order.batches is 0; it must be 1 or more"),
     ("train", "sampling=stratfied", "sampling 'stratfied' is unknown; .*did you mean stratified"),
     ("train", "space.depth=odd", "space.depth 'odd' is unknown; allowed: even, importance, prefix"),
+    ("train", "data.dir=", "data.dir is empty; give it a value, or leave it out"),
+    ("train", "task=", "task"),
+    ("search", "supernet=", "supernet is empty"),
+    (
+        "train",
+        "data.text=title,body",
+        r"data.text=title,body has several values; write data.text=\[title,body\] for a list",
+    ),
+    ("train", "task=rte,sst2", "task=rte,sst2 has several values; .* add -m to run with each of them in turn"),
+    ("train", "seed=range(0,3)", r"seed=range\(0,3\) has several values; add -m"),
     ("train", "train.epochs=0", "train.epochs is 0; it must be 1 or more"),
     ("train", "train.batch_size=0", "train.batch_size is 0"),
     ("train", "train.learning_rate=-1", "train.learning_rate is -1.0; it must be a number greater than 0"),
@@ -153,7 +163,7 @@ MISTAKES = [
     ("search", "mixed_precision=fp8", "mixed_precision 'fp8' is unknown; allowed: auto, bf16, fp16, fp32"),
     ("search", "objectives=[error,loss]", r"objectives are \['error', 'loss'\]; one of them must be a cost: params, "),
     ("search", "name=..", r"name is '\.\.'; it must name a folder"),
-    ("search", "name=''", "name is ''; it must name a folder"),
+    ("search", "name=''", "name is empty; give it a value"),
     ("search", "evaluator.epochs=3", "evaluator.epochs is for sub-networks that are trained; add evaluator=finetune"),
     ("search", "evaluator.stop_confidence=1", "evaluator.stop_confidence is 1.0; it must be from 0.5 to less than 1"),
     ("search", "searcher.known_cost=maybe", "searcher.known_cost 'maybe' must be true or false"),
@@ -169,6 +179,6 @@ def test_each_mistake_gives_its_line(command, override, message):
 
 def test_names_in_a_sweep_are_checked_before_it_starts():
     load_config("train", TrainConfig)  # registers the schema
-    check_overrides("train", ["task=rte,sst2", "seed=0,1"])
+    check_overrides("train", ["task=rte,sst2", "seed=0,1"], sweep=True)
     with pytest.raises(UserError, match="task 'sts2' is unknown"):
-        check_overrides("train", ["task=rte,sts2"])
+        check_overrides("train", ["task=rte,sts2"], sweep=True)

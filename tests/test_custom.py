@@ -273,6 +273,10 @@ def test_columns_of_a_known_task_can_be_named_too(tmp_path):
         "text|label\na|x\nb|y\nc|x\nd|y",
         "label , text\nx,a\ny,b\nx,c\ny,d\n,\n   \n",
         '"text","label"\n"a","x"\n"b","y"\n"c","x"\n"d","y"',
+        "text,label\ra,x\rb,y\rc,x\rd,y\r",
+        'text;label\r"a";x\rb;"y"\rc;x\rd;y',
+        "\n,\n \ntext,label\na,x\nb,y\nc,x\nd,y\n",
+        "\r\ntext;label\r\na;x\r\nb;y\r\nc;x\r\nd;y\r\n",
     ],
 )
 def test_odd_csv_files_are_read(tmp_path, content):
@@ -281,6 +285,15 @@ def test_odd_csv_files_are_read(tmp_path, content):
     rows = load(file)
     assert all_texts(rows) == ["a", "b", "c", "d"]
     assert rows.task.classes == ("x", "y")
+
+
+@pytest.mark.parametrize("named", [{}, {"text": ["text"], "label": "label"}])
+def test_long_texts_do_not_change_what_quotes_mean(tmp_path, named):
+    long = "x " * 100_000 + "end"
+    rows = "".join(f'"word {i}"\t"{"yn"[i % 2]}"\n' for i in range(10))
+    file = tmp_path / "all.tsv"
+    file.write_text(f'text\tlabel\n"{long}"\ty\n{rows}')
+    assert all_texts(load(file, **named)) == sorted([long, *(f"word {i}" for i in range(10))])
 
 
 def test_a_quoted_text_may_run_over_lines(tmp_path):
@@ -445,6 +458,21 @@ def test_a_hub_data_set_of_any_name(monkeypatch):
     assert rows.found.origins["test"] == "someone/reviews/small/validation"
     again = load_rows(rows.task, DataOptions(hub="someone/reviews", hub_config="small"))
     assert texts_of(again) == texts_of(rows)
+
+
+@pytest.mark.parametrize("names", [("1", "2"), ("1", "0"), ("0.5", "1.5")])
+def test_hub_classes_may_be_called_by_numbers_other_than_their_ids(monkeypatch, names):
+    on_the_hub(monkeypatch, train=labelled([1, 0] * 10, names), test=labelled([0, 1, 1], names))
+    rows = load_rows(read_task("custom"), DataOptions(hub="someone/reviews"))
+    assert (rows.task.classes, rows.test.labels.tolist()) == (names, [0, 1, 1])
+    assert load_rows(rows.task, DataOptions(hub="someone/reviews")).test.labels.tolist() == [0, 1, 1]
+
+
+def test_hub_classes_may_be_put_in_another_order_or_renamed(monkeypatch):
+    on_the_hub(monkeypatch, train=labelled([1, 0] * 10), test=labelled([0, 1, 1]))
+    for classes, labels in ((("pos", "neg"), [1, 0, 0]), (("bad", "good"), [0, 1, 1])):
+        rows = load_rows(read_task("custom", classes=list(classes)), DataOptions(hub="someone/reviews"))
+        assert (rows.task.classes, rows.test.labels.tolist()) == (classes, labels)
 
 
 def test_hub_labels_may_be_plain_strings(monkeypatch):

@@ -193,6 +193,13 @@ def test_bf16_is_close_to_fp32_and_leaves_nothing_behind(configure, trainer):
     assert 0 < away < 0.05 * norm
 
 
+@pytest.mark.parametrize("name", ["DEEPSPEED", "FSDP"])
+def test_a_launcher_that_divides_models_is_refused(name, configure, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(UserError, match=f"accelerate is set to use {name}"):
+        train(configure())
+
+
 def test_fp16_needs_a_gpu(configure, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"fp16 needs a GPU; use train.mixed_precision=bf16 or fp32"):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from supernet.config import load_config
 from supernet.errors import UserError
-from supernet.models import check_length, load_pretrained, locate
+from supernet.models import check_model, load_pretrained, locate
 from supernet.options import ModelSource
 from supernet.train import TrainConfig
 from tests.conftest import read_task
@@ -133,9 +133,15 @@ def test_a_name_that_the_hub_does_not_have(monkeypatch):
 
 
 def test_rows_longer_than_the_positions():
-    check_length(read_task("sst2", max_length=40), tiny_config("bert"))
+    check_model(read_task("sst2", max_length=40), tiny_config("bert"))
     with pytest.raises(UserError, match=r"task.max_length is 39, but this model reads at most 38 tokens"):
-        check_length(read_task("sst2", max_length=39), tiny_config("roberta"))
+        check_model(read_task("sst2", max_length=39), tiny_config("roberta"))
+
+
+def test_multiple_choice_needs_a_model_of_that_kind():
+    check_model(read_task("swag", max_length=30), tiny_config("bert"))
+    with pytest.raises(UserError, match="no multiple-choice model of architecture deberta, which task=swag needs"):
+        check_model(read_task("swag", max_length=30), tiny_config("deberta"))
 
 
 def test_the_embedded_model_is_genuine():

@@ -146,8 +146,16 @@ def test_a_signal_saves_and_ends_and_the_same_command_goes_on(name, configure, e
     assert signal.getsignal(number) == before
     # The signal came in the seventh step, which knew nothing of it when it began; the eighth ends an epoch.
     assert checkpoints(configure())[-1] == "step-00000008"
-    assert f"stopped by {name} after step 8 of 12" in capsys.readouterr().err
+    assert f"stopped by {name} after step 8 of 12; the same command goes on from there" in capsys.readouterr().err
     assert_same(train(configure()), expected)
+
+
+def test_after_a_signal_resume_never_has_to_be_left_out(configure, expected, at_step, capsys):
+    at_step(6, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        train(configure("resume=never"))
+    assert "after step 8 of 12; the same command with resume=auto goes on from there" in capsys.readouterr().err
+    assert_same(train(configure("resume=auto")), expected)
 
 
 def damage_by_cutting(path):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from supernet.distillation import label_loss, soft_loss
 from supernet.errors import UserError
-from supernet.families import FAMILIES, architecture_of
+from supernet.families import FAMILIES, architecture_of, family_of
 from supernet.gradients import accumulate_gradients
 from supernet.options import Distillation
 from supernet.slicing import extract, view
@@ -40,14 +40,33 @@ def run(model, inputs, labels, passes, **options):
     return [float(loss) for loss in losses], {n: p.grad.clone() for n, p in model.named_parameters()}
 
 
+def with_states(net, inputs):
+    """The output, and what came out of the last layer of each depth, read off by replacing its method."""
+    layers, states = family_of(net.config).layers_of(net), []
+
+    def watched(forward):
+        def call(*args, **kwargs):
+            states.append(forward(*args, **kwargs))
+            return states[-1]
+
+        return call
+
+    for layer in layers:
+        layer.forward = watched(layer.forward)
+    output = net(**inputs)
+    for layer in layers:
+        del layer.forward
+    return output, [state[0] if isinstance(state, tuple) else state for state in states]
+
+
 def separate_losses(
     model, inputs, labels, passes, *, temperature=3.0, divergence="forward", weight=1.0, hidden=0.0, hidden_map="top"
 ):
     """Each pass's loss, written plainly: means over the batch, the teacher being the full net."""
-    teacher = model(**inputs, output_hidden_states=True)
+    teacher, theirs_L = with_states(model, inputs)
     mask = inputs["attention_mask"][..., None]
     for p in passes:
-        output = view(model, p.subnet)(**inputs, output_hidden_states=True)
+        output, ours_L = with_states(view(model, p.subnet), inputs)
         logits = output.logits
         loss = F.mse_loss(logits[:, 0], labels) if logits.shape[1] == 1 else F.cross_entropy(logits, labels)
         if p.distils:
@@ -63,10 +82,8 @@ def separate_losses(
             loss = loss + weight * soft
             depth = len(p.subnet.layers)
             for i in range(depth if hidden else 0):
-                ours, theirs = (x.hidden_states[len(x.hidden_states) - depth + i] for x in (output, teacher))
-                if hidden_map == "same":
-                    theirs = teacher.hidden_states[1 + p.subnet.layers[i].index]
-                distance = (ours - theirs.detach()).square() * mask
+                theirs = theirs_L[p.subnet.layers[i].index if hidden_map == "same" else i - depth]
+                distance = (ours_L[i - depth] - theirs.detach()).square() * mask
                 per_row = distance.sum((1, 2)) / (mask.sum((1, 2)) * distance.shape[2])
                 loss = loss + hidden * per_row.mean() / depth
         yield loss
@@ -115,11 +132,13 @@ def test_gradient_of_every_kind_of_distillation(name, options, num_labels):
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_gradient_of_hidden_states_where_the_first_layer_is_dropped(family):
+@pytest.mark.parametrize("hidden_map", ["top", "same"])
+@pytest.mark.parametrize("layers", [[1, 3], [0, 1], [1, 2]])
+def test_gradient_of_hidden_states_where_layers_are_dropped(layers, hidden_map, family):
     model, space, inputs, labels = setting(family=family)
-    first_dropped = Pass("random", SubNetwork.uniform([1, 3], 2, 5), distils=True)
-    passes = [Pass("largest", space.largest), first_dropped]
-    assert_sum_of_separate_gradients(model, inputs, labels, passes, hidden_weight=1.0)
+    dropped = Pass("random", SubNetwork.uniform(layers, 2, 5), distils=True)
+    passes = [Pass("largest", space.largest), dropped]
+    assert_sum_of_separate_gradients(model, inputs, labels, passes, hidden_weight=1.0, hidden_map=hidden_map)
 
 
 def test_a_fixed_teacher_takes_the_full_nets_place():
