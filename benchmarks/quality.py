@@ -57,20 +57,21 @@ RESULTS = Path(__file__).resolve().parent / "results" / "quality.jsonl"
 SAMPLES = 100
 BUDGETS = (1.0, 0.75, 0.5, 0.25)
 
-RECIPES: dict[str, list[str]] = {
+CHANGES = {
+    "order=none": ["order=none"],
+    "depth=prefix": ["space.depth=prefix"],
+    "hidden states": ["distillation.hidden_weight=1.0"],
+    "hidden states of the same layers": ["distillation.hidden_weight=1.0", "distillation.hidden_map=same"],
+    "k=2": ["strategy.k=2"],
+}
+"""Each addition of `best` taken away, or put in."""
+
+BASES = {"best": ["experiment=best"], "best, sampling=stratified": ["experiment=best", "sampling=stratified"]}
+
+RECIPES = {
     "paper": ["experiment=paper"],
-    "best": ["experiment=best"],
-    # Each addition of `best` alone taken away, or put in.
-    "best, order=none": ["experiment=best", "order=none"],
-    "best, sampling=stratified": ["experiment=best", "sampling=stratified"],
-    "best, depth=prefix": ["experiment=best", "space.depth=prefix"],
-    "best, hidden states": ["experiment=best", "distillation.hidden_weight=1.0"],
-    "best, hidden states of the same layers": [
-        "experiment=best",
-        "distillation.hidden_weight=1.0",
-        "distillation.hidden_map=same",
-    ],
-    "best, k=2": ["experiment=best", "strategy.k=2"],
+    **BASES,
+    **{f"{base}, {change}": [*BASES[base], *CHANGES[change]] for base in BASES for change in CHANGES},
 }
 
 
