@@ -35,7 +35,7 @@ class Searcher(Protocol):
 
 
 class Evaluate(Protocol):
-    """What the loop needs of what measures sub-networks (`search.objectives.Objectives`)."""
+    """What the loop needs of what measures sub-networks (`search.evaluation.Objectives`)."""
 
     def bound(self, subnet: SubNetwork, trials: Sequence[Trial]) -> float | None: ...
     def __call__(self, subnet: SubNetwork, bound: float | None) -> Outcome: ...

@@ -7,6 +7,7 @@ where their tables are at hand.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from search.objectives import OBJECTIVES, QUALITY
 from supernet.cost import Workload
 from supernet.errors import UserError, unknown
 from supernet.options import MAX_SEED, PRECISIONS
-from supernet.runs import digest, folder_name
+from supernet.runs import digest, file_sha256, folder_name
 
 MOASHA = "moasha"
 """A searcher that stops trainings early; the others are the keys of `search.searchers.SEARCHERS`."""
@@ -106,6 +107,8 @@ class EvaluatorOptions:
         values = asdict(self)
         del values["workers"]
         del values["stop_confidence"]
+        if self.model is not None:
+            values["model"] = os.path.abspath(os.path.expanduser(self.model))
         return values if self.name == FINETUNE else {"name": self.name, "stop_confidence": self.stop_confidence}
 
 
@@ -264,6 +267,9 @@ class SearchConfig:
         for name in ("searcher", "evaluator") if self.kind == BASELINE else ("baseline",):
             del values[name]
         values["data"] = {"validation_rows": self.data.validation_rows}
+        if self.latency_table is not None:  # wherever it lies; one that is not there is refused when it is read
+            table = Path(self.latency_table).expanduser()
+            values["latency_table"] = file_sha256(table) if table.is_file() else None
         return values if self.kind == BASELINE else values | {"evaluator": self.evaluator.identity()}
 
     def folder(self, supernet_folder: Path, supernet: dict[str, Any]) -> Path:

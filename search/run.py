@@ -161,7 +161,7 @@ def _progress(console: Console) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[seen]}"),
+        TextColumn("{task.fields[seen]}", markup=False),
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)

@@ -139,6 +139,11 @@ def choose(run: RunRecord, config: SelectConfig) -> tuple[Evaluated, dict[str, f
     if config.max_error_increase is not None:
         if full is None:
             raise UserError(f"{run.folder} has not evaluated the full net, which max_error_increase is relative to")
+        if full.metrics.get("stopped"):
+            raise UserError(
+                f"in {run.folder} the training of the full net, which max_error_increase is relative to, was stopped "
+                "early; give a limit such as max_params=0.5"
+            )
         limits["error"] = full.metrics["error"] + config.max_error_increase
         chosen = cheapest_within(evaluated, limits, main_cost(run.info.objectives))
     else:

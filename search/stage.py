@@ -22,7 +22,7 @@ from supernet.evaluate import Evaluator
 from supernet.latency import measure_latency
 from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
-from supernet.runs import digest, file_sha256
+from supernet.runs import digest
 from supernet.slicing import extract
 from supernet.tasks import EMBEDDED_TASK
 from supernet.tokens import Split
@@ -81,7 +81,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
     Raises:
         UserError: if there is no supernet, or its rows cannot be had, or a latency table does not fit.
     """
-    console = Console(soft_wrap=True, highlight=False, quiet=not accelerator.is_main_process)
+    console = Console(soft_wrap=True, highlight=False, markup=False, quiet=not accelerator.is_main_process)
     supernet_folder = find_supernet(config.supernet, Path(config.output_dir).expanduser())
     supernet = load_supernet(supernet_folder)
     console.print(f"supernet {supernet_folder}")
@@ -150,10 +150,7 @@ def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerat
     """What the numbers depend on besides the configuration: a search is not to go on under others."""
     device, precision = accelerator.device, accelerator.mixed_precision
     values: dict[str, Any] = {"device": device.type, "precision": precision}
-    if config.latency_table is not None:
-        table = Path(config.latency_table).expanduser()
-        return values | {"latency_table": file_sha256(table) if table.exists() else None}  # refused when it is read
-    if "latency_ms" in config.objectives:
+    if "latency_ms" in config.objectives and config.latency_table is None:
         conditions = Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
         return values | {"latency": str(conditions)}
     return values

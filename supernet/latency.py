@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from transformers import PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
 
 from supernet.cost import Workload
 from supernet.errors import UserError
 from supernet.evaluate import AUTOCAST
-from supernet.families import family_of
+from supernet.families import family_of, is_choice
 
 MIN_REPEATS = 5
 """Fewer leave no idea of how much they scatter."""
@@ -148,7 +147,7 @@ def _timed(
 ) -> Iterator[Callable[[], float]]:
     """A function that runs the model once and says how many seconds it took, its device's work included."""
     inputs, was_training, dtype = random_inputs(model, workload), model.training, AUTOCAST[mixed_precision]
-    wait = torch.cuda.synchronize if model.device.type == "cuda" else lambda: None
+    wait = torch.accelerator.synchronize if model.device.type != "cpu" else lambda: None
 
     def run() -> float:
         wait()
@@ -179,11 +178,13 @@ def random_inputs(model: PreTrainedModel, workload: Workload) -> dict[str, torch
             "tokens; give that or less"
         )
     # Rows of one choice each, so that it is sequences that are counted.
-    choice = (1,) if type(model).__name__ in MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES.values() else ()
-    shape = (workload.batch_size, *choice, workload.length)
+    choice = is_choice(model)
+    shape = (workload.batch_size, *([1] if choice else []), workload.length)
     ids = torch.randint(config.vocab_size - 1, shape, generator=torch.Generator().manual_seed(0))
     ids += ids >= (config.vocab_size if config.pad_token_id is None else config.pad_token_id)  # no padding
     inputs = {"input_ids": ids.to(model.device)}
     if family.token_types(config):
         inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+    if choice:
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     return inputs

@@ -42,7 +42,7 @@ class Conditions:
 
     Attributes:
         device: Name of the processor or GPU.
-        threads: Of torch; 0 on a GPU, where they do not matter.
+        threads: Of torch; 0 on an accelerator, where they do not matter.
         torch_version: Of torch.
         dtype: What matrix products are computed in, "float32".
         workload: Batch and length.
@@ -61,10 +61,11 @@ class Conditions:
         cls, model: PreTrainedModel, workload: Workload, *, device: torch.device | str, mixed_precision: str = "no"
     ) -> Conditions:
         """Those of the sub-networks of a supernet that run on a device, in this process."""
-        config, on_gpu = model.config, torch.device(device).type == "cuda"
+        config, kind = model.config, torch.device(device).type
+        names = {"cpu": _processor, "cuda": lambda: torch.cuda.get_device_name(device)}
         return cls(
-            device=torch.cuda.get_device_name(device) if on_gpu else _processor(),
-            threads=0 if on_gpu else torch.get_num_threads(),
+            device=names.get(kind, lambda: f"{kind} of {_processor()}")(),
+            threads=torch.get_num_threads() if kind == "cpu" else 0,
             torch_version=torch.__version__,
             dtype=str(AUTOCAST[mixed_precision] or model.dtype).removeprefix("torch."),
             workload=workload,

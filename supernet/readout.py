@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from supernet.families import family_of
+from supernet.families import family_of, is_choice
 
 
 @contextmanager
@@ -33,7 +33,8 @@ def readout(model: PreTrainedModel, *, every_depth: bool = False) -> Iterator[in
 
     Yields:
         How many models that is: down to no layers, or to one layer where more comes after the first one than layers
-        (`Family.first_stays`); 1 where the classifier reads more than the first token, which leaves `model` as it is.
+        (`Family.first_stays`); 1 where the classifier reads more than the first token, which leaves `model` as it is,
+        or by a mask that has no rows for the others (`Family.choice_reads_mask`).
     """
     family = family_of(model.config)
     layers = list(family.layers_of(model))
@@ -41,6 +42,7 @@ def readout(model: PreTrainedModel, *, every_depth: bool = False) -> Iterator[in
     if not apart or not family.reads_first(model.config):
         yield 1
         return
+    every_depth = every_depth and not (family.choice_reads_mask and is_choice(model))
     last, states = apart[-1], _States()
     has_attention = family.token_wise in {name for name, _ in last.named_modules()}
     handles = [layer.register_forward_pre_hook(states.keep) for layer in apart] if every_depth else []

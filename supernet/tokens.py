@@ -270,7 +270,7 @@ def collate(split: Split, rows: np.ndarray, pad_token_id: int, device: torch.dev
     # Padded places read some token of the same split, which is then overwritten.
     places_ST = np.minimum(starts_S[:, None] + columns_T, len(split.ids) - 1)
     arrays = {"input_ids": np.where(mask_ST, split.ids[places_ST], pad_token_id).astype(np.int64)}
-    if not mask_ST.all():
+    if split.choices or not mask_ST.all():  # some models of multiple choice cannot do without
         arrays["attention_mask"] = mask_ST.astype(np.int64)
     if split.token_type_ids is not None:
         arrays["token_type_ids"] = np.where(mask_ST, split.token_type_ids[places_ST], 0).astype(np.int64)

@@ -94,6 +94,22 @@ def test_the_run_folder_follows_from_the_configuration():
     assert folder("model.name_or_path=/models/My Bert").name.startswith("rte-My_Bert-small-full-seed0-")
 
 
+def test_a_search_is_the_same_however_its_files_are_spelled(tmp_path, monkeypatch):
+    def identity(*overrides):
+        return load_config("search", SearchConfig, overrides).identity()
+
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "table.json"
+    table.write_text("{}")
+    known = ["objectives=[error,latency_ms]", "latency_table="]
+    here, there = (identity(known[0], known[1] + name) for name in ("table.json", str(table)))
+    table.write_text("[]")
+    assert here == there != identity(known[0], f"{known[1]}{table}")
+    assert identity("evaluator=finetune", "evaluator.model=m") == identity(
+        "evaluator=finetune", f"evaluator.model={tmp_path}/m"
+    )
+
+
 MISTAKES = [
     ("train", "task=mnil", "task 'mnil' is unknown; allowed: cola, custom, .*did you mean mnli"),
     ("train", "model=minlm", "model 'minlm' is unknown; .*did you mean minilm"),

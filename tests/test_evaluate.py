@@ -8,8 +8,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForMultipleChoice
 
+from supernet.cost import Workload
 from supernet.evaluate import Evaluator, error_margin
 from supernet.families import FAMILIES, architecture_of, family_of
+from supernet.latency import random_inputs
 from supernet.readout import readout
 from supernet.slicing import extract
 from supernet.subnetwork import LayerSlice, SubNetwork
@@ -85,6 +87,17 @@ def test_every_depth_of_multiple_choice(family, tokenizer):
     assert found.shape == (3, 5, 3)
     for logits, shallower in zip(found, (NO_FIRST_LAYER, *NO_FIRST_LAYER.prefixes()), strict=True):
         assert_close(logits, plainly(extract(model, shallower), split))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_multiple_choice_of_modernbert_looks_at_the_mask(pooling, tokenizer):
+    model = tiny_model("modernbert", 1, auto=AutoModelForMultipleChoice, classifier_pooling=pooling)
+    for rows in (1, 5):  # a batch without padding, and one with
+        split = split_of(model.config, rows=rows, choices=3)
+        choice = Evaluator(split, read_task("swag"), tokenizer, max_tokens=80)
+        assert_close(choice.depth_logits(model), plainly(model, split)[None])
+        assert_close(choice.logits(model), plainly(model, split))
+    assert model(**random_inputs(model, Workload(2, 8))).logits.shape == (2, 1)
 
 
 def test_a_classifier_that_reads_all_tokens_gets_all(tokenizer):

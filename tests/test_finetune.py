@@ -1,6 +1,7 @@
 """Standard NAS: sub-networks trained alone, by worker processes that MO-ASHA stops, and what is left of them."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -85,6 +86,9 @@ def test_ranks_are_those_of_the_rows():
     # One front: the least error first, then whichever is farthest from those before, in shares of the ranges.
     front = np.array([[0.4, 1e6], [0.2, 9e6], [0.3, 2e6], [0.21, 8.9e6]])
     assert rank(front).tolist() == [1, 0, 2, 3]
+    assert rank(np.array([[0.30, 3e6], [0.25, 5e6], [0.10, 9e6]])).tolist() == [1, 2, 0]
+    two_fronts = np.array([[0.5, 5.0], [0.3, 3.0], [0.6, 9.0], [0.25, 5.0], [0.1, 9.0]])
+    assert rank(two_fronts).tolist() == [3, 1, 4, 2, 0]
 
 
 def test_moasha_proposes_by_its_seed_each_sub_network_once():
@@ -120,7 +124,13 @@ def test_moasha_knows_its_rungs_again(tmp_path):
         with (tmp_path / "epochs.jsonl").open("a") as epochs:
             epochs.writelines(json.dumps(line) + "\n" for line in lines)
         metrics = {"error": errors[-1], "params": 5.0, "reports": last, "stopped": float(last < 9)}
-        file.append(subnet, Outcome(metrics))
+        # What reported and then failed stays in the rungs too, its last report aside if that is why.
+        failed = number in (4, 5)
+        if number == 5:
+            last = 3
+            with (tmp_path / "epochs.jsonl").open("a") as epochs:
+                epochs.write(json.dumps({"subnet": subnet.to_json(), "reports": 9, "error": math.nan}) + "\n")
+        file.append(subnet, Outcome(None, "no memory") if failed else Outcome(metrics))
         rungs[0][-1 - number] = [errors[0], 5.0]
         if last >= 3:
             rungs[1][-1 - number] = [errors[2], 5.0]
@@ -244,8 +254,9 @@ def test_options_that_do_not_fit_are_refused(finetuning_of, supernet_folder, tmp
         load_config("search", SearchConfig, ["searcher=moasha"])
     with pytest.raises(UserError, match="give latency_table=FILE"):
         config_of(supernet_folder, tmp_path, "objectives=[error,latency_ms]")
-    with pytest.raises(UserError, match=r"searcher.grace is 4, but a trial has only 3 reports"):
-        finetuning_of(supernet_folder, "searcher=moasha", "searcher.grace=4").scheduler(3)
+    for grace in (3, 4):
+        with pytest.raises(UserError, match=rf"searcher.grace is {grace}, but a trial has only 3 report\(s\) in all"):
+            finetuning_of(supernet_folder, "searcher=moasha", f"searcher.grace={grace}").scheduler(3)
     with pytest.raises(UserError, match=r"evaluator 'finetun' is unknown"):
         load_config("search", SearchConfig, ["evaluator=finetun"])
 

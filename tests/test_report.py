@@ -182,6 +182,24 @@ def test_rows_of_other_data_sets_are_not_compared(tmp_path):
     assert named == {one: [0, 2], other: [1], "sst2-minilm-error-params": [3]}
 
 
+def test_latencies_of_other_machines_are_not_compared(tmp_path):
+    clocks = [{"conditions": {"device": "cpu", "latency": f"{n} threads"}} for n in (1, 4)] + [
+        {"latency_table": "ab12"}
+    ]
+    latency, params = ({"objectives": ("error", name)} for name in ("latency_ms", "params"))
+    runs = runs_of(tmp_path, *(latency | {"settings": c} for c in (*clocks, clocks[0])))
+    sets = list(comparable_sets(runs).values())
+    assert [[runs.index(run) for run in members] for members in sets] == [[0, 3], [1], [2]]
+    assert len(comparable_sets(runs_of(tmp_path / "params", *(params | {"settings": c} for c in clocks)))) == 1
+
+
+def test_a_picture_may_have_dollars_in_its_title(tmp_path):
+    runs = [make_run(tmp_path / "run", label="5$ and 50%_$", evaluations=5)]
+    told = report_of(grouped(runs, pool_supernets=False), title="below 5$ and 50%_$")
+    chart.draw_overlay(tmp_path / "report.png", told, runs[0].info)
+    assert (tmp_path / "report.png").stat().st_size > 0
+
+
 def test_the_picture_shows_the_whole_spread(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(chart, "_save", lambda figure, path: figures.append(figure))

@@ -161,7 +161,7 @@ def test_a_run_is_not_given_up_for_one_that_cannot_begin(supernet_folder, tmp_pa
     folder = run(supernet_folder, tmp_path, "searcher=random", "name=mine", "max_evaluations=3")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     impossible = ["evaluator=finetune", "searcher=moasha", "searcher.grace=99"]
-    with pytest.raises(UserError, match=r"searcher\.grace is 99, but a trial has only 4 reports"):
+    with pytest.raises(UserError, match=r"searcher\.grace is 99, but a trial has only 4 report"):
         run(supernet_folder, tmp_path, *impossible, "name=mine", "overwrite=true")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

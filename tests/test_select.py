@@ -115,6 +115,17 @@ def test_every_kind_of_run(kind, extra, told, tmp_path, capsys):
     assert about["note"] is None if told is None else told in about["note"]
 
 
+def test_nothing_is_relative_to_a_full_net_whose_training_was_stopped(tmp_path):
+    run = make_run(tmp_path / "run", kind="finetune", evaluations=20)
+    rows = [json.loads(line) for line in (run.folder / TRIALS_FILE).read_text().splitlines()]
+    for row in rows:
+        row["metrics"] |= {"reports": 1.0, "stopped": float(row["metrics"]["params_share"] == 1)}
+    (run.folder / TRIALS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"the training of the full net, .* was stopped early"):
+        choose(read_run(run.folder), config("max_error_increase=0.01"))
+    assert choose(read_run(run.folder), config("max_params=0.5"))
+
+
 def test_an_evaluation_that_stopped_early_is_not_chosen(tmp_path):
     run = make_run(tmp_path / "run", evaluations=20)
     rows = [json.loads(line) for line in (run.folder / TRIALS_FILE).read_text().splitlines()]

@@ -1,9 +1,9 @@
 """MO-ASHA: random sub-networks, of which those that look poor after some epochs are stopped.
 
 Syne Tune's scheduler decides at *rungs* (1, 3, 9, ... reports): a trial goes on if it is among the best third of all
-that came so far, by non-dominated sorting. What Syne Tune 0.16 leaves to be put right: its priority returns the order
-of the trials where their ranks are asked for, so that it stops whichever trial; distances within a front are taken in
-the objectives' own units, where millions of parameters drown an error; proposals are not seeded and may repeat.
+that came so far, by non-dominated sorting. What Syne Tune 0.16 leaves to be put right: its own priority takes ranks for
+an order and an order for ranks, so that it stops whichever trial; distances within a front are taken in the objectives'
+own units, where millions of parameters drown an error; proposals are not seeded and may repeat.
 
 Source: Schmucker et al., "Multi-objective asynchronous successive halving", arXiv:2106.12639, 2021.
 """
@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from syne_tune.backend.trial_status import Trial
 from syne_tune.optimizer.scheduler import TrialSuggestion
 from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 from syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority import MOPriority
-from syne_tune.optimizer.schedulers.multiobjective.non_dominated_priority import nondominated_sort
+from syne_tune.optimizer.schedulers.multiobjective.non_dominated_priority import compute_epsilon_net
 
 from search.searchers import make_scheduler
 from supernet.space import SearchSpace
@@ -44,9 +45,11 @@ class NonDominatedRank(MOPriority):
     def priority_unsafe(self, objectives: np.ndarray) -> np.ndarray:
         """(n,) ranks of (n, m) objectives, all minimised."""
         low, span = objectives.min(axis=0), np.ptp(objectives, axis=0)
-        order = nondominated_sort((objectives - low) / np.where(span > 0, span, 1.0), dim=self.dim)
-        ranks = np.empty(len(order))
-        ranks[order] = np.arange(len(order))
+        scaled = (objectives - low) / np.where(span > 0, span, 1.0)
+        ranks, before = np.empty(len(scaled)), 0
+        for front in NonDominatedSorting().do(scaled):
+            ranks[front] = before + compute_epsilon_net(scaled[front], dim=self.dim)
+            before += len(front)
         return ranks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -185,9 +186,10 @@ class Recorder(TrialScheduler):
             # Negative numbers: the tuner counts its own trials from 0 in each sitting.
             trial = Trial(-1 - finished.number, config, datetime.now(timezone.utc))
             self.scheduler.on_trial_add(trial)
-            last = (finished.outcome.metrics or {}).get(REPORTS, 0)
+            # Of one that failed, all that it reported before stays in the rungs.
+            last = math.inf if finished.outcome.metrics is None else finished.outcome.metrics[REPORTS]
             for number, seen in sorted(reports.get(finished.subnet, {}).items()):
-                if number <= last:
+                if number <= last and not not_finite(seen):
                     self.scheduler.on_trial_result(trial, self._known(finished.subnet, seen))
             self._tell(finished, trial)
             self.on_trial(finished)

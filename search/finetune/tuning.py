@@ -144,8 +144,11 @@ class Finetuning:
                 known=self.objectives.known,
                 settings=settings,
             )
-        if searcher.grace > reports:
-            raise UserError(f"searcher.grace is {searcher.grace}, but a trial has only {reports} reports in all")
+        if searcher.grace >= reports:
+            raise UserError(
+                f"searcher.grace is {searcher.grace}, but a trial has only {reports} report(s) in all: none could be "
+                "stopped; give a larger evaluator.reports_per_epoch or evaluator.epochs"
+            )
         return SubNetworkMOASHA(
             self.supernet.space,
             metrics=config.objectives,

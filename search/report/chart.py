@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.folder import RunInfo, RunRecord
 from search.objectives import OBJECTIVES, QUALITY
+from search.options import BASELINE
 from search.trials import Evaluated, Metrics, all_evaluated
 from supernet.runs import atomic_path
 from supernet.subnetwork import SubNetwork
@@ -68,7 +69,7 @@ def draw_front(path: Path, run: RunRecord, front: Sequence[Evaluated], test_scor
             values = _values(tested, info, x, y)
             axes.scatter(*values, marker="x", color=COLOURS[1], zorder=3, label="the front on the test set")
     panels[0].legend()
-    figure.suptitle(title_of(info), fontsize=10)
+    figure.suptitle(_plain(title_of(info)), fontsize=10)
     _save(figure, path)
 
 
@@ -79,7 +80,7 @@ def draw_curves(path: Path, run: RunRecord, hypervolume: Sequence[float], second
     right.step(seconds, hypervolume, where="post", color=COLOURS[0])
     _label_curves(left, right)
     _skip_the_beginning((left, right), [hypervolume], [hypervolume])
-    figure.suptitle(title_of(run.info), fontsize=10)
+    figure.suptitle(_plain(title_of(run.info)), fontsize=10)
     _save(figure, path)
 
 
@@ -99,8 +100,8 @@ def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
         for group, color, marker in styles:
             style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 3.5}
             for number, run in enumerate(group["runs"]):
-                label = None if number else group["name"]
-                if group["kind"] == "baseline":
+                label = None if number else _plain(group["name"])
+                if group["kind"] == BASELINE:
                     values = _values([p["metrics"] for p in run["points"]], info, x, y)
                     axes.plot(*values, linestyle="", label=label, **style)
                 else:
@@ -115,8 +116,13 @@ def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
     curves = [curve for group in report["groups"] for curve in group["curves"].values()]
     _skip_the_beginning((left, right), [curve["low"] for curve in curves], [curve["high"] for curve in curves])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
-    figure.suptitle(report["title"], fontsize=11)
+    figure.suptitle(_plain(report["title"]), fontsize=11)
     _save(figure, path)
+
+
+def _plain(text: str) -> str:
+    """Text that is shown as it is: matplotlib takes what is between two dollars for a formula."""
+    return text.replace("$", r"\$")
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from search.folder import RunInfo, RunRecord, flat
-from supernet.runs import folder_name
+from search.options import BASELINE
+from supernet.runs import digest, folder_name
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -31,12 +32,19 @@ def comparable(info: RunInfo) -> str:
 
 
 def comparable_sets(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Runs by what they have in common, as a name, with the rows in it only where it needs them to be one."""
-    sets = by_key(runs, lambda run: (comparable(run.info), run.info.data))
-    names = [name for name, _ in sets]
+    """Runs by what they have in common, as a name, with rows and device in it only where it needs them to be one."""
+    sets = by_key(runs, lambda run: (comparable(run.info), run.info.data, _clock(run.info)))
+    names = [name for name, *_ in sets]
     return {
-        folder_name(name, data) if names.count(name) > 1 else name: members for (name, data), members in sets.items()
+        folder_name(*filter(None, key)) if names.count(key[0]) > 1 else key[0]: members for key, members in sets.items()
     }
+
+
+def _clock(info: RunInfo) -> str:
+    """What latencies were measured on, or computed from; nothing if the run has none."""
+    if "latency_ms" not in info.objectives:
+        return ""
+    return digest([info.settings.get(name) for name in ("latency_table", "conditions")])
 
 
 def by_key(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
@@ -59,7 +67,7 @@ def grouped(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, lis
             else the supernets' trainings differed in is not known here, so that is for the user to say.
     """
     alike = by_key(runs, lambda run: json.dumps(_identity(run.info, pool_supernets), sort_keys=True)).values()
-    groups = sorted(alike, key=lambda group: group[0].info.kind == "baseline")
+    groups = sorted(alike, key=lambda group: group[0].info.kind == BASELINE)
     identities = [_identity(group[0].info, pool_supernets) for group in groups]
     names = [[str(identity["label"])] for identity in identities]
     for key in ALWAYS_NAMED:

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from search.folder import RUN_FILE, RunRecord, read_run
 from search.objectives import OBJECTIVES, QUALITY
+from search.options import BASELINE
 from search.report.chart import axis_of, draw_overlay
 from search.report.front import (
     NORMALISATION,
@@ -170,7 +171,7 @@ def _group(name: str, runs: Sequence[RunRecord]) -> dict[str, Any]:
         "kind": runs[0].info.kind,
         "hypervolume": _spread([row["hypervolume"] for row in rows]),
         "budgets": [_at_budget([row["budgets"][i] for row in rows], share) for i, share in enumerate(BUDGETS)],
-        "curves": {} if runs[0].info.kind == "baseline" else _curves(curves),
+        "curves": {} if runs[0].info.kind == BASELINE else _curves(curves),
         "runs": rows,
     }
 

@@ -4,7 +4,7 @@
 measured, gets a Gaussian process; the costs known, which say much about it, are inputs of that. The expected
 improvement is then a closed formula (`hypervolume_improvement`), cheap enough to compare thousands of candidates.
 *Plain*: a process for each objective, and BoTorch's EHVI maximised by gradient, as in its tutorials; for objectives of
-which none has a formula, and to compare the first version with. `searchers.py` chooses.
+which none has a formula, and to compare the first version with. `schedulers.py` chooses.
 
 Everything here is minimised; BoTorch, which maximises, gets its targets negated.
 
