@@ -9,10 +9,10 @@ cd "$(dirname "$0")/.."
 train=(task=stdlib experiment=best train.epochs=2)
 search=(searcher=ehvi max_evaluations=60)
 case "${1:-}" in
-    "") in= ;;
+    "") runs= ;;
     --short) train=(task=stdlib experiment=best train.epochs=1 data.max_train_samples=800 output_dir=runs/short)
              search=(searcher=ehvi max_evaluations=12 output_dir=runs/short)
-             in=" output_dir=runs/short" ;;
+             runs=" output_dir=runs/short" ;;
     *) echo "usage: bash launch/quickstart.sh [--short]" >&2; exit 2 ;;
 esac
 
@@ -29,9 +29,9 @@ python search.py "${search[@]}"
 
 say "Done. In this shell, '. ${PLM_SUPERNET_VENV:-.venv}/bin/activate', then try:"
 cat <<TEXT
-  python -m search.select max_params=0.5$in
+  python -m search.select max_params=0.5$runs
       the best with at most half of the encoder
-  python search.py searcher=random$in
+  python search.py searcher=random$runs
       another searcher on the same supernet
   accelerate launch train_supernet.py task=custom data.dir=FILE.csv experiment=best
       your own rows
