@@ -107,8 +107,8 @@ class EvaluatorOptions:
         values = asdict(self)
         del values["workers"]
         del values["stop_confidence"]
-        if self.model is not None:
-            values["model"] = os.path.abspath(os.path.expanduser(self.model))
+        if self.model is not None and os.path.isdir(folder := os.path.expanduser(self.model)):  # else a name on the hub
+            values["model"] = os.path.abspath(folder)
         return values if self.name == FINETUNE else {"name": self.name, "stop_confidence": self.stop_confidence}
 
 

@@ -105,9 +105,12 @@ def test_a_search_is_the_same_however_its_files_are_spelled(tmp_path, monkeypatc
     here, there = (identity(known[0], known[1] + name) for name in ("table.json", str(table)))
     table.write_text("[]")
     assert here == there != identity(known[0], f"{known[1]}{table}")
-    assert identity("evaluator=finetune", "evaluator.model=m") == identity(
-        "evaluator=finetune", f"evaluator.model={tmp_path}/m"
+    (tmp_path / "model").mkdir()
+    here, there, hub = (
+        identity("evaluator=finetune", f"evaluator.model={name}")["evaluator"]["model"]
+        for name in ("model", f"{tmp_path}/model", "some/model")
     )
+    assert (here, there, hub) == (str(tmp_path / "model"), str(tmp_path / "model"), "some/model")
 
 
 MISTAKES = [
