@@ -1,3 +1,7 @@
 """Stage one: fine-tune a pre-trained encoder as a super-network whose sub-networks are good too."""
 
+from supernet.threads import sleep_while_waiting
+
 __version__ = "0.3.0"
+
+sleep_while_waiting()  # here, since each command imports this package before anything else that imports torch
