@@ -31,6 +31,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from supernet import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+
+# isort: split
 import numpy as np
 import torch
 from rich import box

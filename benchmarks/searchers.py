@@ -35,6 +35,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from supernet import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+
+# isort: split
 from search.pareto import hypervolume
 from search.searchers import AskTell, make_scheduler
 from supernet.space import SearchSpace

@@ -25,6 +25,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from supernet import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+
+# isort: split
 import numpy as np
 import torch
 from torch import Tensor

@@ -6,7 +6,7 @@ import os
 from collections.abc import MutableMapping
 
 SPIN_COUNT = "1000"
-"""How often a waiting thread looks before it sleeps: some microseconds, instead of 5 ms and more."""
+"""How often a waiting thread looks before it sleeps: some 10 microseconds, instead of 3 ms."""
 
 _CHOSEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 """With either of these a user has chosen. KMP_* says nothing: accelerate and scikit-learn set some themselves."""
