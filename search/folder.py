@@ -11,6 +11,7 @@ from typing import Any
 from search.trials import Trial, read_trials
 from supernet.errors import UserError
 from supernet.runs import LOCK_FILE, write_json
+from supernet.state import STATE_FILE
 
 TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
 
@@ -111,8 +112,8 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
 
 
 def _names(folder: Path) -> set[str]:
-    """What a folder holds, the lock aside."""
-    return {path.name for path in folder.iterdir()} - {LOCK_FILE}
+    """What a folder holds, lock and state aside."""
+    return {path.name for path in folder.iterdir()} - {LOCK_FILE, STATE_FILE}
 
 
 def _forget(folder: Path) -> None:

@@ -24,6 +24,7 @@ from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
 from supernet.runs import digest
 from supernet.slicing import extract
+from supernet.state import begin
 from supernet.tasks import EMBEDDED_TASK
 from supernet.tokens import Split
 
@@ -65,6 +66,7 @@ class Stage:
     def begin(self) -> None:
         """Writes down what the run is, or sees that it is the one that is there; the main process does."""
         begin_run(self.folder, replace(self.info, reference=self._reference()), overwrite=self.config.overwrite)
+        begin(self.folder)
 
     def _reference(self) -> dict[str, float]:
         """The worst value of each objective that counts; see `RunInfo`."""

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from supernet.errors import UserError, first_line
 from supernet.group import in_group
 from supernet.options import PRECISIONS
-from supernet.runs import only_writer, prepare_folder
+from supernet.runs import prepare_folder
+from supernet.state import at_work
 
 T = TypeVar("T")
 
@@ -87,12 +88,12 @@ def processes(
 
 @contextmanager
 def sole_writer(accelerator: Accelerator, folder: Path) -> Iterator[None]:
-    """Makes a run folder, which no other command may write in meanwhile; the main process does."""
+    """Makes a run folder, keeps its state, and keeps other commands from writing in it; the main process does."""
     if not accelerator.is_main_process:
         yield
         return
     prepare_folder(folder)
-    with only_writer(folder):
+    with at_work(folder):
         yield
 
 

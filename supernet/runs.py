@@ -153,7 +153,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         UserError: if another process holds it.
     """
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    lock = FileLock(folder / LOCK_FILE, timeout=0.1)  # a reader of state.json may look at it for a moment
     try:
         lock.acquire()
     except Timeout as error:

@@ -28,6 +28,7 @@ from supernet.resume import MANIFEST, Position, load_checkpoint, newest_checkpoi
 from supernet.runs import remove_leftovers, write_json
 from supernet.signals import StopRequest
 from supernet.slicing import extract
+from supernet.state import begin
 from supernet.strategies import LARGEST, SMALLEST
 from supernet.tracking import Tracking, cut_metrics, peak_memory_gib
 
@@ -107,6 +108,7 @@ class Run:
         self.saved = self.position.step
         self.started = time.monotonic() - self.position.seconds
         if main:
+            begin(self.folder)
             cut_metrics(self.folder, self.position.metrics_bytes)
             write_json(self.folder / "config.json", asdict(self.config))
         self.tracking = Tracking(

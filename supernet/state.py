@@ -1,0 +1,157 @@
+"""Whether a run is at work, was stopped or has ended: `state.json` in its folder, for other commands and for people.
+
+A process that is killed cannot write that it was. But it holds a lock on the folder as long as it lives, which tells.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from supernet.errors import UserError, first_line
+from supernet.runs import LOCK_FILE, only_writer, write_json
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+STATE_FILE = "state.json"
+RUNNING, STOPPED, DONE = STATES = ("running", "stopped", "done")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What state.json says.
+
+    Attributes:
+        state: running, stopped (before its end) or done.
+        host: Name of the machine on which that was written.
+        pid: Of the run's main process there.
+        since: When, UTC, ISO 8601.
+        why: What stopped it.
+    """
+
+    state: str
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    since: str = field(default_factory=_now)
+    why: str = ""
+
+    def __str__(self) -> str:
+        if self.state == RUNNING:
+            return f"running since {self.since} (process {self.pid} on {self.host})"
+        return f"stopped at {self.since} ({self.why})" if self.state == STOPPED else f"done at {self.since}"
+
+
+def read_state(folder: Path) -> RunState | None:
+    """The state of the run in a folder, None if it has written none. One that was killed is told as stopped.
+
+    Whether a process on another machine is still alive cannot be seen from here.
+
+    Raises:
+        UserError: if the file cannot be used.
+    """
+    path = folder / STATE_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        state = RunState(**{name: kind(values[name]) for name, kind in _KINDS.items()})
+        if state.state not in STATES:
+            raise ValueError(f"state '{state.state}'")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be used ({first_line(error)}); remove it") from error
+    if state.state == RUNNING and state.host == socket.gethostname() and not _is_locked(folder, state.pid):
+        return RunState(STOPPED, state.host, state.pid, state.since, "its process has ended without a word: killed")
+    return state
+
+
+_KINDS = {"state": str, "host": str, "pid": int, "since": str, "why": str}
+
+
+def unfinished(folder: Path) -> str | None:
+    """What is to be said of a run that is still running or was stopped; None of one that is done, or says nothing."""
+    state = read_state(folder)
+    return None if state is None or state.state == DONE else str(state)
+
+
+@contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """Holds the lock on a run folder while the block runs. Once that has called `begin`, writes down how it ends.
+
+    Raises:
+        UserError: if another process is at work there; says where it runs.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_writer(folder))
+        except UserError as error:
+            state = read_state(folder)
+            who = f": it is {state}" if state is not None and state.state == RUNNING else ""
+            raise UserError(f"{error}{who}") from error
+        try:
+            yield
+        except BaseException as error:
+            with suppress(OSError):  # a full disk is what stopped it, perhaps, and then the lock tells
+                _end(folder, RunState(STOPPED, why=_reason(error)))
+            raise
+        _end(folder, RunState(DONE))
+
+
+def begin(folder: Path) -> None:
+    """Writes down that a run begins its work, when it is clear that it can; inside `at_work`."""
+    write_json(folder / STATE_FILE, asdict(RunState(RUNNING)))
+
+
+def _end(folder: Path, state: RunState) -> None:
+    """Writes down how a run has ended, if it had begun."""
+    before = read_state(folder)
+    if before is not None and (before.state, before.pid) == (RUNNING, os.getpid()):
+        write_json(folder / STATE_FILE, asdict(state))
+
+
+def _reason(error: BaseException) -> str:
+    """What stopped a run, in a word or a line."""
+    if isinstance(error, KeyboardInterrupt):
+        return "Ctrl-C"
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+        return signal.Signals(error.code - 128).name
+    return first_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+
+
+def _is_locked(folder: Path, pid: int) -> bool:
+    """Whether a process of this machine holds the lock of a folder; where locks cannot be seen, whether it lives."""
+    if fcntl is None:
+        return _is_alive(pid)
+    try:
+        with (folder / LOCK_FILE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return _is_alive(pid)
+    return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # somebody else's
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""state.json says whether a run is at work, was stopped or is done; a lock tells of one that was killed."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from supernet.errors import UserError
+from supernet.runs import only_writer
+from supernet.state import DONE, RUNNING, STATE_FILE, STOPPED, at_work, begin, read_state, unfinished
+
+
+def test_a_run_writes_what_becomes_of_it(tmp_path):
+    assert read_state(tmp_path) is None
+    assert unfinished(tmp_path) is None
+    with at_work(tmp_path):
+        begin(tmp_path)
+        state = read_state(tmp_path)
+        assert (state.state, state.pid) == (RUNNING, os.getpid())
+        assert unfinished(tmp_path) == f"running since {state.since} (process {state.pid} on {state.host})"
+        with pytest.raises(
+            UserError, match=rf"another process .*{tmp_path}.*: it is running .*process {os.getpid()} on"
+        ):
+            at_work(tmp_path).__enter__()
+    assert read_state(tmp_path).state == DONE
+    assert unfinished(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (KeyboardInterrupt(), "Ctrl-C"),
+        (SystemExit(128 + signal.SIGTERM), "SIGTERM"),
+        (UserError("the disk is full"), "the disk is full"),
+        (ValueError("no\nmore"), "ValueError: no"),
+    ],
+)
+def test_what_stopped_a_run(error, why, tmp_path):
+    def work():
+        with at_work(tmp_path):
+            begin(tmp_path)
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
+    state = read_state(tmp_path)
+    assert (state.state, state.why) == (STOPPED, why)
+    assert unfinished(tmp_path) == f"stopped at {state.since} ({why})"
+
+
+def test_a_killed_run_is_told_as_stopped_whatever_process_has_its_number_now(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with at_work(tmp_path):
+            begin(tmp_path)
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    values = json.loads((tmp_path / STATE_FILE).read_text())
+    assert values["state"] == RUNNING
+    assert "killed" in unfinished(tmp_path)
+    (tmp_path / STATE_FILE).write_text(json.dumps(values | {"pid": os.getpid()}))
+    assert read_state(tmp_path).state == STOPPED
+    (tmp_path / STATE_FILE).write_text(json.dumps(values | {"host": "another"}))
+    assert "on another" in unfinished(tmp_path)
+    with only_writer(tmp_path):
+        (tmp_path / STATE_FILE).write_text(json.dumps(values))
+        assert read_state(tmp_path).state == RUNNING
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"state": "sleeping"}', "[" * 100_000])
+def test_a_damaged_file_is_named(content, tmp_path):
+    (tmp_path / STATE_FILE).write_text(content)
+    with pytest.raises(UserError, match=rf"{STATE_FILE} cannot be used .*remove it"):
+        read_state(tmp_path)
+    with at_work(tmp_path):
+        begin(tmp_path)
+        assert read_state(tmp_path).state == RUNNING
+
+
+def test_a_run_that_cannot_begin_leaves_the_state_as_it_was(tmp_path):
+    with at_work(tmp_path):
+        begin(tmp_path)
+    before = (tmp_path / STATE_FILE).read_text()
+    with pytest.raises(UserError, match="no"), at_work(tmp_path):
+        raise UserError("no")
+    assert (tmp_path / STATE_FILE).read_text() == before
