@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search.trials import Trial, read_trials
 from supernet.errors import UserError
-from supernet.runs import LOCK_FILE, write_json
-from supernet.state import STATE_FILE
+from supernet.runs import LOCK_FILE, check_weights, write_json
+from supernet.state import STATE_FILE, unfinished
 
 TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
+
+TEST_RUN = "this is a test run (debug=fast), so its figures say nothing about the method"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class RunInfo:
         weights: Digest of its weights.
         data: Digest of the rows that it was trained, and is evaluated, on.
         settings: What else the trials depend on.
+        test_run: Whether it is there to see that everything works, and for no other purpose, or its supernet is.
     """
 
     kind: str
@@ -51,6 +54,7 @@ class RunInfo:
     weights: str
     data: str
     settings: dict[str, Any]
+    test_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,35 @@ def read_run_info(folder: Path) -> RunInfo | None:
         raise UserError(f"{path} cannot be used ({error}); start anew with overwrite=true") from error
 
 
+def supernet_of(run: RunRecord) -> Path:
+    """Where a run's supernet lies: where the search found it, or beside the run if the folder of all runs was moved.
+
+    Raises:
+        UserError: if it is in neither place, or only with other weights than those that were searched.
+    """
+    told = Path(run.info.supernet)
+    places = (told, run.folder.resolve().parent.parent / "train" / told.parent.name / told.name)
+    problem = UserError(
+        f"the supernet of {run.folder} is gone: it was in {told}, and is not in {places[1]} either; name its place to "
+        "a search with supernet=FOLDER, which goes on with the run and keeps the place"
+    )
+    for folder in [place for place in dict.fromkeys(places) if (place / "supernet.json").exists()]:
+        try:
+            check_weights(folder, run.info.weights)
+        except UserError as error:
+            problem = error
+        else:
+            return folder
+    raise problem
+
+
+def remarks(run: RunRecord) -> list[str]:
+    """What a reader of a run's figures should know, a sentence each: of a test run; at work still, or stopped."""
+    said = [TEST_RUN] if run.info.test_run else []
+    state = unfinished(run.folder)
+    return said if state is None else [*said, f"this run is not at its end: it is {state}"]
+
+
 def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
     """Writes run.json, or sees that the run that is there is the same one.
 
@@ -109,6 +142,8 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
             f"{folder} holds results of another run: {'; '.join(changed)}; start anew with overwrite=true, or give "
             "this run another name=NAME"
         )
+    if (renewed := replace(old, supernet=info.supernet, test_run=info.test_run)) != old:
+        write_json(folder / RUN_FILE, asdict(renewed))
 
 
 def _names(folder: Path) -> set[str]:
@@ -129,8 +164,9 @@ def _forget(folder: Path) -> None:
             path.unlink()
 
 
-_MAY_CHANGE = ("reference", "supernet")
-"""What is measured anew is never the same twice, so a run keeps its first reference; and folders may be moved."""
+_MAY_CHANGE = ("reference", "supernet", "test_run")
+"""What is measured anew is never the same twice, so a run keeps its first reference; folders may be moved, and a test
+run may go on as a real one."""
 
 
 def _differences(now: dict[str, Any], was: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -177,6 +177,7 @@ class SearchConfig:
         mixed_precision: auto | fp32 | bf16 | fp16; auto is bf16 on a GPU that has it, otherwise fp32.
         max_evaluations: Trials in all.
         name: Of the run folder; None makes one of the configuration.
+        test_run: Whether it is only to be seen that everything works (debug=fast); the results are marked so.
     """
 
     searcher: SearcherOptions
@@ -193,6 +194,7 @@ class SearchConfig:
     output_dir: str = "runs"
     name: str | None = None
     overwrite: bool = False
+    test_run: bool = False
 
     def __post_init__(self) -> None:
         self._check_objectives()
@@ -262,7 +264,7 @@ class SearchConfig:
     def identity(self) -> dict[str, Any]:
         """What the trials depend on, the supernet aside: a run folder goes on only if none of it has changed."""
         values = asdict(self)
-        for name in ("supernet", "max_evaluations", "output_dir", "name", "overwrite", "seed"):
+        for name in ("supernet", "max_evaluations", "output_dir", "name", "overwrite", "seed", "test_run"):
             del values[name]
         for name in ("searcher", "evaluator") if self.kind == BASELINE else ("baseline",):
             del values[name]

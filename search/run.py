@@ -132,6 +132,8 @@ def _conclude(stage: Stage, model_of: ModelOf) -> None:
     front = [FrontMember(e, evaluator.score(model_of(e.subnet))) for e in front_of(run)]
     write_report(run, front)
     print_report(stage.console, run, front)
+    for remark in stage.remarks():
+        stage.console.print(f"note: {remark}")
 
 
 def _say_if_none_is_left(stage: Stage, trials: Sequence[Trial]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from search.folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run
+from search.folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run, remarks, supernet_of
 from search.objectives import OBJECTIVES
 from search.options import BASELINE, FINETUNE
 from search.report.front import main_cost, read_test_scores
@@ -104,11 +104,12 @@ def select(config: SelectConfig) -> None:
     run = read_run(_find_run(config))
     chosen, limits = choose(run, config)
     score = read_test_scores(run).get(chosen.subnet)
+    supernet, notes = _supernet_and_remarks(run)
     if config.format == "json":
         tested = {} if score is None else {f"test_{run.info.metric}": score}
-        names = ("kind", "supernet", "task")
-        about = {"run": str(run.folder)} | {name: getattr(run.info, name) for name in names}
-        about |= {"note": NOT_THE_SUPERNET_S.get(run.info.kind), "limits": limits}
+        names = ("kind", "weights", "task")
+        about = {"run": str(run.folder), "supernet": str(supernet)} | {name: getattr(run.info, name) for name in names}
+        about |= {"note": NOT_THE_SUPERNET_S.get(run.info.kind), "remarks": notes, "limits": limits}
         print(json.dumps(about | chosen.to_json() | tested))
         return
     console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -123,6 +124,16 @@ def select(config: SelectConfig) -> None:
     console.print(f"  {'test ' + run.info.metric:<22}{told}")
     if run.info.kind in NOT_THE_SUPERNET_S:
         console.print(NOT_THE_SUPERNET_S[run.info.kind])
+    for note in notes:
+        console.print(f"note: {note}")
+
+
+def _supernet_and_remarks(run: RunRecord) -> tuple[Path, list[str]]:
+    """Where the run's supernet lies, or else lay, and what is to be said of it and of the run."""
+    try:
+        return supernet_of(run), remarks(run)
+    except UserError as error:
+        return Path(run.info.supernet), [*remarks(run), str(error)]
 
 
 def choose(run: RunRecord, config: SelectConfig) -> tuple[Evaluated, dict[str, float]]:

@@ -13,16 +13,16 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from search.evaluation import Objectives
-from search.folder import RunInfo, begin_run
+from search.folder import TEST_RUN, TRIALS_FILE, RunInfo, begin_run
 from search.options import SearchConfig, SearchData
-from supernet.checkpoint import Supernet, find_supernet, load_supernet, weights_digest
+from supernet.checkpoint import Supernet, begun_trainings, find_supernet, load_supernet, remarks
 from supernet.data import TaskData, load_task
 from supernet.errors import UserError
 from supernet.evaluate import Evaluator
 from supernet.latency import measure_latency
 from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
-from supernet.runs import digest
+from supernet.runs import check_weights, digest
 from supernet.slicing import extract
 from supernet.state import begin
 from supernet.tasks import EMBEDDED_TASK
@@ -64,9 +64,27 @@ class Stage:
         return _evaluator(split, self.supernet, self.accelerator)
 
     def begin(self) -> None:
-        """Writes down what the run is, or sees that it is the one that is there; the main process does."""
+        """Writes down what the run is, or sees that it is the one that is there; the main process does.
+
+        Raises:
+            UserError: if it is another one, or the supernet is not the one in memory any more.
+        """
+        check_weights(Path(self.info.supernet), self.supernet.weights)
+        trials = self.folder / TRIALS_FILE
+        known = trials.read_bytes().count(b"\n") if trials.is_file() else 0
         begin_run(self.folder, replace(self.info, reference=self._reference()), overwrite=self.config.overwrite)
+        if self.config.overwrite and known:
+            self.console.print(f"overwrite=true: {known} trials that were in {self.folder} are forgotten")
         begin(self.folder)
+
+    def remarks(self) -> list[str]:
+        """What a reader of the figures should know at the end: of a test run, and of a supernet that was replaced."""
+        said = [TEST_RUN] if self.info.test_run else []
+        try:
+            check_weights(Path(self.info.supernet), self.supernet.weights)
+        except UserError as error:
+            said.append(f"the figures are right, but since this command began {error}")
+        return said
 
     def _reference(self) -> dict[str, float]:
         """The worst value of each objective that counts; see `RunInfo`."""
@@ -84,9 +102,15 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         UserError: if there is no supernet, or its rows cannot be had, or a latency table does not fit.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False, quiet=not accelerator.is_main_process)
-    supernet_folder = find_supernet(config.supernet, Path(config.output_dir).expanduser())
+    output = Path(config.output_dir).expanduser()
+    supernet_folder = find_supernet(config.supernet, output)
     supernet = load_supernet(supernet_folder)
     console.print(f"supernet {supernet_folder}")
+    for remark in (
+        *remarks(supernet_folder, supernet.info),
+        *(begun_trainings(output) if config.supernet is None else ()),
+    ):
+        console.print(f"note: {remark}")
     with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
         data = _load_data(supernet, config.data)
     supernet.model.to(accelerator.device)
@@ -109,9 +133,10 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         reference={},
         majority_error=majority_error(info.task, data.validation.labels),
         supernet=str(supernet_folder.resolve()),
-        weights=weights_digest(supernet_folder),
+        weights=supernet.weights,
         data=digest(info.splits),
         settings=config.identity() | {"conditions": _conditions(config, supernet, accelerator)},
+        test_run=config.test_run or info.test_run,
     )
     objectives = _objectives(config, supernet, data.validation, accelerator)
     folder = config.folder(supernet_folder, asdict(info))

@@ -18,10 +18,11 @@ from supernet.errors import UserError
 from supernet.families import architecture_of
 from supernet.models import load_tokenizer, quiet_transformers, read_classifier
 from supernet.options import DataOptions, Distillation, OrderOptions
-from supernet.runs import atomic_folder, file_sha256, write_json
+from supernet.runs import atomic_folder, check_weights, weights_digest, write_json
 from supernet.sampling import SamplingOptions
 from supernet.space import SearchSpace
 from supernet.spaces import SpaceOptions, search_space
+from supernet.state import unfinished
 from supernet.strategies import Strategy
 from supernet.tasks import Task
 
@@ -65,6 +66,9 @@ class SupernetInfo:
         validation_error: Of the largest, the middle and the smallest sub-network, after the last epoch.
         trained_at: UTC, ISO 8601.
         versions: Of the packages that made it.
+        precision: In which it was trained: fp32, bf16 or fp16; None if an older version trained it.
+        begun_with: Digests of what it was made of besides the rows: the pre-trained model, and a teacher.
+        test_run: Whether it was trained to see that everything works, and for no other purpose.
     """
 
     task: Task
@@ -81,15 +85,19 @@ class SupernetInfo:
     layer_importance: list[float] | None = None
     trained_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
     versions: dict[str, str] = field(default_factory=_versions)
+    precision: str | None = None
+    begun_with: dict[str, str] = field(default_factory=dict)
+    test_run: bool = False
 
 
 @dataclass(frozen=True)
 class Supernet:
-    """A trained supernet: the full model, its tokenizer, and what it is."""
+    """A trained supernet: the full model, its tokenizer, what it is; if it was read, the digest of its weights."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     info: SupernetInfo
+    weights: str = ""
 
     @property
     def space(self) -> SearchSpace:
@@ -128,20 +136,26 @@ def read_info(folder: Path) -> SupernetInfo:
         raise UserError(f"{folder / INFO_FILE} cannot be used ({error}); train the supernet again") from error
 
 
-def load_supernet(folder: Path) -> Supernet:
-    """Reads what `save_supernet` wrote; the model is in evaluation mode, on the CPU.
+def load_supernet(folder: Path, *, weights: str | None = None) -> Supernet:
+    """Reads what `save_supernet` wrote; the model is in evaluation mode, on the CPU, and nothing of it in the folder.
+
+    Args:
+        folder: The supernet's.
+        weights: Digest of the weights that are meant, as a search and `search.select` tell it; None takes any.
 
     Raises:
-        UserError: if the folder is incomplete or damaged.
+        UserError: if the folder is incomplete or damaged, has other weights, or was written meanwhile.
     """
-    info = read_info(folder)
-    model = read_classifier(folder, info.task)
-    return Supernet(model.eval(), load_tokenizer(folder, model.config), info)
-
-
-def weights_digest(folder: Path) -> str:
-    """16 hexadecimal digits that stand for a supernet's weights: of the file that `save_supernet` wrote."""
-    return file_sha256(folder / "model.safetensors")[:16]
+    info, digest = read_info(folder), weights_digest(folder)
+    if weights is not None:
+        check_weights(folder, weights)
+    model = read_classifier(folder, info.task).eval()
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()  # it may be a view of the file, whose content may change
+    supernet = Supernet(model, load_tokenizer(folder, model.config), info, digest)
+    if (read_info(folder), weights_digest(folder)) != (info, digest):
+        raise UserError(f"the supernet in {folder} was replaced while it was being read; run the same command again")
+    return supernet
 
 
 def find_supernet(given: str | None, output_dir: Path) -> Path:
@@ -154,14 +168,43 @@ def find_supernet(given: str | None, output_dir: Path) -> Path:
         folder = Path(given).expanduser()
         if not os.path.isdir(folder):
             raise UserError(f"supernet={given}: there is no such folder")
-        return folder / "supernet" if (folder / "supernet").is_dir() else folder
+        if (folder / "supernet").is_dir():
+            return folder / "supernet"
+        if not (folder / INFO_FILE).exists() and (state := unfinished(folder)) is not None:
+            raise UserError(f"supernet={given}: its training is {state}, and there is no supernet yet; {_GOES_ON}")
+        return folder
     found = list(output_dir.glob(f"train/*/supernet/{INFO_FILE}"))
     if not found:
+        begun = begun_trainings(output_dir)
         raise UserError(
-            f"there is no trained supernet in {output_dir / 'train'}; train one first, for example with "
-            "'accelerate launch train_supernet.py task=stdlib', or name one with supernet=FOLDER"
+            f"there is no trained supernet in {output_dir / 'train'}; "
+            + (f"{'; '.join(begun)}; {_GOES_ON}" if begun else _HOW_TO_TRAIN)
         )
     return max(found, key=_trained_at).parent
+
+
+_GOES_ON = "wait for it, or give the training's command again, which goes on where it was"
+_HOW_TO_TRAIN = (
+    "train one first, for example with 'accelerate launch train_supernet.py task=stdlib', or name one with "
+    "supernet=FOLDER"
+)
+
+
+def begun_trainings(output_dir: Path) -> list[str]:
+    """What is to be said of each training that has saved no supernet yet."""
+    folders = [path for path in sorted(output_dir.glob("train/*")) if not (path / "supernet").exists()]
+    states = [(folder.name, unfinished(folder)) for folder in folders]
+    return [f"training {name} is {state}" for name, state in states if state is not None]
+
+
+def remarks(folder: Path, info: SupernetInfo) -> list[str]:
+    """What a user of a supernet should know, a sentence each: of a test run; its training at work or stopped."""
+    said = []
+    if info.test_run:
+        said.append("it was trained in a test run (debug=fast), so its figures say nothing about the method")
+    if folder.name.startswith("supernet") and (state := unfinished(folder.parent)) is not None:
+        said.append(f"a training in {folder.parent} is {state}; this is the supernet saved there at {info.trained_at}")
+    return said
 
 
 def _trained_at(file: Path) -> tuple[str, str]:

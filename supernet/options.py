@@ -301,7 +301,11 @@ class TrackingOptions:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that stage one can be told (conf/train.yaml)."""
+    """Everything that stage one can be told (conf/train.yaml).
+
+    Attributes:
+        test_run: Whether it is only to be seen that everything works (debug=fast); the supernet is marked so.
+    """
 
     task: Task
     model: ModelSource
@@ -318,6 +322,7 @@ class TrainConfig:
     output_dir: str = "runs"
     overwrite: bool = False
     resume: str = "auto"
+    test_run: bool = False
 
     def __post_init__(self) -> None:
         if self.resume not in RESUME:

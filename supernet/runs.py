@@ -35,6 +35,32 @@ def file_sha256(path: Path) -> str:
     return sha256.hexdigest()
 
 
+def weights_digest(supernet: Path) -> str:
+    """16 hexadecimal digits that stand for the weights in a supernet's folder.
+
+    Raises:
+        UserError: if they cannot be read.
+    """
+    path = supernet / "model.safetensors"
+    try:
+        return file_sha256(path)[:16]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the folder and its permissions") from error
+
+
+def check_weights(supernet: Path, expected: str) -> None:
+    """Sees that a supernet's folder has the weights of this digest.
+
+    Raises:
+        UserError: if they are others.
+    """
+    if (found := weights_digest(supernet)) != expected:
+        raise UserError(
+            f"the supernet in {supernet} is not the one that was searched: its weights are {found}, they were "
+            f"{expected}; it was trained again or replaced, so search it again"
+        )
+
+
 def folder_name(*parts: str) -> str:
     """The parts joined by dashes, without what a file name should not hold."""
     return "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts)

@@ -154,4 +154,5 @@ def _info(
         layer_importance=layer_importance,
         seed=config.seed,
         validation_error=errors,
+        test_run=config.test_run,
     )

@@ -191,7 +191,7 @@ def test_a_changed_run_is_refused_with_what_differs(tmp_path):
     run(tmp_path / "trials.jsonl", max_evaluations=3)
     moved = info(supernet="/elsewhere", reference={"error": 1.0, "params": 11.0})
     begin_run(tmp_path, moved, overwrite=False)
-    assert read_run(tmp_path).info == info()
+    assert read_run(tmp_path).info == info(supernet="/elsewhere")  # the first reference, and the new place
     changed = info(weights="4567", settings={"workload": {"length": 64}})
     with pytest.raises(UserError, match=r"weights is 4567, was 0123; settings\.workload\.length is 64, was 128; start"):
         begin_run(tmp_path, changed, overwrite=False)

@@ -19,7 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from search.folder import RUN_FILE, RunRecord, read_run
+from search.folder import RUN_FILE, RunRecord, read_run, remarks
 from search.objectives import OBJECTIVES, QUALITY
 from search.options import BASELINE
 from search.report.chart import axis_of, draw_overlay
@@ -78,6 +78,8 @@ def report(config: ReportConfig) -> list[Path]:
     output = Path(config.output_dir).expanduser()
     runs = [read_run(folder) for folder in find_runs(config.runs, output / "search")]
     for run in runs:
+        for remark in remarks(run):
+            console.print(f"note: {run.folder}: {remark}")
         if not all_evaluated(run.trials):
             console.print(f"{run.folder} is left out: none of its {len(run.trials)} trials gave a result")
     sets = comparable_sets(run for run in runs if all_evaluated(run.trials))
