@@ -27,7 +27,8 @@ class RunInfo:
         label: What proposed the sub-networks: the name of a searcher or of a baseline.
         seed: Of the run.
         task, metric: What the error is of.
-        model, space, strategy: What the supernet was made from and how it was trained.
+        model, space, strategy: What the supernet was made from and how it was trained; the space as people call it
+            (`supernet.config.choice_of`).
         objectives: What was minimised, in the order in which the searcher was told.
         reference: The worst value that counts for the hypervolume, of each objective: error 1, the loss of always
             giving the labels' frequencies (regression: their mean), the costs of the full net.
@@ -164,9 +165,9 @@ def _forget(folder: Path) -> None:
             path.unlink()
 
 
-_MAY_CHANGE = ("reference", "supernet", "test_run")
-"""What is measured anew is never the same twice, so a run keeps its first reference; folders may be moved, and a test
-run may go on as a real one."""
+_MAY_CHANGE = ("reference", "supernet", "test_run", "space")
+"""What is measured anew is never the same twice, so a run keeps its first reference; folders may be moved; a test run
+may go on as a real one; and what a space is called is for people: the weights say which supernet it is of."""
 
 
 def _differences(now: dict[str, Any], was: dict[str, Any]) -> list[tuple[str, Any, Any]]:

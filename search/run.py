@@ -9,25 +9,20 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from transformers import PreTrainedModel
 
 from search.baselines import BASELINES
+from search.conclude import ModelOf, conclude
 from search.finetune.tuning import Finetuning, finetuned
-from search.folder import TRIALS_FILE, read_run
+from search.folder import TRIALS_FILE
 from search.loop import Dialogue, run_search
 from search.options import BASELINE, FINETUNE, MOASHA, SEARCH, SearchConfig
 from search.prune import prune
-from search.report.front import FrontMember, front_of, print_report, write_report
 from search.searchers import SEARCHERS, AskTell, make_scheduler
 from search.stage import Stage, prepare
 from search.trials import Trial, TrialFile
 from supernet.errors import UserError, unknown
 from supernet.processes import processes, sole_writer
 from supernet.slicing import extract
-from supernet.subnetwork import SubNetwork
-
-ModelOf = Callable[[SubNetwork], PreTrainedModel]
-"""The model of a sub-network that was tried, to measure it on the test split."""
 
 
 def search(config: SearchConfig) -> Path:
@@ -45,7 +40,7 @@ def search(config: SearchConfig) -> Path:
                 bar = progress.add_task(config.label, total=config.trials, seen="")
                 model_of = WAYS[config.kind](stage, lambda trial: _show(progress, bar, trial))
             if accelerator.is_main_process:
-                _conclude(stage, model_of)
+                conclude(stage, model_of)
     return stage.folder
 
 
@@ -124,16 +119,6 @@ WAYS: dict[str, Callable[[Stage, Callable[[Trial], None]], ModelOf]] = {
     BASELINE: _prune,
 }
 """How trials come about, by `SearchConfig.kind`; each writes them down and calls back after each."""
-
-
-def _conclude(stage: Stage, model_of: ModelOf) -> None:
-    """Finds the front, measures it on the test split (nothing else ever is), and writes and prints the report."""
-    run, evaluator = read_run(stage.folder), stage.evaluator(stage.data.test)
-    front = [FrontMember(e, evaluator.score(model_of(e.subnet))) for e in front_of(run)]
-    write_report(run, front)
-    print_report(stage.console, run, front)
-    for remark in stage.remarks():
-        stage.console.print(f"note: {remark}")
 
 
 def _say_if_none_is_left(stage: Stage, trials: Sequence[Trial]) -> None:

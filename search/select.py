@@ -18,7 +18,8 @@ from rich.console import Console
 from search.folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run, remarks, supernet_of
 from search.objectives import OBJECTIVES
 from search.options import BASELINE, FINETUNE
-from search.report.front import main_cost, read_test_scores
+from search.report.front import main_cost
+from search.report.results import read_results
 from search.trials import Evaluated, all_evaluated, best_within, cheapest_within
 from supernet.config import run_app
 from supernet.errors import UserError, unknown
@@ -103,7 +104,7 @@ def select(config: SelectConfig) -> None:
     """
     run = read_run(_find_run(config))
     chosen, limits = choose(run, config)
-    score = read_test_scores(run).get(chosen.subnet)
+    score = read_results(run).test_scores.get(chosen.subnet)
     supernet, notes = _supernet_and_remarks(run)
     if config.format == "json":
         tested = {} if score is None else {f"test_{run.info.metric}": score}

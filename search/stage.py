@@ -16,6 +16,7 @@ from search.evaluation import Objectives
 from search.folder import TEST_RUN, TRIALS_FILE, RunInfo, begin_run
 from search.options import SearchConfig, SearchData
 from supernet.checkpoint import Supernet, begun_trainings, find_supernet, load_supernet, remarks
+from supernet.config import choice_of
 from supernet.data import TaskData, load_task
 from supernet.errors import UserError
 from supernet.evaluate import Evaluator
@@ -127,7 +128,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         task=info.task.name,
         metric=info.task.metric,
         model=info.model,
-        space=info.space.name,
+        space=choice_of("space", info.space),
         strategy=info.strategy.name,
         objectives=list(config.objectives),
         reference={},

@@ -173,6 +173,27 @@ def _groups(config_name: str) -> dict[str, list[str]]:
     return {group: options for group, options in names.items() if options}
 
 
+def choice_of(group: str, options: Any) -> str:
+    """What a group's options are called: the choice that sets them, or the nearest one of their name and what differs.
+
+    For example "small64", or "small64, min_layers 1".
+
+    Args:
+        group: Of conf/GROUP/*.yaml.
+        options: A dataclass made of that group's values, with a `name` among them.
+    """
+    found: dict[str, list[str]] = {}
+    for choice in _groups("train")[group]:
+        text = (importlib.resources.files(CONFIG_MODULE) / group / f"{choice}.yaml").read_text("utf-8")
+        values = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.create(text)))
+        if values["name"] == options.name:
+            chosen = dataclasses.asdict(type(options)(**values))
+            pairs = dataclasses.asdict(options).items()
+            found[choice] = [f"{key} {value}" for key, value in pairs if value != chosen[key]]
+    choice = min(found, key=lambda name: (len(found[name]), name))
+    return ", ".join([choice, *found[choice]])
+
+
 def _keys(config: DictConfig) -> dict[str, bool]:
     """The key of each value, dotted, and whether it is a single value (not a group of them)."""
 

@@ -10,22 +10,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from supernet.distillation import label_loss
 from supernet.families import architecture_of, family_of
+from supernet.pictures import new_figure, save_figure
 from supernet.runs import atomic_path
 from supernet.slicing import permute_
 from supernet.tokens import Batch
+
+if TYPE_CHECKING:  # only drawing needs matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 SCORES_FILE = "importance.npz"
 
@@ -144,7 +146,7 @@ def write_importance(folder: Path, importance: Importance) -> None:
     with atomic_path(folder / SCORES_FILE) as partial, partial.open("wb") as file:
         np.savez(file, heads=importance.heads, units=importance.units)
     layers, heads = importance.heads.shape
-    figure = Figure(figsize=(9, 0.4 * layers + 2.2), layout="constrained")
+    figure = new_figure(9, 0.4 * layers + 2.2)
     axes = figure.subplots(1, 2, width_ratios=(1, 2))
     _heat_map(axes[0], importance.heads, "head")
     axes[0].set_xticks(range(heads), [str(i + 1) if heads <= 16 or i % 4 == 3 else "" for i in range(heads)])
@@ -152,11 +154,12 @@ def write_importance(folder: Path, importance: Importance) -> None:
     image = _heat_map(axes[1], -np.sort(-importance.units, axis=1), "feed-forward unit, the most important first")
     figure.colorbar(image, ax=axes, extend="min")
     figure.suptitle("Worth on training rows, as a share of the layer's best", fontsize=11)
-    with atomic_path(folder / "importance.png") as partial:
-        figure.savefig(partial, dpi=120, format="png")
+    save_figure(figure, folder / "importance.png", dpi=120)
 
 
 def _heat_map(axes: Axes, scores: np.ndarray, label: str) -> AxesImage:
+    from matplotlib.colors import LogNorm
+
     best = scores.max(axis=1, keepdims=True)
     shares = np.divide(scores, best, out=np.zeros_like(scores), where=best > 0)
     scale = LogNorm(vmin=LEAST_SHOWN, vmax=1, clip=True)  # few units are worth much more than all others

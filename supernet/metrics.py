@@ -76,16 +76,26 @@ def error(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
     return 1.0 - score(metric, predictions, labels)
 
 
+def majority_score(task: Task, labels: np.ndarray, *, known: np.ndarray) -> float:
+    """The score on `labels` of always giving the answer that is the commonest among `known`; for regression their mean.
+
+    Matthews and Spearman correlations of one answer are 0, its F1 is 0 unless it is class 1.
+
+    Args:
+        labels: (n,). True label ids, or numbers.
+        known: (k,). Labels of rows that may choose the answer: others than test rows.
+    """
+    answer = np.mean(known) if task.is_regression else np.bincount(known, minlength=len(task.answers)).argmax()
+    return score(task.metric, np.full(len(labels), answer), labels)
+
+
 def majority_error(task: Task, labels: np.ndarray) -> float:
     """Error of always answering the commonest class among `labels`; 1.0 for regression. What any model has to beat.
 
     Args:
         labels: (n,). True label ids.
     """
-    if task.is_regression:
-        return 1.0
-    commonest = np.bincount(labels, minlength=len(task.answers)).argmax()
-    return error(task.metric, np.full(len(labels), commonest), labels)
+    return 1.0 - majority_score(task, labels, known=labels)
 
 
 def prior_loss(task: Task, labels: np.ndarray) -> float:

@@ -3,8 +3,10 @@
 import numpy as np
 
 from search.folder import TRIALS_FILE, RunInfo, begin_run, read_run
-from search.report.front import FrontMember, front_of, write_report
-from search.trials import Evaluated, Outcome, Trial
+from search.report.front import front_of
+from search.report.one_run import write_results
+from search.report.results import Results, Tested
+from search.trials import Evaluated, Outcome, Trial, all_evaluated
 from supernet.cost import Architecture, encoder_params, params_share, total_flops, total_params
 from supernet.runs import append_json_line
 from supernet.spaces import MediumSpace
@@ -29,6 +31,7 @@ SPACE = MediumSpace(layers=6, heads=12, units=1536)
 FULL = ARCHITECTURE.full
 WORTH = np.array([0.3, 0.25, 0.18, 0.12, 0.09, 0.06])
 """Of a layer's heads and units."""
+VALIDATION_ROWS = 872
 
 
 def metrics_of(subnet, objectives):
@@ -72,6 +75,7 @@ def make_run(
     failed=(),
     tested=True,
     settings=None,
+    majority_score=0.5,
     **info,
 ):
     """Writes a run folder and returns what reading it gives.
@@ -81,6 +85,7 @@ def make_run(
         greed: From 0 to 1; how much better than random.
         failed: Numbers of the trials that fail.
         tested: Whether the run has ended, so that it has a front measured on the test split.
+        majority_score: On the test split, of the commonest answer.
         settings: Of the run, besides those that every search has.
         info: Other values of `RunInfo`.
     """
@@ -119,8 +124,18 @@ def make_run(
         append_json_line(folder / TRIALS_FILE, Trial(number, subnet, outcome, elapsed).to_json())
     record = read_run(folder)
     if tested:
-        write_report(record, [FrontMember(e, test_score(e)) for e in front_of(record)])
+        write_results(record, results_of(record, majority_score=majority_score))
     return record
+
+
+def results_of(run, *, majority_score=0.5):
+    """What the end of a run would measure."""
+    front = [Tested(e, test_score(e)) for e in front_of(run)]
+    full = Evaluated(FULL, metrics_of(FULL, run.info.objectives))
+    own = FULL in [e.subnet for e in all_evaluated(run.trials)]
+    return Results(
+        front, Tested(full, test_score(full)), not own, majority_score=majority_score, validation_rows=VALIDATION_ROWS
+    )
 
 
 def test_score(evaluated: Evaluated):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search.options import SearchConfig
-from supernet.config import PRESETS, check_overrides, load_config
+from supernet.config import PRESETS, check_overrides, choice_of, load_config
 from supernet.errors import UserError
 from supernet.options import TrainConfig
 
@@ -201,3 +201,22 @@ def test_names_in_a_sweep_are_checked_before_it_starts():
     check_overrides("train", ["task=rte,sst2", "seed=0,1"], sweep=True)
     with pytest.raises(UserError, match="task 'sts2' is unknown"):
         check_overrides("train", ["task=rte,sts2"], sweep=True)
+
+
+@pytest.mark.parametrize("name", [name for _, group, name in CHOICES if group == "space"])
+def test_a_space_is_called_as_the_user_called_it(name):
+    assert choice_of("space", load_config("train", TrainConfig, [f"space={name}"]).space) == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "called"),
+    [
+        (["space=small64", "space.min_layers=1"], "small64, min_layers 1"),
+        (["space=small", "space.multiple_of=64"], "small, multiple_of 64"),
+        (["space=medium", "space.multiple_of=64"], "medium64"),
+        (["space=small", "space.depth=even"], "small, depth even"),
+        (["experiment=best"], "small64"),
+    ],
+)
+def test_what_differs_from_a_space_with_a_name_is_said(overrides, called):
+    assert choice_of("space", load_config("train", TrainConfig, overrides).space) == called

@@ -26,6 +26,7 @@ from search.finetune.workers import Workers
 from search.folder import read_run
 from search.options import SearchConfig
 from search.report.front import front_of
+from search.report.results import read_results
 from search.run import prepare, search
 from search.trials import Outcome, TrialFile, read_trials
 from supernet.checkpoint import load_supernet
@@ -290,9 +291,9 @@ def test_moasha_stops_trainings_and_a_search_goes_on(supernet_folder, tmp_path):
     assert [t.elapsed for t in record.trials] == sorted(t.elapsed for t in record.trials)
 
     front = front_of(record)
-    kept = {t.number for t in record.trials if t.subnet in {e.subnet for e in front}}
-    assert {path.name for path in (folder / "weights").iterdir()} == {f"{number}.safetensors" for number in kept}
     supernet = load_supernet(supernet_folder)
+    kept = {t.number for t in record.trials if t.subnet in {supernet.space.largest, *(e.subnet for e in front)}}
+    assert {path.name for path in (folder / "weights").iterdir()} == {f"{number}.safetensors" for number in kept}
     with processes("fp32") as accelerator:
         data = prepare(config_of(supernet_folder, tmp_path), accelerator).data
     evaluator, model_of = (
@@ -300,8 +301,12 @@ def test_moasha_stops_trainings_and_a_search_goes_on(supernet_folder, tmp_path):
         finetuned(folder, record.trials, supernet.model),
     )
     assert [evaluator.error(model_of(e.subnet)) for e in front] == [e.metrics["error"] for e in front]
-    shown = json.loads((folder / "front.json").read_text())["front"]
-    assert [row["error"] for row in shown] == [e.metrics["error"] for e in front]
+    results = read_results(record)
+    assert [t.evaluated.metrics["error"] for t in results.front] == [e.metrics["error"] for e in front]
+    assert results.full.test_score == Evaluator(data.test, data.task, supernet.tokenizer).score(
+        model_of(supernet.space.largest)
+    )
+    assert not results.full_is_supernets
     assert not (folder / "work").exists()
 
 

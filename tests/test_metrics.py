@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from supernet.errors import UserError
-from supernet.metrics import METRICS, error, majority_error, score
+from supernet.metrics import METRICS, error, majority_error, majority_score, score
 from supernet.tasks import METRIC_NAMES
 from tests.conftest import read_task
 
@@ -67,3 +67,12 @@ def test_majority_error_is_that_of_the_commonest_class():
     assert majority_error(read_task("mrpc"), 1 - LABELS) == 1.0  # F1 of never answering "yes"
     assert majority_error(read_task("cola"), LABELS) == 1.0
     assert majority_error(read_task("stsb"), np.array([0.5, 5.0])) == 1.0
+
+
+def test_the_commonest_answer_is_chosen_by_other_rows_than_it_is_measured_on():
+    known, labels = np.array([1, 1, 0]), np.array([0, 0, 0, 1])
+    assert majority_score(read_task("sst2"), labels, known=known) == 0.25
+    assert majority_score(read_task("mrpc"), labels, known=known) == pytest.approx(2 / 5)
+    assert majority_score(read_task("mrpc"), labels, known=labels) == 0.0
+    assert majority_score(read_task("cola"), labels, known=known) == 0.0
+    assert majority_score(read_task("stsb"), np.array([0.5, 5.0]), known=np.array([1.0, 2.5])) == 0.0

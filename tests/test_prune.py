@@ -8,6 +8,7 @@ import pytest
 from search.baselines import BASELINES
 from search.folder import read_run
 from search.options import SearchConfig
+from search.report.results import read_results
 from search.run import search
 from supernet.checkpoint import load_supernet
 from supernet.config import load_config
@@ -50,3 +51,17 @@ def test_a_baseline_goes_on_where_it_was_interrupted(supernet_folder, tmp_path):
         assert one.outcome.metrics == pytest.approx(two.outcome.metrics)
     fronts = [json.loads((folder / "front.json").read_text())["front"] for folder in (whole, part)]
     assert np.isclose(fronts[0][0]["test_accuracy"], fronts[1][0]["test_accuracy"])
+
+
+def test_a_baseline_without_the_full_net_is_compared_with_the_supernet_s(supernet_folder, tmp_path, capsys):
+    supernet = load_supernet(supernet_folder)
+    with_full = run(supernet_folder, tmp_path, "baseline=layer_dropping", "baseline.budgets=[1.0,0.5]")
+    without = run(supernet_folder, tmp_path, "baseline=layer_dropping", "baseline.budgets=[0.5]")
+    assert "the full net is the supernet's and not on the front" in capsys.readouterr().out
+    assert len(read_run(without).trials) == 1  # it is measured, and no trial
+    results = [read_results(read_run(folder)) for folder in (with_full, without)]
+    assert [r.full_is_supernets for r in results] == [False, True]
+    assert {r.full.evaluated.subnet for r in results} == {supernet.space.largest}
+    assert results[0].full.test_score == results[1].full.test_score
+    assert results[0].full.evaluated.metrics["error"] == results[1].full.evaluated.metrics["error"]
+    assert [r.validation_rows for r in results] == [60, 60]

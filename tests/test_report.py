@@ -11,25 +11,20 @@ from rich.console import Console
 
 from search.folder import TRIALS_FILE, read_run
 from search.report import chart
-from search.report.front import (
-    FrontMember,
-    curve_of,
-    front_of,
-    hypervolume_of,
-    print_report,
-    read_test_scores,
-    write_report,
-)
+from search.report.front import curve_of, front_of, hypervolume_of
 from search.report.groups import comparable, comparable_sets, grouped
+from search.report.one_run import print_report, write_results
 from search.report.overlay import BUDGETS, ReportConfig, find_runs, mean_curve, report, report_of
+from search.report.results import check_front, read_results
 from search.trials import Evaluated, Outcome, Trial, all_evaluated
 from supernet.config import load_config
 from supernet.errors import UserError
 from supernet.runs import append_json_line
 from supernet.subnetwork import SubNetwork
-from tests.fake_runs import FULL, make_run, metrics_of, test_score
+from tests.fake_runs import FULL, make_run, metrics_of, results_of, test_score
 
 THREE = ("error", "params", "latency_ms")
+FULL_SCORE = test_score(Evaluated(FULL, metrics_of(FULL, THREE)))
 
 
 def area(evaluated):
@@ -77,9 +72,18 @@ def test_sub_networks_that_a_trial_gave_for_free_count(tmp_path):
     run = read_run(folder)
     assert {trial, free} <= {e.subnet for e in front_of(run)}
     assert curve_of(run).hypervolume[-1] == pytest.approx(area(all_evaluated(run.trials)))
+    assert "4 evaluations, 1 sub-networks more known by them," in printed(run, results_of(run))
+
+
+def printed(run, results):
     console = Console(file=io.StringIO(), soft_wrap=True)
-    print_report(console, run, [])
-    assert "4 evaluations, 1 sub-networks more known by them," in console.file.getvalue()
+    print_report(console, run, results)
+    return console.file.getvalue()
+
+
+def table_in(said, mark):
+    """The cells of the line of a printed table that begins with a mark."""
+    return next(line for line in said.splitlines() if line.strip().startswith(mark)).split()
 
 
 @pytest.mark.parametrize("objectives", [("error", "params"), THREE])
@@ -87,41 +91,90 @@ def test_the_files_of_a_run(objectives, tmp_path):
     run = make_run(tmp_path / "run", objectives=objectives, failed=(2,))
     told = json.loads((run.folder / "front.json").read_text())
     front = front_of(run)
-    assert [SubNetwork.from_json(row["subnet"]) for row in told["front"]] == [e.subnet for e in front]
-    assert [row["error"] for row in told["front"]] == [e.metrics["error"] for e in front]
-    assert [row["test_accuracy"] for row in told["front"]] == list(map(test_score, front))
+    members = [row for row in told["front"] if row["on_front"]]
+    assert [SubNetwork.from_json(row["subnet"]) for row in members] == [e.subnet for e in front]
+    assert [row["error"] for row in members] == [e.metrics["error"] for e in front]
+    assert [row["test_accuracy"] for row in members] == list(map(test_score, front))
     assert (told["evaluations"], told["failed"]) == (40, 1)
     assert told["objectives"] == list(objectives)
     assert told["reference"] == {"error": 1.0} | {n: metrics_of(FULL, objectives)[n] for n in objectives[1:]}
     assert told["hypervolume"] == told["curve"]["hypervolume"][-1] == pytest.approx(curve_of(run).hypervolume[-1])
     assert "divided by its reference" in told["normalisation"]
     with (run.folder / "front.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["text"] for row in rows] == [str(e.subnet) for e in front]
-    assert [float(row["params"]) for row in rows] == [e.metrics["params"] for e in front]
+        *rows, majority = csv.DictReader(file)
+    assert [row["text"] for row in rows] == [row["text"] for row in told["front"]]
+    assert [float(row["params [1]"]) for row in rows] == [row["params"] for row in told["front"]]
+    assert (majority["text"], majority["error [1]"], majority["params [1]"]) == ("commonest answer", "0.4912", "")
+    assert ("latency_ms [ms]" in rows[0]) == ("latency_ms" in objectives)
     for picture in ("front.png", "hypervolume.png"):
         assert (run.folder / picture).read_bytes().startswith(b"\x89PNG")
-    assert read_test_scores(run) == {e.subnet: test_score(e) for e in front}
+    assert read_results(run) == results_of(run)
+    assert read_results(run).test_scores == {e.subnet: test_score(e) for e in front} | {FULL: FULL_SCORE}
+
+
+def test_the_full_net_and_the_commonest_answer_are_always_there(tmp_path):
+    on, off = (make_run(tmp_path / str(count), evaluations=count, tested=False) for count in (2, 40))
+    untried = make_run(tmp_path / "untried", evaluations=40, failed=(0,), tested=False)
+    for run, on_front, own in ((on, True, True), (off, False, True), (untried, False, False)):
+        write_results(run, results_of(run, majority_score=0.5))
+        told = json.loads((run.folder / "front.json").read_text())
+        (full,) = (row for row in told["front"] if row["full_net"])
+        assert (full["on_front"], told["full_is_supernets"]) == (on_front, not own)
+        assert full["test_accuracy"] == FULL_SCORE
+        for row in told["front"]:
+            assert row["test_accuracy_against_full"] == pytest.approx(row["test_accuracy"] - FULL_SCORE)
+        assert told["majority"]["error"] == 0.4912
+        assert told["majority"]["test_accuracy"] == 0.5
+        with (run.folder / "front.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["text"] for row in rows if row["full_net"] == "True"] == [str(FULL)]
+        said = printed(run, results_of(run, majority_score=0.5))
+        assert f"{FULL_SCORE:.4f}" in table_in(said, "full net")
+        assert table_in(said, "commonest answer")[2:] == ["0.4912", "0.5000", f"{0.5 - FULL_SCORE:+.4f}"]
+        assert ("full net is not on the front" in said) == (own and not on_front)
+        assert ("the full net is the supernet's and not on the front" in said) == (not own)
+
+
+def test_an_older_front_has_neither_full_net_nor_commonest_answer(tmp_path):
+    run = make_run(tmp_path / "run")
+    told = json.loads((run.folder / "front.json").read_text())
+    own = ("on_front", "full_net", "test_accuracy_against_full")
+    rows = [{k: v for k, v in row.items() if k not in own} for row in told["front"] if row["on_front"]]
+    (run.folder / "front.json").write_text(json.dumps({"front": rows}))
+    results = read_results(run)
+    assert (results.full, results.majority_score) == (None, None)
+    assert [t.test_score for t in results.front] == list(map(test_score, front_of(run)))
 
 
 def test_what_is_printed_of_a_run(tmp_path):
     run = make_run(tmp_path / "run", failed=(2, 5))
-    console = Console(file=io.StringIO(), soft_wrap=True)
-    front = [FrontMember(e, test_score(e)) for e in front_of(run)]
-    print_report(console, run, front)
-    said = console.file.getvalue()
-    assert f"40 evaluations, 2 of them failed, {len(front)} on the front, hypervolume " in said
+    results = results_of(run)
+    said = printed(run, results)
+    assert f"40 evaluations, 2 of them failed, {len(results.front)} on the front, hypervolume " in said
     assert "(error x encoder parameters, each divided by its reference)" in said
-    assert "always giving the commonest answer has error 0.4912" in said
     assert f"results in {run.folder}: " in said
-    assert f"{front[3].test_score:.4f}" in said
-    assert f"{front[3].evaluated.metrics['params'] / 1e6:.2f} M" in said
+    assert f"next: python -m search.select run={run.folder} max_params=0.5" in said
+    for member in results.shown:
+        share, score = member.evaluated.metrics["params_share"], member.test_score
+        assert f"{member.evaluated.metrics['params'] / 1e6:.2f} M" in said
+        against = [f"{score - FULL_SCORE:+.4f}"] * (member.evaluated.subnet != FULL)
+        assert [f"{score:.4f}", *against] in [line.split()[-1 - len(against) :] for line in said.splitlines()]
+        assert f"{share:.1%}" in said
+
+
+def test_a_table_in_a_file_loses_nothing_to_its_width(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    run = make_run(tmp_path / "run", objectives=THREE)
+    said = printed(run, results_of(run))
+    cells = table_in(said, "full net")
+    assert {"10.65", "M", "100.0%", f"{FULL_SCORE:.4f}"} <= set(cells)
+    assert "…" not in said
 
 
 def test_a_run_of_failures_only_is_no_report(tmp_path):
     run = make_run(tmp_path / "run", evaluations=3, failed=(0, 1, 2), tested=False)
     with pytest.raises(UserError, match="all 3 trials failed, the last one with: RuntimeError: out of memory"):
-        write_report(run, [])
+        check_front(run, front_of(run))
 
 
 # --- which runs belong together ---------------------------------------------------------------------------------------
@@ -202,7 +255,7 @@ def test_a_picture_may_have_dollars_in_its_title(tmp_path):
 
 def test_the_picture_shows_the_whole_spread(tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr(chart, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(chart, "save_figure", lambda figure, path: figures.append(figure))
     greeds = (0.0, 0.5, 0.95)
     runs = [make_run(tmp_path / str(g), seed=i, evaluations=30, greed=g) for i, g in enumerate(greeds)]
     told = report_of(grouped(runs, pool_supernets=False))
@@ -290,5 +343,5 @@ def test_a_damaged_front_is_named(tmp_path):
     run = make_run(tmp_path / "run", evaluations=3)
     (run.folder / "front.json").write_text('{"front": [{}]}')
     with pytest.raises(UserError, match=r"front.json cannot be used .* remove it"):
-        read_test_scores(run)
+        read_results(run)
     assert math.isfinite(hypervolume_of(all_evaluated(run.trials), run.info))

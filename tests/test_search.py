@@ -12,7 +12,9 @@ from search.folder import read_run
 from search.objectives import OBJECTIVES
 from search.options import SearchConfig
 from search.report.front import front_of
+from search.report.results import MAJORITY, read_results
 from search.run import search
+from search.stage import prepare
 from search.trials import all_evaluated, read_trials
 from supernet.checkpoint import load_supernet
 from supernet.config import load_config
@@ -21,6 +23,7 @@ from supernet.errors import UserError
 from supernet.evaluate import Scores
 from supernet.families import architecture_of
 from supernet.options import TrainConfig
+from supernet.processes import processes
 from supernet.runs import only_writer
 from supernet.slicing import extract
 from supernet.train import train
@@ -60,16 +63,42 @@ def test_a_search_from_start_to_report(searcher, supernet_folder, tmp_path, caps
     costs, members = costs_of(all_evaluated(trials)), costs_of(front_of(read_run(folder)))
     dominated = [(((costs <= row).all(axis=1)) & ((costs < row).any(axis=1))).any() for row in costs]
     assert {tuple(row) for row in members} == {tuple(r) for r, d in zip(costs, dominated, strict=True) if not d}
-    assert [(m["error"], m["params"]) for m in front["front"]] == [tuple(row) for row in members]
+    on_front = [m for m in front["front"] if m["on_front"]]
+    assert [(m["error"], m["params"]) for m in on_front] == [tuple(row) for row in members]
     assert 0 < front["hypervolume"] < 1
     assert all(0 <= m["test_accuracy"] <= 1 for m in front["front"])
     with (folder / "front.csv").open(newline="") as file:
-        assert [row["text"] for row in csv.DictReader(file)] == [m["text"] for m in front["front"]]
+        assert [row["text"] for row in csv.DictReader(file)] == [*(m["text"] for m in front["front"]), MAJORITY]
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
     assert str(supernet_folder) in said
     assert f"{EVALUATIONS} evaluations" in said
-    assert f"{len(front['front'])} on the front" in said
+    assert f"{len(on_front)} on the front" in said
+
+
+def test_the_full_net_and_the_commonest_answer_are_measured_on_the_test_rows(supernet_folder, tmp_path, monkeypatch):
+    evaluate = Objectives.__call__
+
+    def fails_once(self, subnet, bound):
+        if subnet == self._space.largest:
+            raise RuntimeError("no memory")
+        return evaluate(self, subnet, bound)
+
+    whole = run(supernet_folder, tmp_path, "searcher=random")
+    monkeypatch.setattr(Objectives, "__call__", fails_once)
+    failed = run(supernet_folder, tmp_path, "searcher=random", "name=failed")
+    results = [read_results(read_run(folder)) for folder in (whole, failed)]
+    config = load_config("search", SearchConfig, [f"supernet={supernet_folder}", f"output_dir={tmp_path}"])
+    with processes("fp32") as accelerator:
+        stage = prepare(config, accelerator)
+        test, validation = (stage.evaluator(split) for split in (stage.data.test, stage.data.validation))
+    full = extract(stage.supernet.model, stage.supernet.space.largest)
+    for found, own in zip(results, (True, False), strict=True):
+        assert (found.full.test_score, found.full_is_supernets) == (test.score(full), not own)
+        assert found.full.evaluated.metrics["error"] == validation.error(full)
+        commonest = np.bincount(stage.data.validation.labels).argmax()
+        assert found.majority_score == np.mean(stage.data.test.labels == commonest)
+        assert found.validation_rows == len(stage.data.validation) == 60
 
 
 @pytest.mark.parametrize("searcher", ["random", "ehvi"])

@@ -29,8 +29,8 @@ class Recorder(TrialScheduler):
     """Passes on what a scheduler and its trials tell each other, and writes down what comes of each trial.
 
     A trial that ends is a line of trials.jsonl, whether it was trained to the end, stopped or failed; the weights of
-    those that no other dominates are kept. Each report is a line of epochs.jsonl, from which a scheduler that stops
-    trials can learn again what it knew.
+    those that no other dominates are kept, and the full net's. Each report is a line of epochs.jsonl, from which a
+    scheduler that stops trials can learn again what it knew.
 
     Args:
         scheduler: Proposes, and stops trials early if it is one that does.
@@ -165,11 +165,16 @@ class Recorder(TrialScheduler):
             self.scheduler.on_trial_complete(trial, dict(metrics))
 
     def _prune(self) -> None:
-        """Deletes the weights of trials that others dominate."""
-        measured = [(t.number, t.outcome.metrics) for t in self.file.trials if t.outcome.metrics is not None]
+        """Deletes the weights of trials that others dominate, the full net's aside: all are compared with it."""
+        measured = [(t, t.outcome.metrics) for t in self.file.trials if t.outcome.metrics is not None]
         costs_nm = np.array([[metrics[name] for name in self.objectives] for _, metrics in measured])
         on_front = pareto_front(costs_nm.reshape(-1, len(self.objectives)))
-        kept = {weights_name(number) for (number, _), keep in zip(measured, on_front, strict=True) if keep}
+        full = self.space.largest
+        kept = {
+            weights_name(trial.number)
+            for (trial, _), keep in zip(measured, on_front, strict=True)
+            if keep or trial.subnet == full
+        }
         for path in self._weights.iterdir():
             if path.name not in kept:
                 path.unlink()

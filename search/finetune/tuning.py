@@ -239,8 +239,10 @@ def forget(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def finetuned(folder: Path, trials: Sequence[Trial], full: PreTrainedModel) -> Callable[[SubNetwork], PreTrainedModel]:
-    """Reads the trained sub-networks of a run's front.
+def finetuned(
+    folder: Path, trials: Sequence[Trial], full: PreTrainedModel
+) -> Callable[[SubNetwork], PreTrainedModel | None]:
+    """Reads the trained sub-networks of a run: those of its front and the full net; None for one that was not kept.
 
     Args:
         folder: The run folder.
@@ -249,10 +251,10 @@ def finetuned(folder: Path, trials: Sequence[Trial], full: PreTrainedModel) -> C
     """
     numbers = {trial.subnet: trial.number for trial in trials}
 
-    def read(subnet: SubNetwork) -> PreTrainedModel:
+    def read(subnet: SubNetwork) -> PreTrainedModel | None:
         path = folder / "weights" / weights_name(numbers[subnet])
         if not path.exists():
-            raise UserError(f"{path}, the weights of trial {numbers[subnet]}, is gone; start anew with overwrite=true")
+            return None
         model = extract(full, subnet)
         load_model(model, path)
         return model.eval()

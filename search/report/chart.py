@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from search.folder import RunInfo, RunRecord
 from search.objectives import OBJECTIVES, QUALITY
 from search.options import BASELINE
-from search.trials import Evaluated, Metrics, all_evaluated
-from supernet.runs import atomic_path
-from supernet.subnetwork import SubNetwork
+from search.report.results import Results
+from search.trials import Metrics, all_evaluated
+from supernet.pictures import new_figure, save_figure
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and only drawing needs it
     from matplotlib.axes import Axes
@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and only drawing needs
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Told apart by the colour-blind (Okabe & Ito, 2008), but for the yellow and the black, which a page may hide."""
 MARKERS = "osD^vPX*"
-DPI = 150
+FULL_NET: dict[str, Any] = {"marker": "*", "s": 110, "color": COLOURS[2], "zorder": 4}
+"""How the full net is drawn."""
 PER_ROW = 3
 """Panels side by side."""
 
@@ -54,23 +55,36 @@ def title_of(info: RunInfo) -> str:
     return f"{info.task}: {info.model}, space {info.space}, strategy {info.strategy}, {info.label}"
 
 
-def draw_front(path: Path, run: RunRecord, front: Sequence[Evaluated], test_scores: Mapping[SubNetwork, float]) -> None:
-    """One panel for each two objectives: everything evaluated, the front, and the front's error on the test split."""
+def draw_front(path: Path, run: RunRecord, results: Results) -> None:
+    """One panel for each two objectives: everything evaluated, the front and the full net, their errors on the test
+    split, and the error of the commonest answer."""
     info, everything = run.info, [e.metrics for e in all_evaluated(run.trials)]
-    members = [e.metrics for e in front]
-    tested = [{**e.metrics, "error": 1.0 - test_scores[e.subnet]} for e in front if e.subnet in test_scores]
+    members = [tested.evaluated.metrics for tested in results.front]
+    full = [] if results.full is None else [results.full.evaluated.metrics]
+    tested = [{**t.evaluated.metrics, "error": 1.0 - t.test_score} for t in results.shown]
     pairs = pairs_of(info.objectives)
     figure, panels = _panels(len(pairs))
     for axes, (x, y) in zip(panels, pairs, strict=True):
         _label(axes, info, x, y)
         axes.scatter(*_values(everything, info, x, y), s=16, color="0.65", label=f"{len(everything)} sub-networks")
         _draw_steps(axes, members, info, x, y, label="Pareto front", color=COLOURS[0], marker="o", markersize=5)
+        axes.scatter(*_values(full, info, x, y), label="full net", **FULL_NET)
         if y == "error":
-            values = _values(tested, info, x, y)
-            axes.scatter(*values, marker="x", color=COLOURS[1], zorder=3, label="the front on the test set")
+            axes.scatter(*_values(tested, info, x, y), marker="x", color=COLOURS[1], zorder=3, label="on the test set")
+            _draw_majority(axes, info.majority_error)
     panels[0].legend()
     figure.suptitle(_plain(title_of(info)), fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
+
+
+def _draw_majority(axes: Axes, error: float) -> None:
+    """A line at the error of the commonest answer; where it is far from all points, its value in the legend alone."""
+    low, high = axes.get_ylim()
+    shown = low - (high - low) <= error <= high + (high - low)
+    label = f"commonest answer: {error:.3f}" + ("" if shown else " (not shown)")
+    axes.axhline(error, color="0.35", linestyle=":", linewidth=1.2, label=label)
+    if not shown:
+        axes.set_ylim(low, high)
 
 
 def draw_curves(path: Path, run: RunRecord, hypervolume: Sequence[float], seconds: Sequence[float]) -> None:
@@ -81,7 +95,7 @@ def draw_curves(path: Path, run: RunRecord, hypervolume: Sequence[float], second
     _label_curves(left, right)
     _skip_the_beginning((left, right), [hypervolume], [hypervolume])
     figure.suptitle(_plain(title_of(run.info)), fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
@@ -117,7 +131,7 @@ def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
     _skip_the_beginning((left, right), [curve["low"] for curve in curves], [curve["high"] for curve in curves])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(_plain(report["title"]), fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _plain(text: str) -> str:
@@ -126,12 +140,9 @@ def _plain(text: str) -> str:
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
     columns = min(count, PER_ROW)
     rows = -(-count // columns)
-    size = (7, 4.5) if count == 1 else (4.8 * columns, 3.8 * rows)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(7, 4.5) if count == 1 else new_figure(4.8 * columns, 3.8 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for unused in panels[count:]:
         unused.remove()
@@ -174,8 +185,3 @@ def _draw_steps(axes: Axes, front: Sequence[Metrics], info: RunInfo, x: str, y: 
     if len(info.objectives) > 2:
         style["linestyle"] = ""
     axes.step(xs, ys, where="post", **style)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=DPI, format="png")

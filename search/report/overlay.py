@@ -31,10 +31,10 @@ from search.report.front import (
     front_of,
     hypervolume_of,
     main_cost,
-    read_test_scores,
 )
 from search.report.groups import comparable_sets, grouped
 from search.report.page import render
+from search.report.results import read_results
 from search.trials import all_evaluated, best_within
 from supernet.config import run_app
 from supernet.errors import UserError
@@ -187,7 +187,7 @@ def _curves(curves: Sequence[Curve]) -> dict[str, dict[str, list[float]]]:
 
 
 def _run(run: RunRecord) -> dict[str, Any]:
-    info, evaluated, scores = run.info, all_evaluated(run.trials), read_test_scores(run)
+    info, evaluated, scores = run.info, all_evaluated(run.trials), read_results(run).test_scores
     front = {e.subnet for e in front_of(run)}
     cost = main_cost(info.objectives)
     best = [best_within(evaluated, {cost: share * info.reference[cost]}) for share in BUDGETS]

@@ -1,0 +1,81 @@
+"""The end of every way of stage two: the front and the full net on the test split, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from transformers import PreTrainedModel
+
+from search.folder import RunRecord, read_run
+from search.loop import attempt
+from search.report.front import front_of
+from search.report.one_run import print_report, write_results
+from search.report.results import Results, Tested, check_front
+from search.stage import Stage
+from search.trials import Evaluated, Outcome, all_evaluated
+from supernet.errors import UserError
+from supernet.metrics import majority_score
+from supernet.slicing import extract
+from supernet.subnetwork import SubNetwork
+
+ModelOf = Callable[[SubNetwork], PreTrainedModel | None]
+"""The model of a sub-network that was tried, to measure it on the test split; None if its weights were not kept."""
+
+
+def conclude(stage: Stage, model_of: ModelOf) -> None:
+    """Finds the front, measures it and the full net on the test split, and writes and prints the report.
+
+    Nothing else is ever measured there, and nothing is chosen by it.
+
+    Raises:
+        UserError: if there is no front, or weights of its members are gone.
+    """
+    run = read_run(stage.folder)
+    front = front_of(run)
+    check_front(run, front)
+    results = measure(stage, run, front, model_of)
+    write_results(run, results)
+    print_report(stage.console, run, results)
+    for remark in stage.remarks():
+        stage.console.print(f"note: {remark}")
+
+
+def measure(stage: Stage, run: RunRecord, front: list[Evaluated], model_of: ModelOf) -> Results:
+    """What the test split says of the front, the full net and the commonest answer."""
+    evaluator = stage.evaluator(stage.data.test)
+    tested = [Tested(e, evaluator.score(_model(e, model_of))) for e in front]
+    full = next((t for t in tested if t.evaluated.subnet == stage.supernet.space.largest), None)
+    own = full is not None
+    if full is None:
+        found, model, own = _full_net(stage, run, model_of)
+        full = None if found is None else Tested(found, evaluator.score(model))
+    task, labels, known = stage.data.task, stage.data.test.labels, stage.data.validation.labels
+    return Results(
+        front=tested,
+        full=full,
+        full_is_supernets=not own,
+        majority_score=majority_score(task, labels, known=known),
+        validation_rows=len(known),
+    )
+
+
+def _model(e: Evaluated, model_of: ModelOf) -> PreTrainedModel:
+    model = model_of(e.subnet)
+    if model is None:
+        raise UserError(f"the weights of sub-network ({e.subnet}) are gone; start anew with overwrite=true")
+    return model
+
+
+def _full_net(stage: Stage, run: RunRecord, model_of: ModelOf) -> tuple[Evaluated | None, PreTrainedModel, bool]:
+    """The full net, its model, and whether it is the run's own; otherwise the supernet's, measured now.
+
+    A baseline may have had no such budget, a trial may have failed, and older versions did not keep the weights.
+    """
+    subnet = stage.supernet.space.largest
+    own = next((e for e in all_evaluated(run.trials) if e.subnet == subnet), None)
+    model = None if own is None else model_of(subnet)
+    if model is not None:
+        return own, model, True
+    model = extract(stage.supernet.model, subnet, share=True)
+    outcome = attempt(lambda: Outcome(stage.objectives.measure(subnet, model)))
+    return None if outcome.metrics is None else Evaluated(subnet, outcome.metrics), model, False

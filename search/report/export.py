@@ -1,0 +1,35 @@
+"""Tables for other programs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from supernet.runs import atomic_path
+
+UNITS = {"ms": "ms", "mb": "MB", "flops": "FLOP"}
+"""Of values, by the last word of their name."""
+
+
+def heading(name: str, value: Any) -> str:
+    """A column's heading for machines: the name that JSON files have, and of numbers the unit; [1] is a pure number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{name} [{UNITS.get(name.rpartition('_')[2], '1')}]" if is_number else name
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, left_out: Sequence[str] = ()) -> None:
+    """Writes rows as CSV, whole or not at all; what a row does not have is empty.
+
+    Args:
+        path: Of the file.
+        rows: Values by name.
+        left_out: Names that are no columns.
+    """
+    values = {name: value for row in reversed(rows) for name, value in row.items() if value is not None}
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in left_out]
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([heading(name, values.get(name)) for name in names])
+        writer.writerows([["" if row.get(name) is None else row[name] for name in names] for row in rows])

@@ -1,0 +1,65 @@
+"""The report of one run: its front as files, as a table and as pictures."""
+
+from __future__ import annotations
+
+import shlex
+
+from rich.console import Console
+
+from search.folder import TRIALS_FILE, RunRecord
+from search.objectives import OBJECTIVES
+from search.report.chart import draw_curves, draw_front
+from search.report.export import write_csv
+from search.report.front import NORMALISATION, curve_of, failed_trials, hypervolume_of
+from search.report.results import FRONT_FILE, MAJORITY, Results
+from search.report.tables import Line, notes, show_table, table_of
+from search.trials import all_evaluated
+from supernet.runs import write_json
+
+
+def write_results(run: RunRecord, results: Results) -> None:
+    """Writes front.json, front.csv, front.png and hypervolume.png, each whole or not at all."""
+    info, curve, rows = run.info, curve_of(run), results.rows(run.info.metric)
+    values = {
+        "task": info.task,
+        "metric": info.metric,
+        "objectives": info.objectives,
+        "evaluations": len(run.trials),
+        "failed": failed_trials(run),
+        "validation_rows": results.validation_rows,
+        "hypervolume": hypervolume_of(all_evaluated(run.trials), info),
+        "reference": info.reference,
+        "normalisation": NORMALISATION,
+        "front": rows,
+        "full_is_supernets": results.full_is_supernets,
+        "majority": results.majority(info),
+        "curve": {"hypervolume": curve.hypervolume, "seconds": curve.seconds},
+    }
+    write_json(run.folder / FRONT_FILE, values)
+    write_csv(run.folder / "front.csv", [*rows, {"text": MAJORITY} | results.majority(info)], left_out=("subnet",))
+    draw_front(run.folder / "front.png", run, results)
+    draw_curves(run.folder / "hypervolume.png", run, curve.hypervolume, curve.seconds)
+
+
+def print_report(console: Console, run: RunRecord, results: Results) -> None:
+    """The front as a table, what there is to say of the run, and the next command."""
+    info, evaluated, failed = run.info, all_evaluated(run.trials), failed_trials(run)
+    lines = [Line("full net" if results.is_full(t) else "", t.evaluated, t.test_score) for t in results.shown]
+    title = f"Pareto front of {info.task}: {', '.join(info.objectives)}"
+    show_table(console, table_of(lines, info, results, title=title))
+    more = len(evaluated) - (len(run.trials) - failed)
+    said = [
+        f"{len(run.trials)} evaluations",
+        *([f"{failed} of them failed"] if failed else []),
+        *([f"{more} sub-networks more known by them"] if more else []),
+        f"{len(results.front)} on the front",
+        f"hypervolume {hypervolume_of(evaluated, info):.4f}",
+    ]
+    console.print(
+        f"{', '.join(said)} ({' x '.join(OBJECTIVES[name].label for name in info.objectives)}, each divided by its "
+        "reference)"
+    )
+    for line in notes(results):
+        console.print(line)
+    console.print(f"results in {run.folder}: front.csv {FRONT_FILE} front.png hypervolume.png {TRIALS_FILE}")
+    console.print(f"next: python -m search.select run={shlex.quote(str(run.folder))} max_params=0.5")

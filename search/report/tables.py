@@ -1,0 +1,106 @@
+"""Tables of sub-networks for people: what is kept, what it costs, how good it is, the full net and the commonest answer
+among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from search.folder import RunInfo
+from search.objectives import OBJECTIVES, QUALITY
+from search.report.results import MAJORITY, Results
+from search.trials import Evaluated, Metrics
+
+FULL = "full net"
+"""What the full net is called in tables."""
+
+WIDEST = 1000
+"""Characters; more than any table has."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sub-network in a table.
+
+    Attributes:
+        mark: What it is, in a word or two; nothing for any other.
+        evaluated: The sub-network.
+        test_score: Its metric on the test split; None if it is not known.
+    """
+
+    mark: str
+    evaluated: Evaluated
+    test_score: float | None
+
+
+def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: str | None = None) -> Table:
+    """Sub-networks, one below the other, and the commonest answer as the last line."""
+    names = sorted(info.objectives, key=lambda name: name in QUALITY)  # stable: the costs first
+    measured = [name for name in _SPREAD if any(name in line.evaluated.metrics for line in lines)]
+    scores = (f"test\n{info.metric}", "against\nfull net")
+    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)
+    table.add_column("")
+    for heading in ("layers", "heads", "units", "encoder\nshare", *names, *measured, *scores):
+        table.add_column(_SPREAD.get(heading, heading), justify="right", overflow="fold")
+    for line in lines:
+        metrics = line.evaluated.metrics
+        table.add_row(
+            line.mark,
+            *line.evaluated.subnet.widths(),
+            f"{metrics['params_share']:.1%}",
+            *(OBJECTIVES[name].show(metrics[name]) for name in names),
+            *(_show_spread(name, metrics) for name in measured),
+            *_show_scores(line.test_score, results),
+        )
+    errors = [f"{info.majority_error:.4f}" if name == "error" else "" for name in names]
+    table.add_row(MAJORITY, *[""] * 4, *errors, *[""] * len(measured), *_show_scores(results.majority_score, results))
+    return table
+
+
+_SPREAD = {"latency_low_ms": "latency\nquartiles", "latency_share": "latency\nshare"}
+"""What else is known of a latency that was measured, and its heading."""
+
+
+def _show_spread(name: str, metrics: Metrics) -> str:
+    if name not in metrics:
+        return ""
+    low, high = metrics.get("latency_low_ms", 0.0), metrics.get("latency_high_ms", 0.0)
+    return f"{metrics[name]:.1%}" if name == "latency_share" else f"{low:.2f}-{high:.2f}"
+
+
+def _show_scores(score: float | None, results: Results) -> tuple[str, str]:
+    """The metric on the test split, and how far it is from the full net's."""
+    difference = results.against_full(score)
+    return "" if score is None else f"{score:.4f}", f"{difference:+.4f}" if difference else ""
+
+
+def notes(results: Results) -> list[str]:
+    """What has to be said of the full net in a table."""
+    if results.full is None:
+        return ["the full net is not known on the test set"]
+    found, metrics = [], results.full.evaluated.metrics
+    if results.full_is_supernets:
+        return ["the full net is the supernet's and not on the front: this run has none of its own"]
+    if metrics.get("stopped"):
+        found.append(f"the training of the full net was stopped after {metrics['epochs']:g} epochs")
+    if not results.full_on_front:
+        found.append("the full net is not on the front: one that costs less is as good or better on validation rows")
+    return found
+
+
+def conditions(info: RunInfo) -> str | None:
+    """What latencies of a run were measured under; None if it measured none."""
+    measured = info.settings.get("conditions", {}).get("latency")
+    return None if measured is None else f"latency on {measured}"
+
+
+def show_table(console: Console, table: Table) -> None:
+    """Prints a table; into a file or a pipe, which have no width of their own, as wide as it is."""
+    if not console.is_terminal:
+        natural = console.measure(table, options=console.options.update(width=WIDEST)).maximum
+        table.width = max(natural, 40)
+    console.print(table)
