@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from transformers import PreTrainedModel
 
 from search.objectives import OBJECTIVES, QUALITY, Formula
-from search.trials import Evaluated, Outcome, Trial, all_evaluated
+from search.trials import Evaluated, Metrics, Outcome, Trial, all_evaluated
 from supernet.checkpoint import Supernet
 from supernet.cost import Workload, encoder_params, params_share, total_params
 from supernet.evaluate import Evaluator, Scores
@@ -29,7 +29,7 @@ class Objectives:
         evaluator: Over the validation split.
         workload: Batch and length of the costs.
         names: The objectives asked for. latency_ms needs one of the following.
-        measure_latency: Milliseconds of an extracted model.
+        measure_latency: The metrics `LATENCY` of a sub-network and its model.
         predict_latency: Milliseconds of a sub-network, by formula.
         stop_confidence: Stop an evaluation when the sub-network is dominated with this confidence; then nothing comes
             for free. None evaluates on all rows. Needs an evaluator of several parts, accuracy, and formulas for all
@@ -43,7 +43,7 @@ class Objectives:
         workload: Workload,
         names: Sequence[str],
         *,
-        measure_latency: Callable[[PreTrainedModel], float] | None = None,
+        measure_latency: Callable[[SubNetwork, PreTrainedModel], Metrics] | None = None,
         predict_latency: Callable[[SubNetwork], float] | None = None,
         stop_confidence: float | None = None,
     ) -> None:
@@ -92,7 +92,7 @@ class Objectives:
     def measure(self, subnet: SubNetwork, model: PreTrainedModel) -> dict[str, float]:
         """Measures a sub-network's model, extracted or made in another way."""
         metrics = self._metrics(subnet, self._evaluator.measure(model))
-        return metrics if self.measure_latency is None else metrics | {"latency_ms": self.measure_latency(model)}
+        return metrics if self.measure_latency is None else {**metrics, **self.measure_latency(subnet, model)}
 
     def _metrics(self, subnet: SubNetwork, scores: Scores) -> dict[str, float]:
         return {"error": scores.error, "loss": scores.loss} | self.costs(subnet)

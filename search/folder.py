@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from search.objectives import FOR_WORKLOAD
 from search.trials import Trial, read_trials
 from supernet.errors import UserError
 from supernet.runs import LOCK_FILE, check_weights, write_json
@@ -31,7 +32,8 @@ class RunInfo:
             (`supernet.config.choice_of`).
         objectives: What was minimised, in the order in which the searcher was told.
         reference: The worst value that counts for the hypervolume, of each objective: error 1, the loss of always
-            giving the labels' frequencies (regression: their mean), the costs of the full net.
+            giving the labels' frequencies (regression: their mean), the costs of the full net. Of a latency that was
+            measured all of `LATENCY`.
         majority_error: Of always giving the commonest answer, on validation rows.
         supernet: Its folder.
         weights: Digest of its weights.
@@ -119,6 +121,20 @@ def remarks(run: RunRecord) -> list[str]:
     return said if state is None else [*said, f"this run is not at its end: it is {state}"]
 
 
+def going_on(folder: Path) -> RunInfo | None:
+    """What a run folder says of its run; None if that has come to nothing yet."""
+    info = read_run_info(folder)
+    return info if info is not None and _names(folder) - {RUN_FILE} else None
+
+
+def conditions_line(info: RunInfo) -> str:
+    """What the costs of a run hold for, for people: batch and length, of a latency the device too; "" if for all."""
+    if not set(FOR_WORKLOAD) & set(info.objectives):
+        return ""
+    of_latency = info.settings.get("conditions", {}).get("latency")
+    return of_latency or "batch x length " + "x".join(map(str, info.settings.get("workload", {}).values()))
+
+
 def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
     """Writes run.json, or sees that the run that is there is the same one.
 
@@ -133,8 +149,8 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
     """
     if overwrite:
         _forget(folder)
-    old = read_run_info(folder)
-    if old is None or not _names(folder) - {RUN_FILE}:
+    old = going_on(folder)
+    if old is None:
         write_json(folder / RUN_FILE, asdict(info))
         return
     changed = [f"{key} is {now}, was {was}" for key, now, was in _differences(asdict(info), asdict(old))]

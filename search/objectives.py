@@ -52,5 +52,11 @@ OBJECTIVES: Mapping[str, Objective] = {
     "size_mb": Objective("size on disk", lambda a, s, w: size_mb(a, s), "MB", digits=1),
 }
 
+FOR_WORKLOAD = ("flops", "latency_ms", "memory_mb")
+"""Objectives that are stated for a batch and a length."""
+
+LATENCY = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency_share")
+"""Metrics of a latency that was measured: median, first and third quartile, and its share of the full net's."""
+
 QUALITY = ("error", "loss")
 """How good a sub-network is; the other objectives say what it costs."""

@@ -16,7 +16,7 @@ from supernet.config import run_app
 from supernet.cost import Workload
 from supernet.errors import UserError, unknown
 from supernet.families import architecture_of
-from supernet.latency import Timing
+from supernet.latency import Timing, clocks_of
 from supernet.latency_table import Conditions, LatencyTable, build_table, prediction_errors
 from supernet.options import MAX_SEED, PRECISIONS
 from supernet.processes import processes
@@ -85,7 +85,10 @@ def profile(config: ProfileConfig) -> Path:
         console.print(f"supernet {folder}; {conditions}")
         subnets = _random_subnets(supernet, config.check_subnets, config.seed)
         with Console(stderr=True).status("measuring"):
-            table, timings = build_table(supernet.model, config.workload, check=subnets, turns=config.turns, **place)
+            clock = clocks_of(accelerator.device)[0]
+            table, timings = build_table(
+                supernet.model, config.workload, check=subnets, turns=config.turns, clock=clock, **place
+            )
     table.save(path)
     if subnets:
         console.print(_comparison(table, subnets, timings))

@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 from rich.console import Console
-from transformers import PreTrainedModel
 
 from search.evaluation import Objectives
-from search.folder import TEST_RUN, TRIALS_FILE, RunInfo, begin_run
+from search.folder import TEST_RUN, TRIALS_FILE, RunInfo, begin_run, going_on
+from search.latencies import Latencies
+from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options import SearchConfig, SearchData
 from supernet.checkpoint import Supernet, begun_trainings, find_supernet, load_supernet, remarks
 from supernet.config import choice_of
 from supernet.data import TaskData, load_task
 from supernet.errors import UserError
 from supernet.evaluate import Evaluator
-from supernet.latency import measure_latency
+from supernet.latency import refuse_longer
 from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
+from supernet.processes import from_main
 from supernet.runs import check_weights, digest
-from supernet.slicing import extract
 from supernet.state import begin
 from supernet.tasks import EMBEDDED_TASK
 from supernet.tokens import Split
@@ -48,7 +49,8 @@ class Stage:
         data: Its task's rows.
         objectives: Measures sub-networks.
         folder: The run folder.
-        info: What it is to say of the run, the reference aside.
+        info: What it is to say of the run.
+        latencies: What measures latencies; None if there are none to be measured.
     """
 
     config: SearchConfig
@@ -59,6 +61,7 @@ class Stage:
     objectives: Objectives
     folder: Path
     info: RunInfo
+    latencies: Latencies | None
 
     def evaluator(self, split: Split) -> Evaluator:
         """Over rows of the task, on the accelerator's device and in its precision."""
@@ -73,7 +76,7 @@ class Stage:
         check_weights(Path(self.info.supernet), self.supernet.weights)
         trials = self.folder / TRIALS_FILE
         known = trials.read_bytes().count(b"\n") if trials.is_file() else 0
-        begin_run(self.folder, replace(self.info, reference=self._reference()), overwrite=self.config.overwrite)
+        begin_run(self.folder, self.info, overwrite=self.config.overwrite)
         if self.config.overwrite and known:
             self.console.print(f"overwrite=true: {known} trials that were in {self.folder} are forgotten")
         begin(self.folder)
@@ -87,20 +90,13 @@ class Stage:
             said.append(f"the figures are right, but since this command began {error}")
         return said
 
-    def _reference(self) -> dict[str, float]:
-        """The worst value of each objective that counts; see `RunInfo`."""
-        full, info = self.supernet.space.largest, self.supernet.info
-        worst = {"error": 1.0, "loss": prior_loss(info.task, self.data.validation.labels)} | self.objectives.costs(full)
-        if self.objectives.measure_latency is not None:
-            worst["latency_ms"] = self.objectives.measure_latency(extract(self.supernet.model, full, share=True))
-        return {name: worst[name] for name in self.config.objectives}
-
 
 def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
     """Reads supernet and data, and makes ready what measures.
 
     Raises:
-        UserError: if there is no supernet, or its rows cannot be had, or a latency table does not fit.
+        UserError: if there is no supernet, or it is too short for the workload, or its rows cannot be had, or a latency
+            table does not fit.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False, quiet=not accelerator.is_main_process)
     output = Path(config.output_dir).expanduser()
@@ -112,6 +108,8 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         *(begun_trainings(output) if config.supernet is None else ()),
     ):
         console.print(f"note: {remark}")
+    if set(FOR_WORKLOAD) & set(config.objectives):
+        refuse_longer(supernet.model.config, config.workload)
     with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
         data = _load_data(supernet, config.data)
     supernet.model.to(accelerator.device)
@@ -121,6 +119,9 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
             f"evaluator.stop_confidence needs an error that is a mean over rows, and task '{info.task.name}' is "
             f"measured by {info.task.metric}, not accuracy; leave it out"
         )
+    folder = config.folder(supernet_folder, asdict(info))
+    latencies = _latencies(config, supernet, accelerator, folder)
+    objectives = _objectives(config, supernet, data.validation, accelerator, latencies)
     run = RunInfo(
         kind=config.kind,
         label=config.label,
@@ -131,7 +132,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         space=choice_of("space", info.space),
         strategy=info.strategy.name,
         objectives=list(config.objectives),
-        reference={},
+        reference=_reference(config, supernet, data, objectives, latencies),
         majority_error=majority_error(info.task, data.validation.labels),
         supernet=str(supernet_folder.resolve()),
         weights=supernet.weights,
@@ -139,9 +140,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         settings=config.identity() | {"conditions": _conditions(config, supernet, accelerator)},
         test_run=config.test_run or info.test_run,
     )
-    objectives = _objectives(config, supernet, data.validation, accelerator)
-    folder = config.folder(supernet_folder, asdict(info))
-    return Stage(config, accelerator, console, supernet, data, objectives, folder, run)
+    return Stage(config, accelerator, console, supernet, data, objectives, folder, run, latencies)
 
 
 def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator, *, parts: int = 1) -> Evaluator:
@@ -149,44 +148,65 @@ def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator, *, pa
     return Evaluator(split, task, supernet.tokenizer, device=device, mixed_precision=precision, parts=parts)
 
 
-def _objectives(config: SearchConfig, supernet: Supernet, validation: Split, accelerator: Accelerator) -> Objectives:
+def _latencies(config: SearchConfig, supernet: Supernet, accelerator: Accelerator, folder: Path) -> Latencies | None:
+    """What measures latencies, in terms of what the full net took when the run began; None if none are measured."""
+    if "latency_ms" not in config.objectives or config.latency_table is not None:
+        return None
+    if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
+        raise UserError(
+            "objective latency_ms cannot be measured by several processes that share a CPU; use one process, or "
+            "give latency_table=FILE, which 'python -m search.profile' writes"
+        )
+    latencies = partial(Latencies, supernet.model, config.workload, mixed_precision=accelerator.mixed_precision)
+    full = None
+    if accelerator.is_main_process:
+        old = None if config.overwrite else going_on(folder)
+        known = {} if old is None else {name: old.reference[name] for name in LATENCY if name in old.reference}
+        full = known if len(known) == len(LATENCY) else latencies().full
+    return latencies(full=from_main(accelerator, full))
+
+
+def _objectives(
+    config: SearchConfig, supernet: Supernet, validation: Split, accelerator: Accelerator, latencies: Latencies | None
+) -> Objectives:
     """With a latency that is measured, or computed by the table; and evaluations that stop early, if so wished."""
-    device, precision = accelerator.device, accelerator.mixed_precision
-    confidence, measure, predict = config.evaluator.stop_confidence, None, None
+    confidence, predict = config.evaluator.stop_confidence, None
     if config.latency_table is not None:
-        conditions = Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
+        conditions = _latency_conditions(config, supernet, accelerator)
         predict = load_table(Path(config.latency_table).expanduser(), conditions).predict
-    elif "latency_ms" in config.objectives:
-        if accelerator.num_processes > 1 and device.type == "cpu":
-            raise UserError(
-                "objective latency_ms cannot be measured by several processes that share a CPU; use one process, or "
-                "give latency_table=FILE, which 'python -m search.profile' writes"
-            )
-        measure = partial(_latency, config, accelerator)
     return Objectives(
         supernet,
         _evaluator(validation, supernet, accelerator, parts=1 if confidence is None else PARTS),
         config.workload,
         config.objectives,
-        measure_latency=measure,
+        measure_latency=latencies,
         predict_latency=predict,
         stop_confidence=confidence,
     )
 
 
+def _reference(
+    config: SearchConfig, supernet: Supernet, data: TaskData, objectives: Objectives, latencies: Latencies | None
+) -> dict[str, float]:
+    """The worst value of each objective that counts; see `RunInfo`."""
+    worst = {"error": 1.0, "loss": prior_loss(supernet.info.task, data.validation.labels)}
+    worst |= objectives.costs(supernet.space.largest)
+    worst |= {} if latencies is None else latencies.full
+    return {name: worst[name] for name in (*config.objectives, *LATENCY[1:]) if name in worst}
+
+
 def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> dict[str, Any]:
     """What the numbers depend on besides the configuration: a search is not to go on under others."""
-    device, precision = accelerator.device, accelerator.mixed_precision
-    values: dict[str, Any] = {"device": device.type, "precision": precision}
-    if "latency_ms" in config.objectives and config.latency_table is None:
-        conditions = Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
-        return values | {"latency": str(conditions)}
-    return values
+    values: dict[str, Any] = {"device": accelerator.device.type, "precision": accelerator.mixed_precision}
+    if "latency_ms" not in config.objectives:
+        return values
+    measured = {} if config.latency_table is not None else {"measured": "in turns with the full net"}
+    return values | {"latency": str(_latency_conditions(config, supernet, accelerator))} | measured
 
 
-def _latency(config: SearchConfig, accelerator: Accelerator, model: PreTrainedModel) -> float:
+def _latency_conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> Conditions:
     device, precision = accelerator.device, accelerator.mixed_precision
-    return measure_latency(model, config.workload, device=device, mixed_precision=precision).median_ms
+    return Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
 
 
 def _load_data(supernet: Supernet, place: SearchData) -> TaskData:

@@ -64,6 +64,14 @@ class SubNetwork:
         """This sub-network without its last layer, without its last two, and so on, down to no layer."""
         return tuple(SubNetwork(self.layers[:count]) for count in reversed(range(len(self.layers))))
 
+    def contains(self, other: SubNetwork) -> bool:
+        """Whether it keeps everything that another one keeps."""
+        mine = {s.index: s for s in self.layers}
+        return all(
+            s.index in mine and set(s.heads) <= set(mine[s.index].heads) and set(s.units) <= set(mine[s.index].units)
+            for s in other.layers
+        )
+
     def to_json(self) -> list[list[Any]]:
         """One [index, heads, units] a layer; a number n stands for the first n, a list for the very indices."""
         return [[s.index, _kept_to_json(s.heads), _kept_to_json(s.units)] for s in self.layers]

@@ -1,9 +1,12 @@
 """Latencies: what is measured, how blocks add up, and when a table is refused. No test asserts a time."""
 
 import json
+import time
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForMultipleChoice
@@ -14,7 +17,15 @@ from supernet.config import load_config
 from supernet.cost import Workload
 from supernet.errors import UserError
 from supernet.families import FAMILIES
-from supernet.latency import RUNS_PER_TURN, Timing, measure_in_turns, measure_latency, random_inputs
+from supernet.latency import (
+    RUNS_PER_TURN,
+    Timing,
+    clocks_of,
+    measure_in_turns,
+    measure_latency,
+    measure_shares,
+    random_inputs,
+)
 from supernet.latency_table import Conditions, Curve, LatencyTable, build_table, load_table, prediction_errors
 from supernet.runs import write_json
 from supernet.slicing import extract
@@ -38,6 +49,33 @@ def clock_of(*durations):
     """A clock by which runs take these seconds, again and again."""
     readings = iter(t for n in count() for t in (0.0, durations[n % len(durations)]))
     return lambda: next(readings)
+
+
+class Machine:
+    """Tells the time of the sub-networks of a model: a second around the layers, and a second for each of them.
+
+    Args:
+        model: The supernet.
+        load: How much longer everything takes than on a quiet machine, by the time that has passed.
+
+    Attributes:
+        wall, processor: The time that has passed, and what the processor was at work for the model.
+    """
+
+    def __init__(self, model, load=lambda wall: 1.0):
+        self.load, self.wall, self.processor = load, 0.0, 0.0
+        for module in (model.classifier, *model.base_model.encoder.layer):
+            module.register_forward_hook(lambda *_: self.work(1.0))
+
+    def work(self, seconds):
+        self.wall += seconds * self.load(self.wall)
+        self.processor += seconds
+
+
+def nets_of(model, *layers):
+    """Makers of the nets of the first layers, and the full net."""
+    *nets, whole = (partial(extract, model, SubNetwork.uniform(range(n), 4, 10), share=True) for n in (*layers, 4))
+    return nets, whole()
 
 
 def one_line(error):
@@ -96,6 +134,49 @@ def test_models_take_turns():
     assert len(set(map(tuple, turns))) > 1  # not always in the same order
     steady = measure_in_turns([maker(0), maker(1)], SHORT, device="cpu", turns=9, clock=clock_of(1.0))
     assert [t.repeats for t in steady] == [2 * RUNS_PER_TURN] * 2
+
+
+def test_shares_hold_on_a_machine_that_is_busy_at_times():
+    model = tiny_model("bert", dtype=torch.float32)
+    machine = Machine(model, load=lambda wall: 4.0 if wall % 1000 < 500 else 1.0)
+    nets, whole = nets_of(model, 0, 1, 3)
+    shares, timing = measure_shares(nets, whole, SHORT, clocks=[lambda: machine.wall])
+    assert [share.median for share in shares] == pytest.approx([1 / 5, 2 / 5, 4 / 5])
+    assert 5000 <= timing.median_ms <= 20000
+    machine.wall = 0.0  # what came of measuring one after the other: the first one beside another program
+    alone = measure_latency(nets[2](), SHORT, clock=lambda: machine.wall).median_ms
+    machine.wall = 500.0
+    assert alone / measure_latency(whole, SHORT, clock=lambda: machine.wall).median_ms == pytest.approx(16 / 5)
+
+
+def test_where_the_time_that_passes_scatters_the_processors_counts():
+    model, rng = tiny_model("bert", dtype=torch.float32), np.random.default_rng(0)
+    machine = Machine(model, load=lambda wall: rng.choice([1.0, 6.0]))
+    nets, whole = nets_of(model, 1, 3)
+    shares, _ = measure_shares(nets, whole, SHORT, clocks=[lambda: machine.wall, lambda: machine.processor])
+    assert [(share.median, share.high - share.low, share.turns) for share in shares] == [(2 / 5, 0, 20), (4 / 5, 0, 20)]
+    (share,), _ = measure_shares(nets[:1], whole, SHORT, turns=8, clocks=[lambda: machine.wall])
+    assert share.low < share.high
+    assert share.turns == 8
+
+
+def test_where_it_does_not_scatter_it_counts_itself():
+    model = tiny_model("bert", dtype=torch.float32)
+    machine, runs = Machine(model, load=lambda wall: 2.0), count()
+    nets, whole = nets_of(model, 3)
+    (share,), timing = measure_shares(nets, whole, SHORT, clocks=[lambda: machine.wall, lambda: float(next(runs))])
+    assert (share.median, share.low, share.high, share.turns) == pytest.approx((4 / 5, 4 / 5, 4 / 5, 5))
+    assert (timing.median_ms, timing.repeats) == pytest.approx((10000, 5))
+
+
+def test_clocks_suit_the_device_and_the_threads():
+    assert clocks_of("cuda") == (time.perf_counter,)
+    assert clocks_of("cpu") == (time.thread_time,)  # in tests torch has one thread
+    torch.set_num_threads(2)
+    try:
+        assert clocks_of("cpu") == (time.perf_counter, time.process_time)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_lower_precision_is_that_of_the_evaluation():

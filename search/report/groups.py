@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from search.folder import RunInfo, RunRecord, flat
+from search.objectives import FOR_WORKLOAD
 from search.options import BASELINE
 from supernet.runs import digest, folder_name
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-FOR_WORKLOAD = ("flops", "latency_ms", "memory_mb")
-"""Objectives that are stated for a batch and a length."""
 ALWAYS_NAMED = ("strategy", "space")
 _SEEDS = ("seed", "settings.seed")
 

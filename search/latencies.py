@@ -1,0 +1,97 @@
+"""Latencies of a search's sub-networks: each is measured in turns with the full net, the front once more at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from transformers import PreTrainedModel
+
+from search.objectives import LATENCY
+from supernet.cost import Workload
+from supernet.families import architecture_of
+from supernet.latency import Clock, Share, clocks_of, measure_latency, measure_shares
+from supernet.slicing import extract
+from supernet.subnetwork import SubNetwork
+
+Latency = Mapping[str, float]
+"""The metrics `LATENCY` of a sub-network."""
+
+
+class Latencies:
+    """Measures sub-networks in turns with the full net: so they are ordered alike on a quiet machine and a busy one.
+
+    A latency is a net's share of what the full net took in the same turns, times what the full net took when the run
+    began. So all milliseconds of a run are those of one moment, even if it goes on another day.
+
+    Args:
+        supernet: The full net, on the device to measure on.
+        workload: Batch and length.
+        mixed_precision: no | bf16 | fp16, as in `supernet.latency.measure_latency`.
+        full: The full net's own latency when the run began; None measures it now.
+        clocks: As in `supernet.latency.measure_shares`.
+
+    Attributes:
+        full: The full net's own latency.
+
+    Raises:
+        UserError: if the model has no positions for so many tokens.
+    """
+
+    def __init__(
+        self,
+        supernet: PreTrainedModel,
+        workload: Workload,
+        *,
+        mixed_precision: str = "no",
+        full: Latency | None = None,
+        clocks: Sequence[Clock] | None = None,
+    ) -> None:
+        self._subnet = architecture_of(supernet.config).full
+        self._model = extract(supernet, self._subnet, share=True)
+        self._workload, self._mixed_precision = workload, mixed_precision
+        self._clocks = clocks_of(self._model.device) if clocks is None else clocks
+        self.full = self._measure_full() if full is None else full
+
+    def __call__(self, subnet: SubNetwork, model: PreTrainedModel) -> Latency:
+        """The latency of a sub-network's model, extracted or made in another way."""
+        return self.full if subnet == self._subnet else self.again([subnet], lambda _: model)[0][subnet]
+
+    def again(
+        self, subnets: Iterable[SubNetwork], model_of: Callable[[SubNetwork], PreTrainedModel]
+    ) -> tuple[dict[SubNetwork, Latency], float]:
+        """The latencies of several sub-networks and of the full net, all measured in the same turns.
+
+        Args:
+            subnets: Which ones.
+            model_of: Makes their models.
+
+        Returns:
+            The latencies, and what the full net takes now, as a share of what it took when the run began.
+        """
+        others = [subnet for subnet in subnets if subnet != self._subnet]
+        whole_ms = self.full["latency_ms"]
+        if not others:
+            return {self._subnet: self.full}, self._measure_full()["latency_ms"] / whole_ms
+        shares, timing = measure_shares(
+            [partial(model_of, subnet) for subnet in others],
+            self._model,
+            self._workload,
+            mixed_precision=self._mixed_precision,
+            clocks=self._clocks,
+        )
+        own = Share(1.0, timing.low_ms / timing.median_ms, timing.high_ms / timing.median_ms, timing.repeats)
+        found = {s: _stated(share, whole_ms) for s, share in zip([self._subnet, *others], [own, *shares], strict=True)}
+        return found, timing.median_ms / whole_ms
+
+    def _measure_full(self) -> Latency:
+        timing = measure_latency(
+            self._model, self._workload, mixed_precision=self._mixed_precision, clock=self._clocks[0]
+        )
+        return dict(zip(LATENCY, (timing.median_ms, timing.low_ms, timing.high_ms, 1.0), strict=True))
+
+
+def _stated(share: Share, whole_ms: float) -> Latency:
+    """A share as the metrics `LATENCY`."""
+    values = (share.median * whole_ms, share.low * whole_ms, share.high * whole_ms, share.median)
+    return dict(zip(LATENCY, values, strict=True))
