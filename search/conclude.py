@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from transformers import PreTrainedModel
 
 from search.folder import RunRecord, read_run
 from search.loop import attempt
+from search.remeasure import remeasured
 from search.report.front import front_of
 from search.report.one_run import print_report, write_results
 from search.report.results import Results, Tested, check_front
@@ -34,8 +36,14 @@ def conclude(stage: Stage, model_of: ModelOf) -> None:
     front = front_of(run)
     check_front(run, front)
     results = measure(stage, run, front, model_of)
+    said: list[str] = []
+    if stage.latencies is not None:
+        stage.console.print("measuring the latencies of the front once more, in turns with the full net")
+        results, said = remeasured(stage.latencies, run, results, partial(_model, model_of=model_of))
     write_results(run, results)
     print_report(stage.console, run, results)
+    for line in said:
+        stage.console.print(line)
     for remark in stage.remarks():
         stage.console.print(f"note: {remark}")
 
@@ -43,7 +51,7 @@ def conclude(stage: Stage, model_of: ModelOf) -> None:
 def measure(stage: Stage, run: RunRecord, front: list[Evaluated], model_of: ModelOf) -> Results:
     """What the test split says of the front, the full net and the commonest answer."""
     evaluator = stage.evaluator(stage.data.test)
-    tested = [Tested(e, evaluator.score(_model(e, model_of))) for e in front]
+    tested = [Tested(e, evaluator.score(_model(e.subnet, model_of))) for e in front]
     full = next((t for t in tested if t.evaluated.subnet == stage.supernet.space.largest), None)
     own = full is not None
     if full is None:
@@ -59,10 +67,10 @@ def measure(stage: Stage, run: RunRecord, front: list[Evaluated], model_of: Mode
     )
 
 
-def _model(e: Evaluated, model_of: ModelOf) -> PreTrainedModel:
-    model = model_of(e.subnet)
+def _model(subnet: SubNetwork, model_of: ModelOf) -> PreTrainedModel:
+    model = model_of(subnet)
     if model is None:
-        raise UserError(f"the weights of sub-network ({e.subnet}) are gone; start anew with overwrite=true")
+        raise UserError(f"the weights of sub-network ({subnet}) are gone; start anew with overwrite=true")
     return model
 
 

@@ -17,6 +17,9 @@ from supernet.subnetwork import SubNetwork
 Latency = Mapping[str, float]
 """The metrics `LATENCY` of a sub-network."""
 
+SubnetModels = Callable[[SubNetwork], PreTrainedModel]
+"""Makes the model of a sub-network."""
+
 
 class Latencies:
     """Measures sub-networks in turns with the full net: so they are ordered alike on a quiet machine and a busy one.
@@ -57,9 +60,7 @@ class Latencies:
         """The latency of a sub-network's model, extracted or made in another way."""
         return self.full if subnet == self._subnet else self.again([subnet], lambda _: model)[0][subnet]
 
-    def again(
-        self, subnets: Iterable[SubNetwork], model_of: Callable[[SubNetwork], PreTrainedModel]
-    ) -> tuple[dict[SubNetwork, Latency], float]:
+    def again(self, subnets: Iterable[SubNetwork], model_of: SubnetModels) -> tuple[dict[SubNetwork, Latency], float]:
         """The latencies of several sub-networks and of the full net, all measured in the same turns.
 
         Args:

@@ -5,17 +5,20 @@ import json
 import pytest
 import torch
 
-from search.folder import conditions_line, read_run
+from search.folder import RunRecord, conditions_line, read_run
 from search.latencies import Latencies
 from search.objectives import LATENCY
 from search.options import SearchConfig
+from search.remeasure import remeasured
+from search.report import results as reported
 from search.run import search
+from search.trials import Evaluated, Outcome, Trial
 from supernet.config import load_config
 from supernet.cost import Workload
 from supernet.errors import UserError
 from supernet.runs import write_json
 from supernet.slicing import extract
-from supernet.subnetwork import SubNetwork
+from supernet.subnetwork import LayerSlice, SubNetwork
 from tests.fake_runs import make_run
 from tests.models import tiny_model
 from tests.test_latency import Machine
@@ -100,3 +103,102 @@ def test_what_costs_hold_for_is_told(supernet_folder, tmp_path):
     assert said.endswith(", float32, batch x length 2x16")
     for name, line in (("flops", "batch x length 1x128"), ("params", "")):
         assert conditions_line(make_run(tmp_path / name, objectives=("error", name), evaluations=2).info) == line
+
+
+# At the end of a run
+
+
+def net(layers):
+    return SubNetwork.uniform(range(layers), 12, 1536)
+
+
+def timed(layers, share, *, spread=0.0, error=None):
+    """A sub-network of so many of 6 layers that takes a share of the full net's 10 ms; 0.1 more error for each less."""
+    low, high = 10 * share * (1 - spread / 2), 10 * share * (1 + spread / 2)
+    latency = dict(zip(LATENCY, (10 * share, low, high, share), strict=True))
+    known = {"error": 0.7 - layers / 10 if error is None else error, "params_share": layers / 6}
+    return Evaluated(net(layers), known | latency)
+
+
+class FakeLatencies:
+    """Finds given sub-networks to take what they are given with, whatever the machine does."""
+
+    full = timed(6, 1.0).metrics
+
+    def __init__(self, *found, now=1.0):
+        self.found, self.now = {e.subnet: {name: e.metrics[name] for name in LATENCY} for e in found}, now
+
+    def again(self, subnets, model_of):
+        return {subnet: self.found[subnet] for subnet in subnets}, self.now
+
+
+def end_of(tmp_path, trials, latencies):
+    """What the end of a run says whose front are all its trials."""
+    info = make_run(tmp_path / "run", objectives=("error", "latency_ms"), evaluations=2).info
+    run = RunRecord(tmp_path, info, [Trial(i, e.subnet, Outcome(e.metrics), 1.0) for i, e in enumerate(trials)])
+    results = reported.Results(front=[reported.Tested(e, 0.5) for e in trials], full=reported.Tested(trials[0], 0.9))
+    return remeasured(latencies, run, results, lambda subnet: None)
+
+
+def test_the_report_shows_latencies_measured_again(tmp_path):
+    trials = [timed(6, 1.0), timed(5, 0.47), timed(3, 0.5)]  # as on a busy machine
+    again = [timed(6, 1.0, spread=0.02), timed(5, 0.84), timed(3, 0.52)]
+    results, said = end_of(tmp_path, trials, FakeLatencies(*again))
+    assert [tested.evaluated for tested in results.front] == again
+    assert results.full.evaluated == again[0]
+    assert said == []
+    results, said = end_of(tmp_path / "b", trials, FakeLatencies(again[0], timed(5, 0.45), again[2]))
+    assert [len(tested.evaluated.subnet.layers) for tested in results.front] == [6, 3, 5]  # the largest latency first
+    assert [line.partition(";")[0] for line in said] == [
+        "warning: sub-networks measured slower than one that contains them: 1",
+        "note: 1 of the 3 sub-networks of the front are no better than another one by their latencies measured again",
+    ]
+
+
+def test_a_net_that_is_slower_than_one_that_contains_it_is_told_if_that_is_certain(tmp_path):
+    trials = [timed(6, 1.0), timed(5, 0.6), timed(4, 0.7), timed(3, 0.65)]
+    _, said = end_of(tmp_path, trials, FakeLatencies(*trials))
+    assert said[0] == (
+        "warning: sub-networks measured slower than one that contains them: 2; (4 layers, 12 heads, 1536 units) takes "
+        "70.0% of the full net's latency, and (5 layers, 12 heads, 1536 units), which contains it, 60.0%"
+    )
+    beside = [timed(6, 1.0), timed(5, 0.6, spread=0.09), timed(4, 0.62, spread=0.09)]
+    assert end_of(tmp_path / "b", beside, FakeLatencies(*beside))[1] == [
+        "note: 1 of the 3 sub-networks of the front are no better than another one by their latencies measured again; "
+        "they are listed all the same"
+    ]
+
+
+def test_latencies_that_scatter_and_a_machine_that_has_changed_are_told(tmp_path):
+    trials = [timed(6, 1.0), timed(5, 0.8, spread=0.3), timed(4, 0.6, spread=0.2), timed(3, 0.5, spread=0.05)]
+    _, said = end_of(tmp_path, trials, FakeLatencies(*trials, now=0.4))
+    assert [line.partition(":")[2].partition(":")[0] for line in said] == [
+        " the quartiles of 2 of 4 latencies are more than 10% apart, at most 30%",
+        " the full net takes 4.00 ms now and took 10.00 ms when the run began, which all latencies are stated for; "
+        "shares of the full net hold at any load of the machine",
+    ]
+
+
+def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatch, capsys):
+    calls, measure = [], Latencies.again
+    monkeypatch.setattr(Latencies, "again", lambda *arguments: calls.append(measure(*arguments)) or calls[-1])
+    folder = run(supernet_folder, tmp_path)
+    rows = json.loads((folder / "front.json").read_text())["front"]
+    last, _ = calls[-1]
+    assert {SubNetwork.from_json(row["subnet"]): {name: row[name] for name in LATENCY} for row in rows} == last
+    assert FULL in last
+    trials = {trial.subnet: trial.outcome.metrics for trial in read_run(folder).trials}
+    assert all(trials[s]["latency_ms"] != latency["latency_ms"] for s, latency in last.items() if s != FULL)
+    said = capsys.readouterr().out
+    assert "measuring the latencies of the front once more, in turns with the full net" in said
+
+
+def test_what_contains_what():
+    some = SubNetwork((LayerSlice(1, (0, 2), range(3)), LayerSlice(3, (), (1, 5))))
+    assert FULL.contains(some)
+    assert some.contains(some)
+    assert some.contains(SubNetwork((LayerSlice(3, (), (5,)),)))
+    assert some.contains(SubNetwork(()))
+    for other in (FULL, SubNetwork.uniform([0], 1, 1), SubNetwork((LayerSlice(1, (1,), ()),))):
+        assert not some.contains(other)
+    assert not some.contains(SubNetwork((LayerSlice(1, (0, 2), range(4)),)))

@@ -1,0 +1,101 @@
+"""The front's latencies once more, at the end of a run and all in the same turns; and what is to be said of latencies.
+
+Of many latencies that were measured those on the front are the lucky ones: measured again they are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from search.folder import RunRecord
+from search.latencies import Latencies, SubnetModels
+from search.pareto import pareto_front
+from search.report.front import costs_of, main_cost
+from search.report.results import Results, Tested
+from search.trials import Evaluated, all_evaluated
+
+WIDE = 0.1
+"""Quartiles further apart than this share of a latency are told."""
+
+CHANGED = 0.25
+"""So is a full net whose latency at the end differs by more than this share from that at the beginning."""
+
+
+def remeasured(
+    latencies: Latencies, run: RunRecord, results: Results, model_of: SubnetModels
+) -> tuple[Results, list[str]]:
+    """The results with the front's and the full net's latencies measured again, and what is to be said of latencies.
+
+    The trials stay as they are. So do the members of the front, whether or not the new latencies leave each of them
+    undominated; they are put in order again.
+    """
+    found, changed = latencies.again([tested.evaluated.subnet for tested in results.shown], model_of)
+
+    def renewed(tested: Tested) -> Tested:
+        e = tested.evaluated
+        return replace(tested, evaluated=replace(e, metrics={**e.metrics, **found[e.subnet]}))
+
+    cost = main_cost(run.info.objectives)
+    front = sorted(map(renewed, results.front), key=lambda tested: -tested.evaluated.metrics[cost])
+    results = replace(results, front=front, full=None if results.full is None else renewed(results.full))
+    latest = {tested.evaluated.subnet: tested.evaluated for tested in results.shown}
+    known = list(({e.subnet: e for e in all_evaluated(run.trials)} | latest).values())
+    said = [_slower(known), _scattered(known), _changed(latencies.full["latency_ms"], changed)]
+    return results, [line for line in (*said, _dominated(run, results)) if line]
+
+
+def _slower(evaluated: Sequence[Evaluated]) -> str:
+    """Of sub-networks that are slower than one that contains them, beyond what their quartiles leave open."""
+    pairs = [
+        (e, other) for e in evaluated for other in evaluated if _is_slower(e, other) and other.subnet.contains(e.subnet)
+    ]
+    if not pairs:
+        return ""
+    e, other = max(pairs, key=lambda pair: pair[0].metrics["latency_share"] - pair[1].metrics["latency_share"])
+    count = len({e.subnet for e, _ in pairs})
+    return (
+        f"warning: sub-networks measured slower than one that contains them: {count}; ({e.subnet}) takes "
+        f"{e.metrics['latency_share']:.1%} of the full net's latency, and ({other.subnet}), which contains it, "
+        f"{other.metrics['latency_share']:.1%}"
+    )
+
+
+def _is_slower(e: Evaluated, other: Evaluated) -> bool:
+    return e.metrics["latency_low_ms"] > other.metrics["latency_high_ms"]
+
+
+def _scattered(evaluated: Sequence[Evaluated]) -> str:
+    """Of latencies whose quartiles stayed wide, however often they were measured."""
+    spreads = [
+        (e.metrics["latency_high_ms"] - e.metrics["latency_low_ms"]) / e.metrics["latency_ms"] for e in evaluated
+    ]
+    wide = sum(spread > WIDE for spread in spreads)
+    if not wide:
+        return ""
+    return (
+        f"note: the quartiles of {wide} of {len(spreads)} latencies are more than {WIDE:.0%} apart, at most "
+        f"{max(spreads):.0%}: the machine does other work, and nets whose latencies are closer than that may be in "
+        "another order"
+    )
+
+
+def _changed(full_ms: float, now: float) -> str:
+    """Of a machine that is slower or faster at the end of a run than at its beginning."""
+    if 1 - CHANGED <= now <= 1 + CHANGED:
+        return ""
+    return (
+        f"note: the full net takes {full_ms * now:.2f} ms now and took {full_ms:.2f} ms when the run began, which all "
+        "latencies are stated for; shares of the full net hold at any load of the machine"
+    )
+
+
+def _dominated(run: RunRecord, results: Results) -> str:
+    """Of members of the front that are none by the latencies measured again."""
+    kept = pareto_front(costs_of([tested.evaluated for tested in results.front], run.info.objectives))
+    if kept.all():
+        return ""
+    return (
+        f"note: {(~kept).sum()} of the {len(kept)} sub-networks of the front are no better than another one by their "
+        "latencies measured again; they are listed all the same"
+    )
