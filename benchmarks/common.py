@@ -25,7 +25,7 @@ def classification_task() -> Task:
 
 def minilm() -> tuple[PreTrainedModel, Path]:
     """The embedded default model as a classifier in evaluation mode, and its folder."""
-    folder = locate(load_config("train", TrainConfig, ["task=stdlib", "model=minilm"]).model)
+    folder = locate(load_config("train", TrainConfig, ["task=stdlib", "model=minilm"]).model).folder
     model, _ = load_pretrained(folder, classification_task(), seed=0)
     return model.eval(), folder
 

@@ -216,9 +216,9 @@ def _load_data(supernet: Supernet, place: SearchData) -> TaskData:
         UserError: if they cannot be had, or the rows are others: the search might then evaluate on training rows.
     """
     info = supernet.info
-    options = info.data
+    options = replace(info.data, hub_revision=info.revisions.get("data"))
     if place.dir is not None:
-        options = replace(options, dir=place.dir, source="local")
+        options = replace(options, dir=place.dir, source="local", hub_revision=None)
     if place.cache_dir is not None:
         options = replace(options, cache_dir=place.cache_dir)
     data = load_task(info.task, options, supernet.tokenizer)

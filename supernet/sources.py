@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supernet.errors import UserError, first_line
+from supernet.errors import UserError
 from supernet.readers import READERS, Record, arrow_rows, check_columns, columns_of, delimiter_of, numbered
 from supernet.stdlib import stdlib_splits
-from supernet.tasks import EMBEDDED_TASK, Task
+from supernet.tasks import Task
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset
 
-HUB_TIMEOUT_S = 5.0
+
 _DELIMITER_NAMES = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -50,11 +50,19 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The parts of each split as they are at the source; an empty list where a split is not there."""
+    """The parts of each split as they are at the source; an empty list where a split is not there.
+
+    Attributes:
+        train, validation, test: The parts.
+        notes: What a reader of the table should know.
+        revision: The commit that they are of, if they are from the hub.
+    """
 
     train: list[Part]
     validation: list[Part]
     test: list[Part]
+    notes: tuple[str, ...] = ()
+    revision: str | None = None
 
 
 def embedded_source() -> Source:
@@ -174,13 +182,20 @@ def _endings() -> str:
 # The hub
 
 
-def hub_source(task: Task) -> Source:
+def hub_source(task: Task, revision: str | None = None) -> Source:
     """The splits of a data set on the hub.
+
+    Args:
+        task: Names the data set.
+        revision: Branch, tag or commit; None is the default branch.
 
     Raises:
         UserError: if it cannot be had, or has not the splits that the task needs.
     """
-    dataset = _load_hub_dataset(task)
+    from supernet.hub_data import load  # not above: the clients take seconds to import
+
+    found = load(task, revision)
+    dataset = found.splits
     name = "/".join(part for part in (task.hub, task.hub_config) if part)
 
     def split(names: Sequence[str], *, needed: bool) -> list[Part]:
@@ -193,7 +208,7 @@ def hub_source(task: Task) -> Source:
 
     train = split(task.train_splits, needed=True)
     test = split(task.test_splits, needed=not task.validation_splits)
-    return Source(train, split(task.validation_splits, needed=False), test)
+    return Source(train, split(task.validation_splits, needed=False), test, found.notes, found.revision)
 
 
 def _hub_part(dataset: Dataset, name: str) -> Part:
@@ -209,36 +224,6 @@ def _hub_part(dataset: Dataset, name: str) -> Part:
         return bool(classes(column)) and dataset.unique(column) == [-1]
 
     return Part(name, name, lambda: list(dataset.column_names), records, classes, hidden)
-
-
-def _load_hub_dataset(task: Task) -> DatasetDict:
-    """The data set from the hub, or from the local cache of an earlier download if the hub cannot be reached.
-
-    Asked first whether it is there: the download itself would try five times, loudly, before it gives up.
-    """
-    import datasets
-    import huggingface_hub
-
-    verbosity = datasets.logging.get_verbosity()
-    offline = datasets.config.HF_HUB_OFFLINE
-    datasets.logging.set_verbosity_error()
-    reason: Exception | None = None
-    try:
-        try:
-            hub = huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT)
-            hub.dataset_info(str(task.hub), timeout=HUB_TIMEOUT_S)
-        except Exception as e:  # whatever the reason, the cache may still have it
-            reason = e
-            datasets.config.HF_HUB_OFFLINE = True
-        return datasets.load_dataset(task.hub, task.hub_config)
-    except Exception as e:  # of many kinds: network, missing data set or configuration, full disk
-        raise UserError(
-            f"task '{task.name}' cannot be loaded from the hub data set {task.hub} ({first_line(reason or e)});"
-            f" give data.dir=FOLDER with its files, or task={EMBEDDED_TASK}, which needs no download"
-        ) from e
-    finally:
-        datasets.config.HF_HUB_OFFLINE = offline
-        datasets.logging.set_verbosity(verbosity)
 
 
 def labelled(parts: Sequence[Part], column: str) -> bool:

@@ -25,7 +25,7 @@ from supernet.errors import UserError
 from supernet.families import architecture_of
 from supernet.importance import Importance, measure_importance, order_by_importance_, read_importance, write_importance
 from supernet.memory import fitting_into_memory
-from supernet.models import check_model, load_pretrained, load_tokenizer, locate, read_config
+from supernet.models import Pretrained, check_model, load_pretrained, load_tokenizer, locate, read_config
 from supernet.options import IMPORTANCE, TrainConfig
 from supernet.processes import from_main, processes, say, sole_writer
 from supernet.resume import remove_checkpoints
@@ -59,15 +59,15 @@ def train(config: TrainConfig) -> Path:
         if accelerator.is_main_process:
             prepare_folder(folder.parent)
         pretrained = locate(config.model)
-        model_config = read_config(pretrained)
+        model_config = read_config(pretrained.folder)
         check_model(config.task, model_config)
         a = architecture_of(model_config)
         build_space = partial(search_space, config.space, layers=a.layers, heads=a.heads, units=a.units)
         build_space(layer_importance=[0.0] * a.layers)  # so that what does not fit the model is told at once
         with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
-            data = load_task(config.task, config.data, load_tokenizer(pretrained))
+            data = load_task(config.task, config.data, load_tokenizer(pretrained.folder))
         model, tokenizer = load_pretrained(
-            pretrained, data.task, seed=config.seeds.model, label_mean=float(data.train.labels.mean())
+            pretrained.folder, data.task, seed=config.seeds.model, label_mean=float(data.train.labels.mean())
         )
         if accelerator.is_main_process:
             describe(data, console)
@@ -86,7 +86,15 @@ def train(config: TrainConfig) -> Path:
         )
         compiled = compiled_layers(trainer.model) if config.train.compile else nullcontext()
         with compiled, sole_writer(accelerator, folder), stop_request() as stop:
-            run = Run(config, trainer, tokenizer, data, partial(_info, config, data, layer_importance), console, stop)
+            run = Run(
+                config,
+                trainer,
+                tokenizer,
+                data,
+                partial(_info, config, data, pretrained, layer_importance),
+                console,
+                stop,
+            )
             if accelerator.is_main_process and importance is not None:
                 write_importance(folder, importance)
             run.start()
@@ -138,7 +146,11 @@ def _measure(
 
 
 def _info(
-    config: TrainConfig, data: TaskData, layer_importance: list[float] | None, errors: dict[str, float]
+    config: TrainConfig,
+    data: TaskData,
+    pretrained: Pretrained,
+    layer_importance: list[float] | None,
+    errors: dict[str, float],
 ) -> SupernetInfo:
     """What has to be known of the supernet."""
     return SupernetInfo(
@@ -151,6 +163,7 @@ def _info(
         sampling=config.sampling,
         distillation=config.distillation,
         order=config.order,
+        revisions={"model": pretrained.revision, "data": data.found.revision},
         layer_importance=layer_importance,
         seed=config.seed,
         validation_error=errors,

@@ -8,17 +8,18 @@ import tracemalloc
 from dataclasses import asdict
 
 import datasets
-import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from supernet import hub_data
 from supernet.config import load_config
 from supernet.data import SPLITS, load_rows, load_task
 from supernet.describe import describe
 from supernet.errors import UserError
+from supernet.hub_data import HubData
 from supernet.options import DataOptions, TrainConfig
 from supernet.tasks import Task
 from tests.conftest import read_task
@@ -436,8 +437,12 @@ def test_options_are_typed_as_a_user_would(tmp_path):
 
 def on_the_hub(monkeypatch, **splits):
     asked = []
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: None)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *names: asked.append(names) or datasets.DatasetDict(**splits))
+
+    def load(task, revision):
+        asked.append((task.hub, task.hub_config))
+        return HubData(datasets.DatasetDict(**splits), "c" * 40)
+
+    monkeypatch.setattr(hub_data, "load", load)
     return asked
 
 

