@@ -59,6 +59,12 @@ class RunInfo:
     settings: dict[str, Any]
     test_run: bool = False
 
+    @property
+    def conditions(self) -> str | None:
+        """What latencies were measured under, for people; None if none was measured."""
+        measured = self.settings.get("conditions", {}).get("latency")
+        return None if measured is None else f"latency on {measured}"
+
 
 @dataclass(frozen=True)
 class RunRecord:

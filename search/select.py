@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from search.choice import SHARE, Choice, choose, label_of, parse_limit, show_all
 from search.folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run, remarks, supernet_of
 from search.objectives import OBJECTIVES
 from search.options import BASELINE, FINETUNE
-from search.report.front import main_cost
-from search.report.results import read_results
-from search.trials import Evaluated, all_evaluated, best_within, cheapest_within
+from search.report.results import Results, read_results
+from search.report.tables import FULL, Line, notes, show_table, spread_of, table_of
+from search.trials import Evaluated, Metrics
 from supernet.config import run_app
 from supernet.errors import UserError, unknown
+from supernet.subnetwork import SubNetwork
 
 FORMATS = ("text", "json")
-COUNTS = ("params", "total_params", "flops")
-"""Costs of which nobody means 1 or less: such a limit is a share of the full net's."""
-
-SHARE = "params_share"
-
 NOT_THE_SUPERNET_S = {
     FINETUNE: "its weights are its own, not the supernet's: each sub-network of this run was trained alone",
     BASELINE: "a baseline: what it makes of the supernet's weights besides leaving some out is not kept",
@@ -77,25 +74,6 @@ class SelectConfig:
         return {name: value for name, value in given.items() if name in OBJECTIVES and value is not None}
 
 
-def parse_limit(name: str, text: str) -> tuple[float, bool]:
-    """A limit and whether it is a share of the full net's: "50%" always, of counts also a number up to 1.
-
-    Raises:
-        UserError: if it is no positive number.
-    """
-    percent = text.strip().endswith("%")
-    try:
-        value = float(text.strip().removesuffix("%")) / (100 if percent else 1)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise UserError(
-            f"max_{name} is '{text}'; it must be a positive number in the unit of its name, or a percentage of the "
-            "full net's such as 50%"
-        )
-    return value, percent or (name in COUNTS and value <= 1)
-
-
 def select(config: SelectConfig) -> None:
     """Finds the best sub-network and prints it.
 
@@ -103,30 +81,68 @@ def select(config: SelectConfig) -> None:
         UserError: if there is no run, if it does not know what is limited, or if nothing keeps the limits.
     """
     run = read_run(_find_run(config))
-    chosen, limits = choose(run, config)
-    score = read_results(run).test_scores.get(chosen.subnet)
-    supernet, notes = _supernet_and_remarks(run)
+    results = read_results(run)
+    choice = choose(run, config.budgets, config.max_error_increase, results=results)
     if config.format == "json":
-        tested = {} if score is None else {f"test_{run.info.metric}": score}
-        names = ("kind", "weights", "task")
-        about = {"run": str(run.folder), "supernet": str(supernet)} | {name: getattr(run.info, name) for name in names}
-        about |= {"note": NOT_THE_SUPERNET_S.get(run.info.kind), "remarks": notes, "limits": limits}
-        print(json.dumps(about | chosen.to_json() | tested))
-        return
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"run {run.folder}: {run.info.task}, {run.info.label}, {len(run.trials)} evaluations")
-    console.print(f"within {_show(limits)}:")
+        print(json.dumps(_as_json(run, choice, results)))
+    else:
+        _print(Console(soft_wrap=True, highlight=False, markup=False), run, choice, results)
+
+
+def _as_json(run: RunRecord, choice: Choice, results: Results) -> dict[str, Any]:
+    info, (supernet, said) = run.info, _supernet_and_remarks(run)
+
+    def told(e: Evaluated | None) -> dict[str, Any] | None:
+        return None if e is None else e.to_json() | results.scores(results.test_scores.get(e.subnet), info.metric)
+
+    about: dict[str, Any] = {"run": str(run.folder), "supernet": str(supernet), "kind": info.kind}
+    about |= {
+        "weights": info.weights,
+        "task": info.task,
+        "note": NOT_THE_SUPERNET_S.get(info.kind),
+        "remarks": said + notes(results),
+    }
+    about |= {"limits": choice.limits, "below_limit": choice.below_limit, "latency_conditions": info.conditions}
+    others = {"full_net": told(choice.full), "largest_as_good": told(choice.largest), "as_good_error": choice.as_good}
+    return about | (told(choice.chosen) or {}) | others | {"majority": results.majority(info)}
+
+
+def _print(console: Console, run: RunRecord, choice: Choice, results: Results) -> None:
+    info, chosen, scores = run.info, choice.chosen, results.test_scores
+    console.print(f"run {run.folder}: {info.task}, {info.label}, {len(run.trials)} evaluations")
+    console.print(f"within {show_all(choice.limits)}:")
     console.print(str(chosen.subnet), style="bold")
     for name in (name for name in chosen.metrics if name in (SHARE, *OBJECTIVES)):
-        value = chosen.metrics[name]
-        said = f"{value:.1%}" if name == SHARE else OBJECTIVES[name].show(value)
-        console.print(f"  {_label(name):<22}{said}")
+        console.print(f"  {label_of(name):<22}{_shown(name, chosen.metrics)}")
+    score = scores.get(chosen.subnet)
     told = "not known: it is not on the run's front" if score is None else f"{score:.4f}"
-    console.print(f"  {'test ' + run.info.metric:<22}{told}")
-    if run.info.kind in NOT_THE_SUPERNET_S:
-        console.print(NOT_THE_SUPERNET_S[run.info.kind])
-    for note in notes:
-        console.print(f"note: {note}")
+    console.print(f"  {'test ' + info.metric:<22}{told}")
+    for name, below in choice.below_limit.items():
+        limit, value = (choice.show_with_share(name, x) for x in (choice.limits[name], chosen.metrics[name]))
+        console.print(f"{label_of(name)}: {value} is {below:.1%} below the limit of {limit}")
+    show_table(console, table_of(_lines(choice, scores), info, results))
+    said = [choice.explained, info.conditions, NOT_THE_SUPERNET_S.get(info.kind), *notes(results)]
+    said += [f"note: {remark}" for remark in _supernet_and_remarks(run)[1]]
+    for line in filter(None, said):
+        console.print(line)
+
+
+def _lines(choice: Choice, scores: Mapping[SubNetwork, float]) -> list[Line]:
+    """The chosen sub-network and those to compare it with, each once."""
+    found: dict[SubNetwork, Line] = {}
+    for mark, e in (("chosen", choice.chosen), ("largest as good", choice.largest), (FULL, choice.full)):
+        if e is not None:
+            marks = f"{found[e.subnet].mark}, {mark}" if e.subnet in found else mark
+            found[e.subnet] = Line(marks, e, scores.get(e.subnet))
+    return list(found.values())
+
+
+def _shown(name: str, metrics: Metrics) -> str:
+    """A metric; of a latency that was measured also its spread and its share of the full net's."""
+    if name == SHARE:
+        return f"{metrics[name]:.1%}"
+    more = [f"{title.split()[-1]} {text}" for title, text in spread_of(metrics)] if name == "latency_ms" else []
+    return OBJECTIVES[name].show(metrics[name]) + (f" ({', '.join(more)})" if more else "")
 
 
 def _supernet_and_remarks(run: RunRecord) -> tuple[Path, list[str]]:
@@ -137,64 +153,6 @@ def _supernet_and_remarks(run: RunRecord) -> tuple[Path, list[str]]:
         return Path(run.info.supernet), [*remarks(run), str(error)]
 
 
-def choose(run: RunRecord, config: SelectConfig) -> tuple[Evaluated, dict[str, float]]:
-    """The sub-network, and the limits as numbers.
-
-    Raises:
-        UserError: if the run does not know what is limited, or if nothing keeps the limits; names the nearest then.
-    """
-    evaluated = _measured_whole(all_evaluated(run.trials))
-    if not evaluated:
-        raise UserError(f"{run.folder} holds no result yet; name another run with run=FOLDER")
-    full = next((e for e in evaluated if e.metrics["params_share"] == 1), None)
-    limits = {name: _limit(run, full, name, text) for name, text in config.budgets.items()}
-    if config.max_error_increase is not None:
-        if full is None:
-            raise UserError(f"{run.folder} has not evaluated the full net, which max_error_increase is relative to")
-        if full.metrics.get("stopped"):
-            raise UserError(
-                f"in {run.folder} the training of the full net, which max_error_increase is relative to, was stopped "
-                "early; give a limit such as max_params=0.5"
-            )
-        limits["error"] = full.metrics["error"] + config.max_error_increase
-        chosen = cheapest_within(evaluated, limits, main_cost(run.info.objectives))
-    else:
-        chosen = best_within(evaluated, limits)
-    if chosen is None:
-        nearest = min(evaluated, key=lambda e: _excess(e, limits))
-        raise UserError(
-            f"none of the {len(evaluated)} sub-networks of {run.folder} is within {_show(limits)}; the nearest has "
-            f"{_show({n: nearest.metrics[n] for n in ('error', *limits)})} ({nearest.subnet}); allow or search more"
-        )
-    return chosen, limits
-
-
-def _measured_whole(evaluated: Sequence[Evaluated]) -> list[Evaluated]:
-    """Without those whose evaluation stopped early: they are dominated, but perhaps not in what is limited here."""
-    rows = max((e.metrics.get("rows", 0) for e in evaluated), default=0)
-    return [e for e in evaluated if e.metrics.get("rows", 0) == rows]
-
-
-def _limit(run: RunRecord, full: Evaluated | None, name: str, text: str) -> float:
-    known = sorted(set.intersection(*(set(e.metrics) for e in all_evaluated(run.trials))) & set(OBJECTIVES))
-    if name not in known:
-        raise UserError(
-            f"max_{name}: {run.folder} knows no {name}, only {', '.join(known)}; search with it among the objectives"
-        )
-    value, is_share = parse_limit(name, text)
-    if not is_share:
-        return value
-    whole = run.info.reference.get(name, None if full is None else full.metrics[name])
-    if whole is None:
-        raise UserError(f"max_{name}={text}: {run.folder} does not know the full net's {name}; give a number above 1")
-    return value * whole
-
-
-def _excess(e: Evaluated, limits: Mapping[str, float]) -> float:
-    """By how much a sub-network exceeds limits, as shares of them, added up."""
-    return sum(max(0.0, e.metrics[name] - limit) / max(limit, 1e-9) for name, limit in limits.items())
-
-
 def _find_run(config: SelectConfig) -> Path:
     if config.run is not None:
         return Path(config.run).expanduser()
@@ -203,14 +161,6 @@ def _find_run(config: SelectConfig) -> Path:
     if not found:
         raise UserError(f"there is no run in {folder}; run 'python search.py' first, or name one with run=FOLDER")
     return max(found, key=lambda path: (path.stat().st_mtime, path)).parent
-
-
-def _label(name: str) -> str:
-    return "encoder share" if name == SHARE else OBJECTIVES[name].label
-
-
-def _show(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{_label(name)} {OBJECTIVES[name].show(value)}" for name, value in values.items())
 
 
 def main() -> None:

@@ -172,5 +172,15 @@ def cheapest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float],
     return min(_within(evaluated, limits), key=lambda e: (e.metrics[cost], e.metrics["error"]), default=None)
 
 
+def largest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], error: float) -> Evaluated:
+    """The sub-network with the most parameters among those within limits and at most so wrong, of equal ones the best.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    as_good = _within(evaluated, {**limits, "error": error})
+    return max(as_good, key=lambda e: (e.metrics["params_share"], -e.metrics["error"]))
+
+
 def _within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> list[Evaluated]:
     return [e for e in evaluated if all(e.metrics[name] <= limit for name, limit in limits.items())]

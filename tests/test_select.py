@@ -5,13 +5,14 @@ import os
 
 import pytest
 
+from search.choice import choose, standard_error
 from search.folder import TRIALS_FILE, read_run
 from search.report.front import front_of
-from search.select import SelectConfig, choose, select
+from search.select import SelectConfig, select
 from search.trials import all_evaluated
 from supernet.config import load_config
 from supernet.errors import UserError
-from tests.fake_runs import FULL, make_run, metrics_of, test_score
+from tests.fake_runs import FULL, VALIDATION_ROWS, make_run, metrics_of, test_score
 
 OBJECTIVES = ("error", "params", "latency_ms")
 WHOLE = metrics_of(FULL, OBJECTIVES)
@@ -24,6 +25,12 @@ def run(tmp_path_factory):
 
 def config(*overrides):
     return load_config("select", SelectConfig, list(overrides))
+
+
+def chosen_of(run, *overrides):
+    """What the command would choose."""
+    given = config(*overrides)
+    return choose(run, given.budgets, given.max_error_increase)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +47,8 @@ def config(*overrides):
     ],
 )
 def test_the_most_accurate_within_budgets(overrides, limits, run):
-    chosen, told = choose(run, config(*overrides))
+    choice = chosen_of(run, *overrides)
+    chosen, told = choice.chosen, choice.limits
     assert told == pytest.approx(limits)
     within = [e for e in all_evaluated(run.trials) if all(e.metrics[n] <= v for n, v in limits.items())]
     assert within
@@ -49,7 +57,8 @@ def test_the_most_accurate_within_budgets(overrides, limits, run):
 
 @pytest.mark.parametrize("more", [[], ["max_params=0.6"]])
 def test_the_cheapest_that_loses_so_much(more, run):
-    chosen, told = choose(run, config("max_error_increase=0.1", *more))
+    choice = chosen_of(run, "max_error_increase=0.1", *more)
+    chosen, told = choice.chosen, choice.limits
     assert told["error"] == pytest.approx(WHOLE["error"] + 0.1)
     share = 0.6 if more else 1.0
     within = [
@@ -60,27 +69,94 @@ def test_the_cheapest_that_loses_so_much(more, run):
 
 
 def test_the_full_net_loses_nothing(run):
-    chosen, _ = choose(run, config("max_error_increase=0"))
+    chosen = chosen_of(run, "max_error_increase=0").chosen
     assert chosen.metrics["error"] <= WHOLE["error"]
 
 
 def test_what_is_printed(run, capsys):
     select(config(f"run={run.folder}", "max_params=0.5"))
-    chosen, _ = choose(run, config("max_params=0.5"))
+    chosen = chosen_of(run, "max_params=0.5").chosen
     said = capsys.readouterr().out
     assert f"within encoder parameters {0.5 * WHOLE['params'] / 1e6:.2f} M:\n{chosen.subnet}\n" in said
     assert f"{chosen.metrics['error']:.4f}" in said
     assert f"{test_score(chosen):.4f}" in said
 
 
+def table_line(said, mark):
+    return next(line for line in said.splitlines() if line.startswith(f"  {mark}"))
+
+
+def test_how_far_below_the_limit_and_what_to_compare_with(run, capsys):
+    select(config(f"run={run.folder}", "max_params=0.5", "max_latency_ms=70%"))
+    said, choice = capsys.readouterr().out, chosen_of(run, "max_params=0.5", "max_latency_ms=70%")
+    chosen = choice.chosen.metrics
+    for name, share in (("params", 0.5), ("latency_ms", 0.7)):
+        below = 1 - chosen[name] / (share * WHOLE[name])
+        assert choice.below_limit[name] == pytest.approx(below)
+        assert f"({chosen[name] / WHOLE[name]:.1%} of the full net's) is {below:.1%} below the limit of " in said
+        assert f"({share:.1%} of the full net's)\n" in said
+    full, majority = table_line(said, "full net"), table_line(said, "commonest answer")
+    assert {"100.0%", f"{WHOLE['error']:.4f}", f"{0.99 - WHOLE['error']:.4f}"} <= set(full.split())
+    assert majority.split()[2:] == ["0.4912", "0.5000", f"{0.5 - 0.99 + WHOLE['error']:+.4f}"]
+    assert f"{test_score(choice.chosen) - 0.99 + WHOLE['error']:+.4f}" in table_line(said, "chosen")
+
+
+@pytest.mark.parametrize("overrides", [["max_params=0.9"], ["max_params=0.3"], ["max_error_increase=0.02"]])
+def test_the_largest_that_is_as_good(overrides, run, capsys):
+    choice = chosen_of(run, *overrides)
+    error = choice.chosen.metrics["error"]
+    noise = (error * (1 - error) / VALIDATION_ROWS) ** 0.5
+    within = [
+        e for e in all_evaluated(run.trials)
+        if all(e.metrics[n] <= limit for n, limit in choice.limits.items()) and e.metrics["error"] <= error + noise
+    ]  # fmt: skip
+    assert choice.largest.metrics["params"] == max(e.metrics["params"] for e in within)
+    select(config(f"run={run.folder}", *overrides))
+    said = capsys.readouterr().out
+    assert f"at most {error + noise:.4f}, one standard error ({noise:.4f}) above the chosen one's" in said
+    larger = choice.largest.subnet != choice.chosen.subnet
+    assert ("no larger one within the limits is as good" in said) != larger
+    assert (
+        (f"{choice.largest.metrics['params'] / 1e6:.2f} M" in table_line(said, "largest as good")) if larger else True
+    )
+
+
+def test_an_error_that_is_no_mean_over_rows_has_no_standard_error():
+    assert standard_error(0.2, "accuracy", 400) == pytest.approx(0.02)
+    assert standard_error(0.2, "accuracy", None) == standard_error(0.2, "f1", 400) == 0.0
+
+
+def test_latencies_that_the_end_of_a_run_measured_anew_are_those_that_count(tmp_path, capsys):
+    where = {"settings": {"conditions": {"latency": "a processor, 2 threads, batch x length 8x128"}}}
+    run = make_run(tmp_path / "run", objectives=OBJECTIVES, evaluations=30, **where)
+    told = json.loads((run.folder / "front.json").read_text())
+    for row in told["front"]:
+        ms = 0.9 * row["latency_ms"]
+        row |= {"latency_ms": ms, "latency_low_ms": ms - 1, "latency_high_ms": ms + 1, "latency_share": 0.5}
+    (run.folder / "front.json").write_text(json.dumps(told))
+    select(config(f"run={run.folder}", "max_latency_ms=9"))
+    chosen = chosen_of(run, "max_latency_ms=9").chosen
+    members = {json.dumps(row["subnet"]): row for row in told["front"]}
+    said, ms = capsys.readouterr().out, members[json.dumps(chosen.subnet.to_json())]["latency_ms"]
+    assert ms <= 9
+    assert f"{ms:.2f} ms (quartiles {ms - 1:.2f}-{ms + 1:.2f}, share 50.0%)" in said
+    assert f"{ms - 1:.2f}-{ms + 1:.2f}" in table_line(said, "chosen")
+    assert "latency on a processor, 2 threads, batch x length 8x128" in said
+
+
 def test_as_json_with_the_test_metric_only_of_the_front(run, capsys):
     select(config(f"run={run.folder}", "max_params=0.5", "format=json"))
     told = json.loads(capsys.readouterr().out)
-    chosen, _ = choose(run, config("max_params=0.5"))
+    chosen = chosen_of(run, "max_params=0.5").chosen
     assert told["subnet"] == chosen.subnet.to_json()
     assert told["metrics"] == chosen.metrics
     assert told["test_accuracy"] == test_score(chosen)
     assert told["run"] == str(run.folder)
+    assert told["below_limit"] == {"params": pytest.approx(1 - chosen.metrics["params_share"] / 0.5)}
+    assert (told["full_net"]["metrics"], told["full_net"]["test_accuracy"]) == (WHOLE, 0.99 - WHOLE["error"])
+    assert told["largest_as_good"]["metrics"]["error"] <= told["as_good_error"]
+    assert told["majority"]["error"] == 0.4912
+    assert told["majority"]["test_accuracy"] == 0.5
 
     (run.folder / "front.json").rename(run.folder / "away.json")
     try:
@@ -122,18 +198,18 @@ def test_nothing_is_relative_to_a_full_net_whose_training_was_stopped(tmp_path):
         row["metrics"] |= {"reports": 1.0, "stopped": float(row["metrics"]["params_share"] == 1)}
     (run.folder / TRIALS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match=r"the training of the full net, .* was stopped early"):
-        choose(read_run(run.folder), config("max_error_increase=0.01"))
-    assert choose(read_run(run.folder), config("max_params=0.5"))
+        chosen_of(read_run(run.folder), "max_error_increase=0.01")
+    assert chosen_of(read_run(run.folder), "max_params=0.5")
 
 
 def test_an_evaluation_that_stopped_early_is_not_chosen(tmp_path):
     run = make_run(tmp_path / "run", evaluations=20)
     rows = [json.loads(line) for line in (run.folder / TRIALS_FILE).read_text().splitlines()]
-    best, _ = choose(run, config("max_params=0.5"))
+    best = chosen_of(run, "max_params=0.5").chosen
     for row in rows:
         row["metrics"]["rows"] = 10.0 if row["text"] == str(best.subnet) else 60.0
     (run.folder / TRIALS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    chosen, _ = choose(read_run(run.folder), config("max_params=0.5"))
+    chosen = chosen_of(read_run(run.folder), "max_params=0.5").chosen
     assert chosen.subnet != best.subnet
     assert chosen.metrics["error"] >= best.metrics["error"]
 
@@ -151,7 +227,7 @@ def test_a_budget_that_nothing_keeps_names_the_nearest(run):
     with pytest.raises(
         UserError, match=rf"none of the \d+ sub-networks .* within latency 0.10 ms; .*\({fast.subnet}\)"
     ):
-        choose(run, config("max_latency_ms=0.1"))
+        chosen_of(run, "max_latency_ms=0.1")
     assert fast in front_of(run)
 
 
@@ -174,14 +250,14 @@ def test_mistakes(overrides, message):
 
 def test_what_a_run_does_not_know(run, tmp_path):
     with pytest.raises(UserError, match=r"max_flops: .* knows no flops, only error, latency_ms, params, total_params"):
-        choose(run, config("max_flops=0.5"))
+        chosen_of(run, "max_flops=0.5")
     with pytest.raises(UserError, match=r"there is no run in .*search"):
         select(config(f"output_dir={tmp_path}", "max_params=0.5"))
     without_full = make_run(tmp_path / "run", failed=(0,), evaluations=6, tested=False)
     with pytest.raises(UserError, match="has not evaluated the full net, which max_error_increase is relative to"):
-        choose(without_full, config("max_error_increase=0.1"))
+        chosen_of(without_full, "max_error_increase=0.1")
     with pytest.raises(UserError, match="does not know the full net's total_params; give a number above 1"):
-        choose(without_full, config("max_total_params=0.5"))
+        chosen_of(without_full, "max_total_params=0.5")
     begun = make_run(tmp_path / "begun", evaluations=0, tested=False)
     with pytest.raises(UserError, match="holds no result yet"):
-        choose(begun, config("max_params=0.5"))
+        chosen_of(begun, "max_params=0.5")

@@ -51,8 +51,9 @@ def pairs_of(objectives: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def title_of(info: RunInfo) -> str:
-    """What was searched, and how, in one line."""
-    return f"{info.task}: {info.model}, space {info.space}, strategy {info.strategy}, {info.label}"
+    """What was searched, and how; on a second line, what latencies were measured under."""
+    title = f"{info.task}: {info.model}, space {info.space}, strategy {info.strategy}, {info.label}"
+    return "\n".join(filter(None, [title, info.conditions]))
 
 
 def draw_front(path: Path, run: RunRecord, results: Results) -> None:
@@ -72,7 +73,7 @@ def draw_front(path: Path, run: RunRecord, results: Results) -> None:
         if y == "error":
             axes.scatter(*_values(tested, info, x, y), marker="x", color=COLOURS[1], zorder=3, label="on the test set")
             _draw_majority(axes, info.majority_error)
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(_plain(title_of(info)), fontsize=10)
     save_figure(figure, path)
 

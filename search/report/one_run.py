@@ -59,7 +59,7 @@ def print_report(console: Console, run: RunRecord, results: Results) -> None:
         f"{', '.join(said)} ({' x '.join(OBJECTIVES[name].label for name in info.objectives)}, each divided by its "
         "reference)"
     )
-    for line in notes(results):
+    for line in filter(None, [info.conditions, *notes(results)]):
         console.print(line)
     console.print(f"results in {run.folder}: front.csv {FRONT_FILE} front.png hypervolume.png {TRIALS_FILE}")
     console.print(f"next: python -m search.select run={shlex.quote(str(run.folder))} max_params=0.5")

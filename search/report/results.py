@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search.folder import RunInfo, RunRecord
@@ -59,6 +59,12 @@ class Results:
         """The metric on the test split, of those sub-networks of which it is known."""
         return {tested.evaluated.subnet: tested.test_score for tested in self.shown}
 
+    def final(self, evaluated: Iterable[Evaluated]) -> list[Evaluated]:
+        """Sub-networks with what the end of the run measured of them, which may be a better latency, where it did."""
+        own = [t for t in self.shown if not (self.full_is_supernets and self.is_full(t))]
+        measured = {tested.evaluated.subnet: tested.evaluated.metrics for tested in own}
+        return [replace(e, metrics={**e.metrics, **measured.get(e.subnet, {})}) for e in evaluated]
+
     def is_full(self, tested: Tested) -> bool:
         """Whether that is the full net."""
         return self.full is not None and tested.evaluated.subnet == self.full.evaluated.subnet
@@ -74,14 +80,15 @@ class Results:
             e = tested.evaluated
             marks = {"on_front": e.subnet in members, "full_net": self.is_full(tested)}
             row = {"text": str(e.subnet), "subnet": e.subnet.to_json()} | marks | dict(e.metrics)
-            rows.append(row | self._scores(tested.test_score, metric))
+            rows.append(row | self.scores(tested.test_score, metric))
         return rows
 
     def majority(self, info: RunInfo) -> dict[str, Any]:
         """What front.json says of the commonest answer."""
-        return {"error": info.majority_error} | self._scores(self.majority_score, info.metric)
+        return {"error": info.majority_error} | self.scores(self.majority_score, info.metric)
 
-    def _scores(self, score: float | None, metric: str) -> dict[str, Any]:
+    def scores(self, score: float | None, metric: str) -> dict[str, Any]:
+        """A metric on the test split and its difference from the full net's, by name; nothing of what is not known."""
         values = {f"test_{metric}": score, f"test_{metric}_against_full": self.against_full(score)}
         return {name: value for name, value in values.items() if value is not None}
 

@@ -40,20 +40,29 @@ class Line:
 def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: str | None = None) -> Table:
     """Sub-networks, one below the other, and the commonest answer as the last line."""
     names = sorted(info.objectives, key=lambda name: name in QUALITY)  # stable: the costs first
-    measured = [name for name in _SPREAD if any(name in line.evaluated.metrics for line in lines)]
-    scores = (f"test\n{info.metric}", "against\nfull net")
+    measured = list(dict.fromkeys(heading for line in lines for heading, _ in spread_of(line.evaluated.metrics)))
+    headings = (
+        "layers",
+        "heads",
+        "units",
+        "encoder share",
+        *names,
+        *measured,
+        f"test {info.metric}",
+        "against full net",
+    )
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)
     table.add_column("")
-    for heading in ("layers", "heads", "units", "encoder\nshare", *names, *measured, *scores):
-        table.add_column(_SPREAD.get(heading, heading), justify="right", overflow="fold")
+    for heading in headings:
+        table.add_column("\n".join(heading.split(" ", 1)), justify="right", overflow="fold")
     for line in lines:
-        metrics = line.evaluated.metrics
+        metrics, spread = line.evaluated.metrics, dict(spread_of(line.evaluated.metrics))
         table.add_row(
             line.mark,
             *line.evaluated.subnet.widths(),
             f"{metrics['params_share']:.1%}",
             *(OBJECTIVES[name].show(metrics[name]) for name in names),
-            *(_show_spread(name, metrics) for name in measured),
+            *(spread.get(heading, "") for heading in measured),
             *_show_scores(line.test_score, results),
         )
     errors = [f"{info.majority_error:.4f}" if name == "error" else "" for name in names]
@@ -61,15 +70,14 @@ def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: s
     return table
 
 
-_SPREAD = {"latency_low_ms": "latency\nquartiles", "latency_share": "latency\nshare"}
-"""What else is known of a latency that was measured, and its heading."""
-
-
-def _show_spread(name: str, metrics: Metrics) -> str:
-    if name not in metrics:
-        return ""
-    low, high = metrics.get("latency_low_ms", 0.0), metrics.get("latency_high_ms", 0.0)
-    return f"{metrics[name]:.1%}" if name == "latency_share" else f"{low:.2f}-{high:.2f}"
+def spread_of(metrics: Metrics) -> list[tuple[str, str]]:
+    """What else is known of a latency that was measured: headings, and what stands below them."""
+    found = []
+    if "latency_low_ms" in metrics:
+        found.append(("latency quartiles", f"{metrics['latency_low_ms']:.2f}-{metrics['latency_high_ms']:.2f}"))
+    if "latency_share" in metrics:
+        found.append(("latency share", f"{metrics['latency_share']:.1%}"))
+    return found
 
 
 def _show_scores(score: float | None, results: Results) -> tuple[str, str]:
@@ -90,12 +98,6 @@ def notes(results: Results) -> list[str]:
     if not results.full_on_front:
         found.append("the full net is not on the front: one that costs less is as good or better on validation rows")
     return found
-
-
-def conditions(info: RunInfo) -> str | None:
-    """What latencies of a run were measured under; None if it measured none."""
-    measured = info.settings.get("conditions", {}).get("latency")
-    return None if measured is None else f"latency on {measured}"
 
 
 def show_table(console: Console, table: Table) -> None:

@@ -1,0 +1,174 @@
+"""Which sub-network of a run suits a budget, and which larger one is as good. Test rows choose nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from search.folder import RunRecord
+from search.objectives import OBJECTIVES
+from search.report.front import main_cost
+from search.report.results import Results, read_results
+from search.trials import Evaluated, all_evaluated, best_within, cheapest_within, largest_within
+from supernet.errors import UserError
+
+COUNTS = ("params", "total_params", "flops")
+"""Costs of which nobody means 1 or less: such a limit is a share of the full net's."""
+
+SHARE = "params_share"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        chosen: The sub-network.
+        limits: The most that was allowed, by metric.
+        full: The full net; None if the run does not know it.
+        largest: Of the sub-networks within the limits that are as good as the chosen one, itself among them, the one
+            with the most parameters. As good means that the error on validation rows is at most one standard error
+            larger.
+        noise: That standard error (`standard_error`).
+    """
+
+    chosen: Evaluated
+    limits: dict[str, float]
+    full: Evaluated | None
+    largest: Evaluated
+    noise: float
+
+    @property
+    def below_limit(self) -> dict[str, float]:
+        """How far below each limit the choice lies, as a share of the limit."""
+        return {n: 1 - self.chosen.metrics[n] / limit if limit else 0.0 for n, limit in self.limits.items()}
+
+    @property
+    def as_good(self) -> float:
+        """The error on validation rows up to which a sub-network is as good as the chosen one."""
+        return self.chosen.metrics["error"] + self.noise
+
+    @property
+    def explained(self) -> str:
+        """In words, what the largest sub-network is that is as good."""
+        plus = f", one standard error ({self.noise:.4f}) above the chosen one's" if self.noise else ""
+        what = f"as good means an error on validation rows of at most {self.as_good:.4f}{plus}"
+        if self.largest.subnet == self.chosen.subnet:
+            return f"no larger one within the limits is as good; {what}"
+        return what
+
+    def show_with_share(self, name: str, value: float) -> str:
+        """A metric, and its share of the full net's if that is known."""
+        whole = None if self.full is None or name == "error" else self.full.metrics.get(name)
+        return OBJECTIVES[name].show(value) + (f" ({value / whole:.1%} of the full net's)" if whole else "")
+
+
+def parse_limit(name: str, text: str) -> tuple[float, bool]:
+    """A limit and whether it is a share of the full net's: "50%" always, of counts also a number up to 1.
+
+    Raises:
+        UserError: if it is no positive number.
+    """
+    percent = text.strip().endswith("%")
+    try:
+        value = float(text.strip().removesuffix("%")) / (100 if percent else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(
+            f"max_{name} is '{text}'; it must be a positive number in the unit of its name, or a percentage of the "
+            "full net's such as 50%"
+        )
+    return value, percent or (name in COUNTS and value <= 1)
+
+
+def choose(
+    run: RunRecord,
+    budgets: Mapping[str, str],
+    max_error_increase: float | None = None,
+    *,
+    results: Results | None = None,
+) -> Choice:
+    """The sub-network for a budget: the most accurate one, or with `max_error_increase` the cheapest.
+
+    Args:
+        run: Whose sub-networks there are to choose from.
+        budgets: Limits by the name of the cost; see `parse_limit`.
+        max_error_increase: How much the validation error may exceed the full net's.
+        results: What the end of the run measured; None reads it.
+
+    Raises:
+        UserError: if the run does not know what is limited, or if nothing keeps the limits; names the nearest then.
+    """
+    results = read_results(run) if results is None else results
+    evaluated = results.final(_measured_whole(all_evaluated(run.trials)))
+    if not evaluated:
+        raise UserError(f"{run.folder} holds no result yet; name another run with run=FOLDER")
+    full = next((e for e in evaluated if e.metrics["params_share"] == 1), None)
+    if full is None and results.full is not None:
+        full = results.full.evaluated
+    limits = {name: _limit(run, full, name, text) for name, text in budgets.items()}
+    if max_error_increase is not None:
+        if full is None:
+            raise UserError(f"{run.folder} has not evaluated the full net, which max_error_increase is relative to")
+        if full.metrics.get("stopped"):
+            raise UserError(
+                f"in {run.folder} the training of the full net, which max_error_increase is relative to, was stopped "
+                "early; give a limit such as max_params=0.5"
+            )
+        limits["error"] = full.metrics["error"] + max_error_increase
+        chosen = cheapest_within(evaluated, limits, main_cost(run.info.objectives))
+    else:
+        chosen = best_within(evaluated, limits)
+    if chosen is None:
+        nearest = min(evaluated, key=lambda e: _excess(e, limits))
+        raise UserError(
+            f"none of the {len(evaluated)} sub-networks of {run.folder} is within {show_all(limits)}; the nearest has "
+            f"{show_all({n: nearest.metrics[n] for n in ('error', *limits)})} ({nearest.subnet}); allow or search more"
+        )
+    noise = standard_error(chosen.metrics["error"], run.info.metric, results.validation_rows)
+    return Choice(chosen, limits, full, largest_within(evaluated, limits, chosen.metrics["error"] + noise), noise)
+
+
+def standard_error(error: float, metric: str, rows: int | None) -> float:
+    """Of an error that is a mean over so many rows; 0 for other metrics, and if the number is not known."""
+    if metric != "accuracy" or rows is None:
+        return 0.0
+    return math.sqrt(max(0.0, error * (1 - error)) / rows)
+
+
+def _measured_whole(evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+    """Without those whose evaluation stopped early: they are dominated, but perhaps not in what is limited here."""
+    rows = max((e.metrics.get("rows", 0) for e in evaluated), default=0)
+    return [e for e in evaluated if e.metrics.get("rows", 0) == rows]
+
+
+def _limit(run: RunRecord, full: Evaluated | None, name: str, text: str) -> float:
+    known = sorted(set.intersection(*(set(e.metrics) for e in all_evaluated(run.trials))) & set(OBJECTIVES))
+    if name not in known:
+        raise UserError(
+            f"max_{name}: {run.folder} knows no {name}, only {', '.join(known)}; search with it among the objectives"
+        )
+    value, is_share = parse_limit(name, text)
+    if not is_share:
+        return value
+    whole = run.info.reference.get(name, None if full is None else full.metrics[name])
+    if whole is None:
+        raise UserError(f"max_{name}={text}: {run.folder} does not know the full net's {name}; give a number above 1")
+    return value * whole
+
+
+def _excess(e: Evaluated, limits: Mapping[str, float]) -> float:
+    """By how much a sub-network exceeds limits, as shares of them, added up."""
+    return sum(max(0.0, e.metrics[name] - limit) / max(limit, 1e-9) for name, limit in limits.items())
+
+
+def label_of(name: str) -> str:
+    """What a metric is called."""
+    return "encoder share" if name == SHARE else OBJECTIVES[name].label
+
+
+def show_all(values: Mapping[str, float]) -> str:
+    """Metrics for people."""
+    return ", ".join(f"{label_of(name)} {OBJECTIVES[name].show(value)}" for name, value in values.items())
