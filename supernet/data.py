@@ -8,15 +8,19 @@ Every mistake in a file is told with its name and line.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from supernet.custom import find_columns, find_labels
+from supernet.classes import find_labels
+from supernet.columns import TEXT_NAMES, find_columns
 from supernet.errors import UserError
+from supernet.folders import local_source
+from supernet.labels import other_writing, spellings
 from supernet.options import MIN_TRAIN_SAMPLES, DataOptions
-from supernet.rows import Rows, gather
-from supernet.sources import Part, Source, embedded_source, hub_source, labelled, local_source
+from supernet.readers import listing
+from supernet.rows import Gathered, Rows, gather, shared_texts
+from supernet.sources import Part, Source, embedded_source, hub_source, labelled
 from supernet.stdlib import AREAS
 from supernet.tasks import EMBEDDED_TASK, Task
 from supernet.tokens import Split, tokenise
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 TRAIN_SHARE = 0.7
+SHOWN_FILES = 20
+"""Files of a split that the table names; of more the first and the last."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,16 @@ class Found:
     """How the rows were come by, for the table that is shown before training.
 
     Attributes:
-        origins: For each split where its rows come from.
+        origins: For each split where its rows come from, in short.
+        files: What was read: each file with its path, or the like.
+        unused: What there is besides: columns, files, splits.
         notes: What was guessed or decided, a sentence each.
         revision: The commit of the data set on the hub that they are of; None if they are not from there.
     """
 
     origins: dict[str, str]
+    files: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     revision: str | None = None
 
@@ -104,22 +114,31 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
     """
     task = options.applied_to(task)
     source = _source(task, options)
-    notes = [*source.notes, *(part.note for part in (*source.train, *source.validation, *source.test) if part.note)]
+    notes = list(source.notes)
+    named = task.label is not None or bool(task.text)
     if not task.text or task.label is None:
         task, said = _with_columns(task, source.train[0])
         notes += said
     parts, said = _usable(task, source)
-    notes += said
-    gathered = {name: gather(task, parts[name]) for name in parts}
+    notes += [note for split in parts.values() for part in split for note in part.notes] + said
+    gathered = _gathered(task, parts, options)
+    notes += [note for split in gathered.values() for note in split.notes]
+    if not named:
+        _check_header(task, source.train[0], gathered["train"])
     if task.is_open:
         others = [part.found for name, part in gathered.items() if name != "train"]
         task, said = find_labels(task, gathered["train"].found, others, source.train[0].classes(str(task.label)))
         notes += said
+    notes += [note for name, split in gathered.items() for note in _taken_as(task, name, split)]
     rows = {name: part.rows(task) for name, part in gathered.items()}
     del gathered
-    splits, origins, said = _divide(task, options, rows, {name: _origin(parts[name]) for name in parts})
-    train, validation, test = splits
-    return TaskRows(train, validation, test, task, Found(origins, (*notes, *said), source.revision))
+    (train, validation, test), origins, said = _divide(
+        task, options, rows, {name: _origin(parts[name]) for name in parts}
+    )
+    notes += [*said, *shared_texts(train, {"validation": validation, "test": test})]
+    files = tuple(name for split in parts.values() for name in _files(split))
+    found = Found(origins, files, _unused(task, parts, source), tuple(notes), source.revision)
+    return TaskRows(train, validation, test, task, found)
 
 
 def _with_columns(task: Task, part: Part) -> tuple[Task, list[str]]:
@@ -127,6 +146,54 @@ def _with_columns(task: Task, part: Part) -> tuple[Task, list[str]]:
     if not columns:
         raise UserError(f"{part.name}: no rows; give a file with rows, which names its columns")
     return find_columns(task, columns, part.name)
+
+
+def _gathered(task: Task, parts: Mapping[str, list[Part]], options: DataOptions) -> dict[str, Gathered]:
+    """The rows of each split, without those whose labels are to be ignored; each of these labels has to be there."""
+    written = {label: spellings(label) for label in options.ignore_labels}
+    ignored = frozenset[str | None]().union(*written.values())
+    gathered = {name: gather(task, parts[name], ignored) for name in parts}
+    left_out = {name for split in gathered.values() for name in split.left_out}
+    for label, names in written.items():
+        if not left_out & names:
+            there = listing(gathered["train"].found.names)
+            raise UserError(
+                f"data.ignore_labels={list(options.ignore_labels)}: no row has the label {label}; there are: {there}"
+            )
+    return gathered
+
+
+def _check_header(task: Task, part: Part, train: Gathered) -> None:
+    """Raises a UserError if the name of the label's column is a label too: the columns, as guessed, are a row."""
+    if task.label in train.found.names and not any(name.lower() in TEXT_NAMES for name in task.text):
+        count = train.found.counts[train.found.names.index(task.label)]
+        raise UserError(
+            f"{part.name}: the first line seems to be a row: '{task.label}', which would be the name of the label's"
+            f" column, is also the label of {count} rows; put a line with the columns' names before it, for example"
+            f" label,text, or say data.label={task.label} if that is the column's name"
+        )
+
+
+def _taken_as(task: Task, split: str, gathered: Gathered) -> list[str]:
+    """Notes on labels that are written otherwise than the class that they stand for: 1.0 for 1."""
+    if task.is_regression or task.is_choice or task.label_ids:
+        return []
+    names = [name for name in gathered.found.names if name not in task.classes and other_writing(name) in task.classes]
+    taken = [f"{name} as {other_writing(name)}" for name in names]
+    return [f"labels of the {split} rows are read so: {listing(taken)}"] if taken else []
+
+
+def _files(parts: Sequence[Part]) -> list[str]:
+    """The files of a split; of very many the first and the last."""
+    names = list(dict.fromkeys(part.name for part in parts))
+    return names if len(names) <= SHOWN_FILES else [f"{names[0]} to {names[-1]} ({len(names)} files)"]
+
+
+def _unused(task: Task, parts: Mapping[str, list[Part]], source: Source) -> tuple[str, ...]:
+    """What there is in the files and beside them, but is not used."""
+    columns = dict.fromkeys(column for split in parts.values() for part in split for column in part.columns())
+    unused = [column for column in columns if column not in task.columns]
+    return (*([f"columns {listing(unused)}"] if unused else []), *source.unused)
 
 
 def _origin(parts: Sequence[Part]) -> str:
@@ -148,7 +215,7 @@ def _source(task: Task, options: DataOptions) -> Source:
             raise UserError(f"task '{task.name}' has no data yet; give data.dir=FILE_OR_FOLDER, or data.hub=NAME")
         raise UserError(f"task '{task.name}' is not on the hub (task.hub is null); give data.dir=FOLDER")
     if source == "local":
-        return local_source(task, str(options.dir))
+        return local_source(task, str(options.dir), options.quotes)
     return embedded_source() if source == "embedded" else hub_source(task, options.hub_revision)
 
 

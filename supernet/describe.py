@@ -96,7 +96,7 @@ def _number_rows(data: TaskData) -> Iterable[list[str | Text]]:
 
 
 def _notes_table(data: TaskData) -> Table:
-    """Columns and notes, one below the other."""
+    """Columns, files and notes, one below the other."""
     task = data.task
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -106,9 +106,10 @@ def _notes_table(data: TaskData) -> Table:
         grid.add_row("choices", Text(", ".join(task.choices)))
     grid.add_row("label", Text(str(task.label)))
     grid.add_row("length", Text(f"cut at {task.max_length} tokens (task.max_length)"))
-    missing = _without_training_rows(data)
-    for i, note in enumerate([*data.found.notes, *missing]):
-        grid.add_row("" if i else "notes", Text(note))
+    notes = [*data.found.notes, *_without_training_rows(data)]
+    for heading, lines in (("files", data.found.files), ("not used", data.found.unused), ("notes", notes)):
+        for i, line in enumerate(lines):
+            grid.add_row("" if i else heading, Text(line))
     return grid
 
 

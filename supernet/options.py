@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from supernet.errors import UserError, unknown
+from supernet.labels import is_missing, label_name
 from supernet.runs import digest, folder_name
 from supernet.sampling import SamplingOptions
 from supernet.spaces import SpaceOptions
@@ -74,6 +75,7 @@ class ModelSource:
 
 
 SOURCES = ("auto", "hub", "local", "embedded")
+QUOTES = ("auto", "csv", "literal")
 MIN_TRAIN_SAMPLES = 4
 
 
@@ -93,6 +95,9 @@ class DataOptions:
         text: Name of the text's column, or a list of one or two names; None for the task's own.
         label: Name of the label's column; None for the task's own.
         choices: Columns of the choices in multiple choice; None for the task's own.
+        ignore_labels: Labels of rows that are left out, or one label; None in it stands for a label that is missing.
+        quotes: What quotes in CSV and TSV files are. csv: they enclose fields. literal: they are part of the texts.
+            auto: what the lines show.
         hub: Data set on the hub instead of the task's own.
         hub_config: Configuration of that data set.
         hub_revision: Branch, tag or commit of the data set on the hub, the task's own too; None is its default branch.
@@ -109,6 +114,8 @@ class DataOptions:
     text: Any = None  # one name or several: a configuration knows no such union
     label: str | None = None
     choices: Any = None
+    ignore_labels: Any = ()  # one or several, of any type
+    quotes: str = "auto"
     hub: str | None = None
     hub_config: str | None = None
     hub_revision: str | None = None
@@ -116,6 +123,8 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise unknown("data.source", str(self.source), SOURCES)
+        if self.quotes not in QUOTES:
+            raise unknown("data.quotes", str(self.quotes), QUOTES)
         if self.source == "local" and self.dir is None:
             raise UserError("data.source=local needs data.dir=FOLDER, the folder of the task's files")
         if self.source == "auto" and self.dir is not None and self.hub is not None:
@@ -129,6 +138,7 @@ class DataOptions:
             )
         for field in ("text", "choices"):
             object.__setattr__(self, field, _columns_given(field, getattr(self, field)))
+        object.__setattr__(self, "ignore_labels", _labels_given(self.ignore_labels))
 
     def source_of(self, task: Task) -> str:
         """Where the task's rows come from: hub, local or embedded."""
@@ -164,6 +174,15 @@ def _columns_given(field: str, value: object) -> tuple[str, ...] | None:
     if len(set(names)) < len(names):
         raise UserError(f"data.{field}=[{','.join(names)}] names a column twice; give different columns")
     return tuple(names)
+
+
+def _labels_given(value: object) -> tuple[object, ...]:
+    """A label or a list of them as a tuple; NaN, which JSON has not, as text."""
+    given = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    labels = tuple("nan" if isinstance(label, float) and math.isnan(label) else label for label in given)
+    if wrong := [label for label in labels if label_name(label) is None and not is_missing(label)]:
+        raise UserError(f"data.ignore_labels: {wrong[0]!r} is no label; give names or numbers: data.ignore_labels=[-1]")
+    return labels
 
 
 IMPORTANCE = "importance"

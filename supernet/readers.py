@@ -5,24 +5,21 @@ Every mistake in a file is told with its name and line.
 
 from __future__ import annotations
 
-import csv
 import difflib
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from supernet.delimited import Dialect, dialect_of, lines
 from supernet.errors import UserError, first_line
 
-csv.field_size_limit(2**30)  # characters; the module's own limit is 2**17, which a long document exceeds
-DELIMITERS = (",", ";", "\t", "|")
-"""What may separate the columns of a CSV file, in order of preference."""
 PARQUET_ROWS = 4096
 """Rows of a Parquet file in memory at a time."""
 
-_CSV_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _ONE_PER_LINE = "one object per line is needed (pandas: to_json(orient='records', lines=True))"
 
 Record: TypeAlias = "tuple[int, Sequence[Any]]"
@@ -63,19 +60,6 @@ def check_columns(wanted: Sequence[str], present: Iterable[str], where: str) -> 
             raise UserError(f"{where}: there are {present.count(column)} columns '{column}'; rename all but one")
 
 
-def _lines(file: Path) -> Iterator[str]:
-    """Lines as text. Split at line feeds only: JSON strings may hold other separators."""
-    try:
-        with file.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as e:
-        byte = f"byte 0x{e.object[e.start]:02x}"
-        raise UserError(f"{file}:{number}: {byte} is not UTF-8; convert the file to UTF-8") from None
-    except OSError as e:
-        raise UserError(f"{file} cannot be read ({e.strerror}); check the file or give another data.dir") from None
-
-
 def _read_json_lines(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
     for number, record in _json_objects(file):
         if any(column not in record for column in wanted):
@@ -85,7 +69,7 @@ def _read_json_lines(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
 
 def _json_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and object of each line that is not empty."""
-    for number, line in enumerate(_lines(file), start=1):
+    for number, line in enumerate(lines(file), start=1):
         if not line.strip():
             continue
         try:
@@ -100,31 +84,9 @@ def _json_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, record
 
 
-def _read_csv(file: Path, wanted: Sequence[str], delimiter: str | None = None) -> Iterator[Record]:
-    delimiter = delimiter_of(file) if delimiter is None else delimiter
-    # Strict: otherwise a quote that is never closed would silently swallow the rest of the file.
-    reader = csv.reader(_csv_lines(file), delimiter=delimiter, strict=True)
-    try:
-        yield from _table(file, wanted, ((reader.line_num, row) for row in reader))
-    except csv.Error as e:
-        raise UserError(f"{file}:{reader.line_num}: not valid CSV ({e}); double the quotes inside of quotes") from None
-
-
-def _csv_lines(file: Path) -> Iterator[str]:
-    """Lines as the csv module wants them, in a file whose lines end with line feeds, carriage returns or both."""
-    for line in _lines(file):
-        yield from (match[0] for match in _CSV_LINE.finditer(line)) if "\r" in line else (line,)
-
-
-def _read_tsv(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
-    if not _quotes_are_literal(file):
-        return _read_csv(file, wanted, delimiter="\t")
-    rows = ((number, _literal_fields(line)) for number, line in enumerate(_lines(file), start=1))
-    return _table(file, wanted, rows)
-
-
-def _table(file: Path, wanted: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
-    """The wanted columns of rows whose first one names the columns; lines without any content are skipped."""
+def read_table(file: Path, wanted: Sequence[str], dialect: Dialect) -> Iterator[Record]:
+    """The wanted columns of a CSV or TSV file, whose first row names the columns; empty lines are skipped."""
+    rows = dialect.records(file)
     first, header = next(((number, _names(row)) for number, row in rows if any(_names(row))), (0, []))
     if not header:
         return
@@ -142,37 +104,9 @@ def _names(row: Sequence[str]) -> list[str]:
     return [name.strip() for name in row]
 
 
-def delimiter_of(file: Path) -> str:
-    """What separates the columns of a CSV or TSV file: for CSV what divides its first line into the most fields."""
-    if file.suffix.lower() == ".tsv":
-        return "\t"
-    first = next((line for line in _csv_lines(file) if line.strip()), "")
-    return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([first], delimiter=delimiter), [])))
-
-
-def _literal_fields(line: str) -> list[str]:
-    return line.rstrip("\r\n").split("\t")
-
-
-def _quotes_are_literal(file: Path) -> bool:
-    """Whether quotes in a TSV file are ordinary characters, as in GLUE's own files.
-
-    So it is if reading them as quotes fails or gives rows of a wrong length; or if some quoted field runs over lines
-    although every single line is a complete row by itself.
-    """
-    reader = csv.reader(_csv_lines(file), delimiter="\t", strict=True)
-    records = width = 0
-    try:
-        for records, row in enumerate(reader, start=1):  # noqa: B007 (their number is needed below)
-            width = width or len(row)
-            if row and len(row) != width:
-                return True
-    except csv.Error:
-        return True
-    if records == reader.line_num:
-        return False
-    rows = map(_literal_fields, _lines(file))
-    return all(len(row) == width or row == [""] for row in rows)
+def table_columns(file: Path, dialect: Dialect) -> list[str]:
+    """Names of a CSV or TSV file's columns; none if the file is empty."""
+    return next(filter(any, (_names(row) for _, row in dialect.records(file))), [])
 
 
 def _read_parquet(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
@@ -200,30 +134,49 @@ def arrow_rows(table: Any, wanted: Sequence[str]) -> Iterator[Sequence[Any]]:
     return zip(*(table.column(name).to_pylist() for name in wanted), strict=True)
 
 
-def columns_of(file: Path) -> list[str]:
-    """Names of a file's columns, of JSON Lines those of the first object; none if the file is empty.
+def _parquet_columns(file: Path) -> list[str]:
+    with _parquet(file) as parquet:
+        return list(parquet.schema_arrow.names)
 
-    Raises:
-        UserError: if the file cannot be read as what its name ends with.
-    """
-    suffix = file.suffix.lower()
-    if suffix == ".parquet":
-        with _parquet(file) as parquet:
-            return list(parquet.schema_arrow.names)
-    if suffix in (".csv", ".tsv"):
-        try:
-            rows = map(_names, csv.reader(_csv_lines(file), delimiter=delimiter_of(file), strict=True))
-            return next(filter(any, rows), [])
-        except csv.Error as e:
-            raise UserError(f"{file}:1: not valid CSV ({e}); double the quotes inside of quotes") from None
+
+def _json_columns(file: Path) -> list[str]:
     return list(next(_json_objects(file), (0, {}))[1])
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], Iterator[Record]]] = {
-    ".jsonl": _read_json_lines,
-    ".json": _read_json_lines,
-    ".tsv": _read_tsv,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-}
-"""Reader by file ending."""
+@dataclass(frozen=True)
+class Reader:
+    """How a file of one format is read.
+
+    Attributes:
+        columns: Names of the columns, of JSON Lines those of the first object; none if the file is empty.
+        records: The values of the wanted columns, row by row.
+        notes: What a reader of the table should know of the file.
+    """
+
+    columns: Callable[[], list[str]]
+    records: Callable[[Sequence[str]], Iterator[Record]]
+    notes: tuple[str, ...] = ()
+
+
+SUFFIXES = (".jsonl", ".json", ".tsv", ".csv", ".parquet")
+"""Endings of the files that can be read."""
+
+
+def reader_of(file: Path, quotes: str = "auto") -> Reader:
+    """The reader of a file, by its ending.
+
+    Args:
+        file: Ends with one of `SUFFIXES`.
+        quotes: What quotes in CSV and TSV files are, see `delimited.dialect_of`.
+
+    Raises:
+        UserError: if it is not clear how a CSV or TSV file is written.
+    """
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        return Reader(partial(_parquet_columns, file), partial(_read_parquet, file))
+    if suffix in (".csv", ".tsv"):
+        dialect = dialect_of(file, quotes)
+        records = partial(read_table, file, dialect=dialect)
+        return Reader(partial(table_columns, file, dialect), records, tuple(dialect.notes(file)))
+    return Reader(partial(_json_columns, file), partial(_read_json_lines, file))

@@ -6,16 +6,18 @@ Every mistake in a row is told with its file and line.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 
-from supernet.custom import LabelsFound
+from supernet.classes import LabelsFound
 from supernet.errors import UserError
+from supernet.labels import is_missing, label_name, parse_number
 from supernet.readers import shown
 from supernet.sources import Part
-from supernet.tasks import Task, label_name
+from supernet.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,23 @@ class Rows:
         columns = tuple([column[i] for i in numbers] for column in self.columns)
         return Rows(columns, self.labels[np.asarray(numbers, np.int64)])
 
+    def keys(self) -> np.ndarray:
+        """(n,) int64. A number for each row's texts, the same for the same texts, in this process."""
+        texts = self.columns[0] if len(self.columns) == 1 else zip(*self.columns, strict=True)
+        return np.fromiter(map(hash, texts), np.int64, len(self))
+
+
+def shared_texts(train: Rows, others: Mapping[str, Rows]) -> list[str]:
+    """Notes on how many rows of the other splits have the texts of a training row."""
+    known = np.unique(train.keys())
+    notes = []
+    for name, rows in others.items():
+        if count := int(np.isin(rows.keys(), known).sum()):
+            notes.append(
+                f"{count} of {len(rows)} {name} rows have the text of a training row: their error is too small"
+            )
+    return notes
+
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
@@ -47,11 +66,15 @@ class Gathered:
         columns: Lists of n texts.
         codes: (n,) int32. Positions in `found.names`.
         found: The distinct labels.
+        left_out: How many rows have been left out for a label that is to be ignored, by that label.
+        notes: What a reader of the table should know.
     """
 
     columns: tuple[list[str], ...]
     codes: np.ndarray
     found: LabelsFound
+    left_out: Counter[str | None]
+    notes: tuple[str, ...]
 
     def rows(self, task: Task) -> Rows:
         """The rows with label ids or numbers. Raises a UserError if a label is none of the task's."""
@@ -62,35 +85,78 @@ class Gathered:
         return Rows(self.columns, np.array(values, np.float32 if task.is_regression else np.int64)[self.codes])
 
 
-def gather(task: Task, parts: Iterable[Part]) -> Gathered:
-    """Checks the records of one split and puts them into columns. Labels are checked so far as the task is known."""
+def gather(task: Task, parts: Sequence[Part], ignored: Set[str | None] = frozenset()) -> Gathered:
+    """Checks the records of one split and puts them into columns. Labels are checked so far as the task is known.
+
+    Args:
+        task: With its columns.
+        parts: Of the split.
+        ignored: Labels of rows to be left out, as they are written; None for those that are missing.
+
+    Raises:
+        UserError: if a row cannot be used, or there is none.
+    """
     columns: tuple[list[str], ...] = tuple([] for _ in (*task.text, *task.choices))
     codes: array[int] = array("i")
     code_of: dict[str, int] = {}
     places: list[str] = []
-    names: list[str] = []
+    left_out: Counter[str | None] = Counter()
+    notes: list[str] = []
     for part in parts:
-        names.append(part.name)
-        classes = _classes_by_id(task, part)
-        for number, values in part.records(task.columns):
-            *texts, label = values
-            _check_texts(task, texts, part.name, number)
-            if isinstance(label, int) and 0 <= label < len(classes):
-                label = classes[label]
+        before = left_out.total()
+        for number, texts, label in _data_rows(task, part, notes):
             name = label_name(label)
+            if ignored and name in ignored and (name is not None or is_missing(label)):
+                left_out[name] += 1
+                continue
             if name not in code_of:
                 if name is None or not (task.is_open or task.parse_label(name) is not None):
                     raise _bad_label(task, label, f"{part.name}:{number}")
                 code_of[name] = len(code_of)
                 places.append(f"{part.name}:{number}")
             codes.append(code_of[name])
-            for column, text in zip(columns, texts, strict=True):
+            for column, text in zip(columns, _checked_texts(task, texts, part.name, number), strict=True):
                 column.append(text)
+        if count := left_out.total() - before:
+            notes.append(f"{count} rows of {part.short} are left out for their labels (data.ignore_labels)")
     if not codes:
-        wanted = ", ".join(task.columns)
-        raise UserError(f"{', '.join(names)}: no rows; give a file with rows of the columns {wanted}")
+        names, wanted = ", ".join(part.name for part in parts), ", ".join(task.columns)
+        ignoring = f" besides those that data.ignore_labels leaves out ({left_out.total()})" if left_out else ""
+        raise UserError(f"{names}: no rows{ignoring}; give a file with rows of the columns {wanted}")
     numbers = np.frombuffer(codes, np.int32)
-    return Gathered(columns, numbers, LabelsFound(tuple(code_of), np.bincount(numbers).tolist(), places))
+    found = LabelsFound(tuple(code_of), np.bincount(numbers).tolist(), places)
+    return Gathered(columns, numbers, found, left_out, tuple(notes))
+
+
+def _data_rows(task: Task, part: Part, notes: list[str]) -> Iterator[tuple[int, list[object], object]]:
+    """Number, texts and label of each row. Those that name the columns again, as in files that were joined, are noted.
+
+    Raises:
+        UserError: if the columns are named again in another order.
+    """
+    classes, columns = _classes_by_id(task, part), task.columns
+    headers: list[int] = []
+    for number, values in part.records(columns):
+        *texts, label = values
+        if isinstance(label, str) and _plain(label) in columns and _names(columns, values, f"{part.name}:{number}"):
+            headers.append(number)
+            continue
+        yield number, texts, classes[label] if isinstance(label, int) and 0 <= label < len(classes) else label
+    if headers:
+        notes.append(f"{part.short}:{headers[0]}: {len(headers)} line(s) name the columns again and are left out")
+
+
+def _names(columns: Sequence[str], values: Sequence[object], place: str) -> bool:
+    """Whether a row is the names of the columns. Raises a UserError if it names them in another order."""
+    names = [_plain(str(value)) for value in values]
+    if names != list(columns) and sorted(names) == sorted(columns):
+        raise UserError(f"{place}: the columns are named again, in another order; split the file here into two")
+    return names == list(columns)
+
+
+def _plain(name: str) -> str:
+    """A column's name without blanks around it, and without the mark that a file of its own begins with."""
+    return name.strip().removeprefix("\ufeff").strip()
 
 
 def _classes_by_id(task: Task, part: Part) -> tuple[str, ...]:
@@ -103,25 +169,42 @@ def _classes_by_id(task: Task, part: Part) -> tuple[str, ...]:
 
 
 def _bad_label(task: Task, label: object, place: str) -> UserError:
+    where = f"{place}: label {shown(label)} in column '{task.label}'"
     if not task.is_open:
         return UserError(
-            f"{place}: label {shown(label)} in column '{task.label}' is not allowed;"
-            f" task '{task.name}' takes {task.allowed_labels}"
+            f"{where} is not allowed; task '{task.name}' takes {task.allowed_labels}{_way_out(task, label)}"
         )
-    if label is None or isinstance(label, (str, float)):
-        return UserError(f"{place}: no label in column '{task.label}'; fill it in or remove the row")
-    return UserError(f"{place}: label {shown(label)} in column '{task.label}' must be one name or number")
+    if is_missing(label):
+        return UserError(
+            f"{place}: no label in column '{task.label}'; fill it in or remove the row{_way_out(task, label)}"
+        )
+    return UserError(f"{where} must be one name or number")
 
 
-def _check_texts(task: Task, texts: Sequence[object], source: str, number: int) -> None:
-    """Of two texts one may be empty, as in a few rows of QQP."""
+def _way_out(task: Task, label: object) -> str:
+    """What to do about a label that is none of the task's."""
+    name = label_name(label)
+    number = None if name is None else parse_number(name)
+    if same := [known for known in task.answers if number is not None and parse_number(known) == number]:
+        return f"; as a number it is the class '{same[0]}': write it so in all files"
+    if task.is_regression and name is not None and parse_number(name, comma=True) is not None and number is None:
+        return "; say task.decimal=comma if numbers are written so"
+    short = "null" if is_missing(label) else shown(name).strip("'")
+    return f"; data.ignore_labels=[{short}] leaves such rows out"
+
+
+def _checked_texts(task: Task, texts: Sequence[object], source: str, number: int) -> Iterator[str]:
+    """The texts of a row. What is missing is an empty text, as in CSV; one of two may be, as in a few rows of QQP."""
+    if all(is_missing(text) for text in texts[: len(task.text)]):
+        raise UserError(f"{source}:{number}: no text in column {', '.join(task.text)}; remove the row or fill it")
     for name, text in zip((*task.text, *task.choices), texts, strict=True):
         if not isinstance(text, str):
-            raise UserError(f"{source}:{number}: column '{name}' holds {shown(text)}, it must hold text")
+            if not is_missing(text):
+                raise UserError(f"{source}:{number}: column '{name}' holds {shown(text)}, it must hold text")
+            text = ""
         if not text.isascii():
             try:
                 text.encode()
             except UnicodeEncodeError:
                 raise UserError(f"{source}:{number}: column '{name}' holds half a surrogate pair, not text") from None
-    if not any(str(text).strip() for text in texts[: len(task.text)]):
-        raise UserError(f"{source}:{number}: no text in column {', '.join(task.text)}; remove the row or fill it")
+        yield text

@@ -1,28 +1,21 @@
-"""Where a task's rows come from: local files, the Hugging Face hub, or Python's own sources.
+"""Where a task's rows come from: Python's own sources or the Hugging Face hub; local files are in `folders`.
 
 Each split becomes a list of parts, which know their columns and are read when they are needed.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supernet.errors import UserError
-from supernet.readers import READERS, Record, arrow_rows, check_columns, columns_of, delimiter_of, numbered
+from supernet.readers import Record, arrow_rows, check_columns, listing, numbered
 from supernet.stdlib import stdlib_splits
 from supernet.tasks import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-
-_DELIMITER_NAMES = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +29,7 @@ class Part:
         records: The values of the wanted columns, row by row; checks that the columns are there.
         classes: Class names that the source itself gives to a column's ids; none if it does not.
         hidden: Whether a column has nothing but -1 for "not public", as the labels of many test sets on the hub.
-        note: What a reader of the table should know of it, or nothing.
+        notes: What a reader of the table should know of it.
     """
 
     name: str
@@ -45,7 +38,7 @@ class Part:
     records: Callable[[Sequence[str]], Iterable[Record]]
     classes: Callable[[str], tuple[str, ...]] = lambda column: ()
     hidden: Callable[[str], bool] = lambda column: False
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +47,7 @@ class Source:
 
     Attributes:
         train, validation, test: The parts.
+        unused: What else there is at the source, for the table.
         notes: What a reader of the table should know.
         revision: The commit that they are of, if they are from the hub.
     """
@@ -61,6 +55,7 @@ class Source:
     train: list[Part]
     validation: list[Part]
     test: list[Part]
+    unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     revision: str | None = None
 
@@ -73,110 +68,6 @@ def embedded_source() -> Source:
 
 def _embedded_rows(texts: list[str], labels: list[int]) -> Callable[[Sequence[str]], Iterable[Record]]:
     return lambda wanted: numbered(zip(texts, labels, strict=True))
-
-
-# Local files
-
-
-def local_source(task: Task, place: str) -> Source:
-    """The files of a task in a folder; or one file, for a task that can be split into all three splits.
-
-    Raises:
-        UserError: if there is nothing to be used, or it is not clear what.
-    """
-    path = Path(place).expanduser()
-    if os.path.isfile(path):
-        return _single_file(task, path)
-    folder = _task_folder(task, place)
-    train = find_split(folder, task.train_splits)
-    if not task.validation_splits:
-        test = find_split(folder, task.test_splits)
-        for files, names in ((train, task.train_splits), (test, task.test_splits)):
-            if not files:
-                raise _no_file(task, folder, names)
-        return Source(train, [], test)
-    if not train:
-        single = [entry for entry in _entries(folder) if entry.suffix.lower() in READERS]
-        if len(single) != 1:
-            raise _no_file(task, folder, task.train_splits)
-        return _single_file(task, single[0])
-    return Source(train, find_split(folder, task.validation_splits), find_split(folder, task.test_splits))
-
-
-def _single_file(task: Task, file: Path) -> Source:
-    if not task.validation_splits:
-        raise UserError(
-            f"data.dir={file} is a file; task '{task.name}' has a file for each split: give the folder they lie in, "
-            "or say task=custom for a file of your own"
-        )
-    if file.suffix.lower() not in READERS:
-        raise UserError(f"data.dir={file}: '{file.suffix}' files cannot be read; the ending must be {_endings()}")
-    return Source([_file_part(file)], [], [])
-
-
-def _file_part(file: Path) -> Part:
-    suffix = file.suffix.lower()
-    note = ""
-    if suffix == ".csv" and (delimiter := delimiter_of(file)) != ",":
-        note = f"{file.name}: columns are separated by {_DELIMITER_NAMES[delimiter]}"
-    return Part(str(file), file.name, partial(columns_of, file), partial(READERS[suffix], file), note=note)
-
-
-def _task_folder(task: Task, directory: str) -> Path:
-    """The folder itself, or the task's folder in it: sst2, SST-2 and SST_2 are the same."""
-
-    def plain(name: str) -> str:
-        return re.sub(r"[\W_]", "", name).lower()
-
-    root = Path(directory).expanduser()
-    if not os.path.isdir(root):
-        kind = "a file or folder" if task.validation_splits else "a folder"
-        raise UserError(
-            f"data.dir={directory} is not {kind}; give the folder of the task's files, or the one above"
-            + (", or one file" if task.validation_splits else "")
-        )
-    inside = [entry for entry in _entries(root) if plain(entry.name) == plain(task.name) and os.path.isdir(entry)]
-    return min(inside, key=lambda entry: (entry.name != task.name, entry.name), default=root)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as e:
-        raise UserError(f"{folder} cannot be read ({e.strerror}); check its permissions") from e
-
-
-def find_split(folder: Path, names: Sequence[str]) -> list[Part]:
-    """The file of a split, or its parts (train-00000-of-00002.parquet) in order; none if there is no such file.
-
-    Raises:
-        UserError: if there are two files for a split, or parts are missing.
-    """
-    there = [entry.name for entry in _entries(folder)]
-    endings = "|".join(suffix[1:] for suffix in READERS)
-    for name in names:
-        pattern = re.compile(rf"{re.escape(name)}(?:-\d+-of-(\d+))?\.(?:{endings})", re.IGNORECASE)
-        found = [match for entry in there if (match := pattern.fullmatch(entry))]
-        if any(int(match[1] or 1) != len(found) for match in found):
-            files = ", ".join(match[0] for match in found)
-            raise UserError(f"{folder}: split '{name}' is not one file, or lacks a part: {files}; leave one")
-        if found:
-            return [_file_part(folder / match[0]) for match in found]
-    return []
-
-
-def _no_file(task: Task, folder: Path, names: Sequence[str]) -> UserError:
-    there = [entry.name for entry in _entries(folder)]
-    listing = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
-    return UserError(
-        f"{folder}: no file of task '{task.name}' for the split {' or '.join(names)}; looked for"
-        f" {' or '.join(names)} with the ending {_endings()}; there is: {listing or 'nothing'}"
-        + ("; rename the training file, or name a single file with data.dir=FILE" if task.validation_splits else "")
-    )
-
-
-def _endings() -> str:
-    return ", ".join(READERS)
 
 
 # The hub
@@ -194,21 +85,36 @@ def hub_source(task: Task, revision: str | None = None) -> Source:
     """
     from supernet.hub_data import load  # not above: the clients take seconds to import
 
-    found = load(task, revision)
-    dataset = found.splits
+    loaded = load(task, revision)
+    dataset = loaded.splits
     name = "/".join(part for part in (task.hub, task.hub_config) if part)
 
-    def split(names: Sequence[str], *, needed: bool) -> list[Part]:
-        found = next((split for split in names if split in dataset), None)
-        if found is not None:
-            return [_hub_part(dataset[found], f"{name}/{found}")]
-        if needed:
+    def split(field: str, *, needed: bool) -> list[str]:
+        names = getattr(task, field)
+        found = [split for split in names if split in dataset]
+        check_one_name(task, field, found, f"hub data set {name}")
+        if needed and not found:
             raise UserError(f"hub data set {name} has no split {' or '.join(names)}; there are: {', '.join(dataset)}")
-        return []
+        return found[:1]
 
-    train = split(task.train_splits, needed=True)
-    test = split(task.test_splits, needed=not task.validation_splits)
-    return Source(train, split(task.validation_splits, needed=False), test, found.notes, found.revision)
+    train = split("train_splits", needed=True)
+    validation, test = split("validation_splits", needed=False), split("test_splits", needed=not task.validation_splits)
+    others = [split for split in dataset if split not in (*train, *validation, *test)]
+    unused = (f"splits {listing(others)}",) if others else ()
+
+    def parts(names: Sequence[str]) -> list[Part]:
+        return [_hub_part(dataset[split], f"{name}/{split}") for split in names]
+
+    return Source(parts(train), parts(validation), parts(test), unused, loaded.notes, loaded.revision)
+
+
+def check_one_name(task: Task, field: str, found: Sequence[str], where: str) -> None:
+    """Raises a UserError if a split of a user's own data is there under two names; other tasks prefer the first."""
+    if task.validation_splits and len(found) > 1:
+        raise UserError(
+            f"{where}: {' and '.join(found)} may both be the {field.partition('_')[0]} split; say which:"
+            f" task.{field}=[{found[0]}] or task.{field}=[{found[1]}]"
+        )
 
 
 def _hub_part(dataset: Dataset, name: str) -> Part:

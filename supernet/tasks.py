@@ -9,11 +9,13 @@ import math
 from dataclasses import dataclass
 
 from supernet.errors import UserError, unknown
+from supernet.labels import label_name, other_writing, parse_number
 
 METRIC_NAMES = ("accuracy", "f1", "matthews", "spearman")
 METRICS_OF = {"classification": ("accuracy", "f1", "matthews"), "regression": ("spearman",), "choice": ("accuracy",)}
 """Metrics of each kind of task, its default first."""
 KINDS = ("auto", *METRICS_OF)
+DECIMALS = ("point", "comma")
 EMBEDDED_TASK = "stdlib"
 """The one task whose rows come with Python itself, see `supernet.stdlib`."""
 SHOWN_CLASSES = 12
@@ -45,6 +47,7 @@ class Task:
         validation_splits: Names of the validation rows. If there are any names, validation and test rows need not be
             there, and what lacks is split off the training rows. If empty, validation always is, as in the paper.
         label_ids: Whether a label may be the id of its class instead of its name.
+        decimal: How the labels of a regression are written: with a point (0.5) or a comma (0,5).
 
     Raises:
         UserError: if the values do not describe a task.
@@ -66,6 +69,7 @@ class Task:
     choices: tuple[str, ...] = ()
     validation_splits: tuple[str, ...] = ()
     label_ids: bool = True
+    decimal: str = "point"
 
     def __post_init__(self) -> None:
         for field in ("text", "classes", "choices", "train_splits", "validation_splits", "test_splits"):
@@ -76,6 +80,8 @@ class Task:
             raise unknown("task.metric", str(self.metric), (*METRIC_NAMES, "auto"))
         if self.kind not in (*KINDS, None):
             raise unknown("task.kind", str(self.kind), KINDS)
+        if self.decimal not in DECIMALS:
+            raise unknown("task.decimal", str(self.decimal), DECIMALS)
         self._check_columns()
         if self.kind is None:
             self._check_whole()
@@ -204,58 +210,26 @@ class Task:
     def parse_label(self, value: object) -> int | float | None:
         """The label id of a class id or class name; for regression the number. None if it is not allowed.
 
-        Text is accepted, as that is what CSV and TSV files hold.
+        Text is accepted, as that is what CSV and TSV files hold. A class is called as it is written, but that 1 may
+        stand for a class 1.0 and 1.0 for a class 1.
         """
         name = label_name(value)
         if name is None:
             return None
-        number = None if isinstance(value, bool) else parse_number(name)
         if self.is_regression:
+            number = None if isinstance(value, bool) else self.number(name)
             low, high = self.label_range or (-math.inf, math.inf)
             return float(number) if number is not None and low <= number <= high else None
-        for known in (name, None if number is None else number_name(number)):
+        for known in (name, other_writing(name)):
             if known in self.answers:
                 return self.answers.index(known)
-        is_id = self._takes_ids and number is not None and number == int(number) and 0 <= number < len(self.answers)
+        number = None if isinstance(value, bool) or not self._takes_ids else parse_number(name)
+        is_id = number is not None and number == int(number) and 0 <= number < len(self.answers)
         return int(number) if number is not None and is_id else None
 
-
-def label_name(value: object) -> str | None:
-    """The name of the class that a label stands for, as it is in the file; None if it cannot be the name of one.
-
-    That is what is neither text nor a number, what is empty, and what is not finite, as a NaN for a missing value is.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return number_name(value) if math.isfinite(value) else None
-    if not isinstance(value, (int, str)):
-        return None
-    try:
-        name = str(value).strip()
-    except ValueError:  # an integer of thousands of digits
-        return None
-    return None if name.lower() in ("", "nan") else name
-
-
-def number_name(number: float) -> str:
-    """A number as the name of a class: 1, 1.0 and "1.0" are the same class."""
-    return str(int(number)) if number == int(number) else repr(number)
-
-
-def parse_number(name: str) -> int | float | None:
-    """The finite number that a text stands for, None if it is none. "1_000" and "٣" are texts to us."""
-    if not name.isascii() or "_" in name:
-        return None
-    try:
-        return int(name)
-    except ValueError:
-        pass
-    try:
-        number = float(name)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    def number(self, name: str) -> int | float | None:
+        """The number that a label is in this task's way of writing; None if it is none."""
+        return parse_number(name, comma=self.decimal == "comma")
 
 
 def _or(names: tuple[str, ...]) -> str:

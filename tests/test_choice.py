@@ -139,7 +139,7 @@ def test_choices_from_files_of_the_users_own(folder):
             {"label": 3},
             "label 3 in column 'label' is not allowed; task 'swag' takes ids or class names: 0 (ending0), 1",
         ),
-        ({"ending1": None}, "train.jsonl:1: column 'ending1' holds None, it must hold text"),
+        ({"ending1": 5}, "train.jsonl:1: column 'ending1' holds 5, it must hold text"),
         ({"sent1": "", "sent2": " "}, "train.jsonl:1: no text in column sent1, sent2"),
     ],
 )

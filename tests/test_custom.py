@@ -95,7 +95,7 @@ def test_a_file_of_two_columns_is_all_that_is_needed(tmp_path, name):
         ([True, False], ["false", "true"]),
         ([2, "b", "a"], ["2", "a", "b"]),
         (["Zoo", "ant", "bee"], ["ant", "bee", "Zoo"]),
-        (["1.0", "2", "1"], ["1", "2"]),
+        (["1.0", "2", "1"], ["1", "1.0", "2"]),
         (["é", "ü"], ["é", "ü"]),
     ],
 )
@@ -314,7 +314,7 @@ GOOD = "".join(f"word {i},{'xy'[i % 2]}\n" for i in range(10))
         ("all.csv", HEADER + GOOD + "a,b,c\n", "all.csv:12: 3 fields where the header has 2; correct the line"),
         ("all.csv", HEADER + GOOD + "word,\n", "all.csv:12: no label in column 'label'; fill it in or remove the row"),
         ("all.csv", HEADER + GOOD + ",x\n", "all.csv:12: no text in column text; remove the row or fill it"),
-        ("all.csv", HEADER + GOOD + '"word,x\n', "all.csv:12: not valid CSV (unexpected end of data)"),
+        ("all.csv", HEADER + GOOD + '"a, b",x\n"word,x\n', "all.csv:13: not valid CSV (unexpected end of data)"),
         ("all.csv", (HEADER + GOOD).encode() + b"caf\xe9,x\n", "all.csv:12: byte 0xe9 is not UTF-8; convert the file"),
         ("all.csv", HEADER + "".join(f"w,{i}\n" for i in range(10)), "column 'label' has 10 different labels in 10 "
          "rows "

@@ -239,7 +239,7 @@ HEADER = "sentence,label\n"
         ("train.jsonl", GOOD_LINE + "[1, 2]\n", "train.jsonl:2: [1, 2] is not a JSON object"),
         ("train.jsonl", GOOD_LINE + '{"text": "x", "label": 1}', "train.jsonl:2: column 'sentence' is missing; there "
          "are: text, label; name the file's columns with data.text=[...]"),
-        ("train.jsonl", GOOD_LINE + '{"sentence": null, "label": 1}', "train.jsonl:2: column 'sentence' holds None"),
+        ("train.jsonl", GOOD_LINE + '{"sentence": null, "label": 1}', "train.jsonl:2: no text in column sentence"),
         ("train.jsonl", GOOD_LINE + '{"sentence": 7, "label": 1}', "train.jsonl:2: column 'sentence' holds 7, it must"),
         ("train.jsonl", GOOD_LINE + '{"sentence": " ", "label": 1}', "train.jsonl:2: no text in column sentence"),
         ("train.jsonl", GOOD_LINE + '{"sentence": "\\ud800", "label": 1}', "train.jsonl:2: column 'sentence' holds"),
@@ -287,7 +287,7 @@ def test_parquet_columns_and_nulls_are_checked(tmp_path):
     pq.write_table(pa.table({"text": ["x"], "label": [1]}), tmp_path / "train.parquet")
     assert "column 'sentence' is missing; there are: text, label" in message_of(load, tmp_path)
     pq.write_table(pa.table({"sentence": ["x", None], "label": [1, 1]}), tmp_path / "train.parquet")
-    assert "train.parquet:2: column 'sentence' holds None" in message_of(load, tmp_path)
+    assert "train.parquet:2: no text in column sentence" in message_of(load, tmp_path)
     pq.write_table(pa.table({"sentence": ["x", "y"], "label": [1, None]}), tmp_path / "train.parquet")
     assert "train.parquet:2: label None in column 'label'" in message_of(load, tmp_path)
 

@@ -1,0 +1,91 @@
+"""Labels as they stand in a file: names of classes, or numbers.
+
+A label is text, and two classes are the same only if they are written alike: 1.1 and 1.10 may be chapters, 01 and 1
+codes. It is a number where the task is a regression, or where the file itself holds numbers (JSON, Parquet), each of
+which has one name.
+
+This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))(\.0)?")
+
+
+def label_name(value: object) -> str | None:
+    """The name of the class that a label stands for, as it is in the file; None if it cannot be the name of one.
+
+    That is what is neither text nor a number, what is empty, and what is not finite, as a NaN for a missing value is.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return number_name(value) if math.isfinite(value) else None
+    if not isinstance(value, (int, str)):
+        return None
+    try:
+        return str(value).strip() or None
+    except ValueError:  # an integer of thousands of digits
+        return None
+
+
+def is_missing(value: object) -> bool:
+    """Whether a file says that there is no value: null, NaN, nothing or blanks."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def number_name(number: float) -> str:
+    """A number as the name of a class: 1 and 1.0 are the same class where the file holds numbers."""
+    return str(int(number)) if number == int(number) else repr(number)
+
+
+def parse_number(name: str, *, comma: bool = False) -> int | float | None:
+    """The finite number that a text stands for, None if it is none. "1_000" and "٣" are texts to us.
+
+    Args:
+        name: The text.
+        comma: Whether fractions are written with a comma, 0,5, instead of a point.
+    """
+    if not name.isascii() or "_" in name:
+        return None
+    if comma:
+        name = "" if "." in name else name.replace(",", ".", 1)
+    try:
+        return int(name)
+    except ValueError:
+        pass
+    try:
+        number = float(name)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def other_writing(name: str) -> str | None:
+    """1.0 for 1 and 1 for 1.0, None for any other name.
+
+    pandas writes a column of whole numbers as 1.0 once a value is missing, so that the same class is called 1 in one
+    file and 1.0 in another.
+    """
+    match = _WHOLE.fullmatch(name)
+    return None if match is None else match[1] if match[2] else f"{name}.0"
+
+
+def spellings(value: object) -> frozenset[str | None]:
+    """How a label that is named on the command line may stand in a file; None is a label that is missing.
+
+    The command line has types of its own: `true` may be the text True, `null` a missing value or the text null.
+    """
+    if value is None:
+        return frozenset({None, "null"})
+    if is_missing(value) or str(value).lower() == "nan":
+        return frozenset({None, "nan", "NaN", "NAN"})
+    name = label_name(value)
+    if isinstance(value, bool):
+        return frozenset({name, str(value), str(value).upper()})
+    return frozenset({name, None if name is None else other_writing(name) or name})
