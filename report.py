@@ -1,6 +1,10 @@
 """One report of many runs of stage two: python report.py"""
 
-from search.report.overlay import main
+from supernet.start import leave_at_interrupt
 
 if __name__ == "__main__":
+    leave_at_interrupt()
+
+    from search.report.overlay import main
+
     main()

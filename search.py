@@ -1,6 +1,10 @@
 """Stage two: python search.py searcher=ehvi"""
 
-from search.cli import main
+from supernet.start import leave_at_interrupt
 
 if __name__ == "__main__":
+    leave_at_interrupt()
+
+    from search.cli import main
+
     main()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from search.options import SearchConfig
 from supernet.config import run_app
+from supernet.environment import check_environment
 from supernet.group import end_group
+from supernet.start import loading
 
 
 def main() -> None:
@@ -13,10 +17,12 @@ def main() -> None:
     end_group()
 
 
-def _search(config: SearchConfig) -> None:
-    from search.run import search  # not above: it brings torch along, which help and mistakes need not wait for
+def _search(config: SearchConfig) -> Path:
+    check_environment()
+    with loading():  # not above: it brings torch along, which help and mistakes need not wait for
+        from search.run import search
 
-    search(config)
+    return search(config)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from search.latencies import Latencies
 from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options import SearchConfig, SearchData
 from supernet.checkpoint import Supernet, begun_trainings, find_supernet, load_supernet, remarks
-from supernet.config import choice_of
+from supernet.command import choice_of
 from supernet.data import TaskData, load_task
 from supernet.errors import UserError
 from supernet.evaluate import Evaluator

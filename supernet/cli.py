@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from supernet.config import run_app
+from supernet.environment import check_environment
 from supernet.group import end_group
 from supernet.options import TrainConfig
+from supernet.start import loading
 
 
 def main() -> None:
@@ -13,10 +17,12 @@ def main() -> None:
     end_group()
 
 
-def _train(config: TrainConfig) -> None:
-    from supernet.train import train  # not above: it brings torch along, which help and mistakes need not wait for
+def _train(config: TrainConfig) -> Path:
+    check_environment()
+    with loading():  # not above: it brings torch along, which help and mistakes need not wait for
+        from supernet.train import train
 
-    train(config)
+    return train(config)
 
 
 if __name__ == "__main__":

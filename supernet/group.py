@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -15,3 +16,13 @@ def end_group() -> None:
     """Ends the group, if there is one; the last thing that a command does, for it cannot be made twice."""
     if in_group():
         sys.modules["torch"].distributed.destroy_process_group()
+
+
+def rank() -> str:
+    """The number that a launcher has given this process; "0" without one."""
+    return os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
+
+
+def is_main() -> bool:
+    """Whether this is the process that speaks for all; see `rank`."""
+    return rank() == "0"

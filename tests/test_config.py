@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from search.options import SearchConfig
-from supernet.config import PRESETS, check_overrides, choice_of, load_config
+from supernet.command import choice_of
+from supernet.config import PRESETS, load_config
 from supernet.errors import UserError
 from supernet.options import TrainConfig
 
@@ -134,10 +135,10 @@ MISTAKES = [
     ("train", "train.learning_rate=abc", "train.learning_rate 'abc' must be a number$"),
     ("train", "sampling.per_rank=maybe", "sampling.per_rank 'maybe' must be true or false$"),
     ("train", "tracking.to=wandb", r"tracking.to 'wandb' must be a list: tracking.to=\[wandb\]$"),
-    ("train", "task.classes=3", r"task.classes 3 must be a list: task.classes=\[3\]$"),
+    ("train", "task.classes=3", r"task.classes '3' must be a list: task.classes=\[3\]$"),
     ("train", "task.label_range=[a,b]", r"task.label_range\[0\] 'a' must be a number$"),
     ("train", "data.dir=[a]", r"data.dir \['a'\] must be text$"),
-    ("train", "train.epochs=null", "train.epochs: field 'train.epochs' is not Optional"),
+    ("train", "train.epochs=null", "train.epochs must not be null; give a whole number, for example train.epochs=5"),
     ("train", "experiment=papr", "experiment 'papr' is unknown; allowed: best, paper .*did you mean paper"),
     ("train", "debug=slow", "debug 'slow' is unknown; allowed: fast"),
     ("search", "experiment=paper", "key 'experiment' is unknown"),
@@ -153,7 +154,7 @@ MISTAKES = [
         "data.text=title,body",
         r"data.text=title,body has several values; write data.text=\[title,body\] for a list",
     ),
-    ("train", "task=rte,sst2", "task=rte,sst2 has several values; .* add -m to run with each of them in turn"),
+    ("train", "task=rte,sst2", "task=rte,sst2 has several values; add -m to run with each of them in turn"),
     ("train", "seed=range(0,3)", r"seed=range\(0,3\) has several values; add -m"),
     ("train", "train.epochs=0", "train.epochs is 0; it must be 1 or more"),
     ("train", "train.batch_size=0", "train.batch_size is 0"),
@@ -194,13 +195,6 @@ def test_each_mistake_gives_its_line(command, override, message):
     with pytest.raises(UserError, match=message) as caught:
         load_config(command, GROUPS[command][0], [override])
     assert "\n" not in str(caught.value)
-
-
-def test_names_in_a_sweep_are_checked_before_it_starts():
-    load_config("train", TrainConfig)  # registers the schema
-    check_overrides("train", ["task=rte,sst2", "seed=0,1"], sweep=True)
-    with pytest.raises(UserError, match="task 'sts2' is unknown"):
-        check_overrides("train", ["task=rte,sts2"], sweep=True)
 
 
 @pytest.mark.parametrize("name", [name for _, group, name in CHOICES if group == "space"])

@@ -315,7 +315,7 @@ import sys, threading, psutil, time
 from search.options import SearchConfig
 from search.run import search
 from supernet.config import load_config
-from supernet.errors import one_line_errors
+from supernet.terminal import one_line_errors
 
 def kill_one():  # as the system does with a process that takes too much memory
     while not (found := psutil.Process().children()):

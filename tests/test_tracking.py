@@ -9,11 +9,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from supernet import errors as errors_module
 from supernet import tracking
 from supernet.config import load_config
 from supernet.engine import Trainer
-from supernet.errors import UserError, one_line_errors
+from supernet.errors import UserError
 from supernet.options import TrainConfig
 from supernet.progress import duration, print_summary, training_progress
 from supernet.tracking import peak_memory_gib
@@ -129,19 +128,3 @@ def test_memory_is_in_gib():
 def test_names_of_nested_values():
     flat = tracking._flat({"train": {"epochs": 2, "dir": None}, "seed": 1, "to": ("a",)})
     assert flat == {"train.epochs": 2, "train.dir": "None", "seed": 1, "to": "('a',)"}
-
-
-@pytest.mark.parametrize(
-    ("rank", "together", "said"),
-    [("0", False, "error: no\n"), ("0", True, "error: no\n"), ("3", False, ""), ("3", True, "process 3: error: no\n")],
-)
-def test_an_error_of_one_process_is_told_with_its_number(rank, together, said, monkeypatch, capsys):
-    """The first one speaks at once, another only if the launcher has not ended it because the first one has failed."""
-    slept = []
-    monkeypatch.setattr(errors_module.time, "sleep", slept.append)
-    monkeypatch.setenv("RANK", rank)
-    monkeypatch.setattr(errors_module, "in_group", lambda: together)
-    with pytest.raises(SystemExit), one_line_errors():
-        raise UserError("no")
-    assert capsys.readouterr().err == said
-    assert len(slept) == (rank != "0" and together)
