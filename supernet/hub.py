@@ -6,6 +6,7 @@ can be kept. What the client has in its cache is used if the hub cannot be reach
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -20,8 +21,10 @@ import huggingface_hub
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     DisabledRepoError,
+    EntryNotFoundError,
     GatedRepoError,
     HFValidationError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RevisionNotFoundError,
     RevisionResolutionError,
@@ -115,7 +118,7 @@ _KINDS: list[tuple[tuple[type[Exception], ...], str, str]] = [
     ((GatedRepoError,), "access to it is granted on request", "ask for it at {page}, and " + LOG_IN),
     ((DisabledRepoError,), "it was disabled", "take another"),
     ((HFValidationError,), "'{name}' is no name of a repository", "check it: OWNER/NAME"),
-    ((OfflineModeIsEnabled,), "HF_HUB_OFFLINE is set, and the cache has not all of it", "unset HF_HUB_OFFLINE"),
+    ((OfflineModeIsEnabled,), "HF_HUB_OFFLINE is set", "unset it to fetch what the cache lacks"),
     ((httpx.TimeoutException,), "the hub at {hub} does not answer", "try again"),
     ((httpx.ConnectError, httpx.ProxyError), "the hub at {hub} cannot be reached: {error}", "check the network"),
     ((httpx.TransportError,), "the connection to the hub at {hub} broke off: {error}", "try again"),
@@ -125,26 +128,35 @@ _KINDS: list[tuple[tuple[type[Exception], ...], str, str]] = [
 
 def reason(error: BaseException, repository: Repository) -> tuple[str, str | None]:
     """Why something cannot be had from the hub, and what to do if that is known."""
-    chain = list(_chain(error))
-    for each in chain:
-        values = vars(repository) | {"page": repository.page, "hub": constants.ENDPOINT, "error": first_line(each)}
-        for kinds, why, advice in _KINDS:
-            if isinstance(each, kinds):
-                return why.format_map(values), advice.format_map(values)
-        status = getattr(getattr(each, "response", None), "status_code", None)
-        if status is not None:
-            unusual = (f"the hub at {constants.ENDPOINT} answers with status {status}", "try again later")
-            return _STATUS.get(status, unusual)
-        if isinstance(each, OSError) and each.filename is not None:
-            return f"{each.filename} cannot be written ({each.strerror})", "make room, or set HF_HOME to another folder"
-    return first_line(chain[-1]), None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what it was made from."""
-    while error is not None:
-        yield error
+    for each in _chain(error):
+        if found := _known(each, repository):
+            return found
+    while error.__cause__ is not None:
         error = error.__cause__
+    return " ".join(str(error).split())[:200] or type(error).__name__, None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, also where a library leaves that out; but for a file that need not be there."""
+    each: BaseException | None = error
+    while each is not None:
+        if not isinstance(each, EntryNotFoundError) or isinstance(each, LocalEntryNotFoundError):
+            yield each
+        each = each.__cause__ or each.__context__
+
+
+def _known(error: BaseException, repository: Repository) -> tuple[str, str] | None:
+    values = vars(repository) | {"page": repository.page, "hub": constants.ENDPOINT, "error": first_line(error)}
+    for kinds, why, advice in _KINDS:
+        if isinstance(error, kinds):
+            return why.format_map(values), advice.format_map(values)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        unusual = (f"the hub at {constants.ENDPOINT} answers with status {status}", "try again later")
+        return _STATUS.get(status, unusual)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        return f"the cache cannot be written ({first_line(error)})", "make room, or set HF_HOME to another folder"
+    return None
 
 
 @contextmanager

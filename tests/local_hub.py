@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlparse
@@ -54,6 +55,7 @@ class LocalHub(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.trouble: Callable[[Handler], bool] | None = None
         self.closing = threading.Event()
+        self.connections: set[socket.socket] = set()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def put(self, name, files, *, ref="main"):
@@ -76,6 +78,9 @@ class LocalHub(ThreadingHTTPServer):
         self.closing.set()
         self.shutdown()
         self.server_close()
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request, client_address):
         """Nothing: clients break off as they like."""
@@ -85,6 +90,17 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one request after the other of one connection."""
 
     protocol_version = "HTTP/1.1"
+
+    def setup(self):
+        """Notes the connection, which clients keep open."""
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self):
+        """Forgets it."""
+        self.server.connections.discard(self.connection)
+        with suppress(OSError):
+            super().finish()
 
     def log_message(self, *values):
         """Nothing."""
@@ -171,8 +187,8 @@ class Handler(BaseHTTPRequestHandler):
         """An answer in JSON."""
         self.send(200, json.dumps(values).encode(), {"Content-Type": "application/json"})
 
-    def send(self, status, content, headers, *, cut=None):
-        """An answer; with `cut`, only so many bytes of it before the connection is reset."""
+    def send(self, status, content, headers, *, cut=None, reset=True):
+        """An answer; with `cut`, only so many bytes of it before the connection is reset, or closed in good order."""
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
@@ -181,10 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content[:cut])
         if cut is not None:
-            self.reset()
-
-    def reset(self):
-        """Ends the connection as a crash would."""
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-        self.close_connection = True
+            self.close_connection = True
+            if reset:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
