@@ -154,7 +154,7 @@ def _known(error: BaseException, repository: Repository) -> tuple[str, str] | No
     if status is not None:
         unusual = (f"the hub at {constants.ENDPOINT} answers with status {status}", "try again later")
         return _STATUS.get(status, unusual)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
         return f"the cache cannot be written ({first_line(error)})", "make room, or set HF_HOME to another folder"
     return None
 

@@ -53,10 +53,8 @@ def load(task: Task, revision: str | None) -> HubData:
         builder = _from_hub(task, commit.id) if trouble is None else _from_cache(task, commit.id, trouble)
         builder.download_and_prepare()
         splits = builder.as_dataset()
-    if trouble is None:
-        return HubData(splits, commit.id)
-    why = reason(trouble, repository)[0]
-    return HubData(splits, commit.id, (f"the rows are from the cache, commit {commit.id[:12]}: {why}",))
+    cached = "" if trouble is None else f", from the cache: {reason(trouble, repository)[0]}"
+    return HubData(splits, commit.id, (f"{task.hub} is of commit {commit.id[:12]}{cached}",))
 
 
 def _from_hub(task: Task, commit: str) -> DatasetBuilder:
@@ -70,8 +68,8 @@ def _from_hub(task: Task, commit: str) -> DatasetBuilder:
             f"data set '{task.hub}' has configurations, none of them {task.hub_config or 'the default'}; name one with "
             f"data.hub={task.hub} data.hub_config=NAME: {names}"
         ) from error
-    if builder.hash != commit:  # what the library does if the hub has broken off meanwhile: any commit in the cache
-        raise ConnectionError(f"the hub broke off, and the cache has another commit, {builder.hash}")
+    if builder.hash != commit:  # what the library does if it does not reach the hub: any commit in the cache
+        raise ConnectionError(f"the hub was not reached, and the cache has another commit, {builder.hash}")
     if not Path(builder.cache_dir).is_dir():
         say(f"fetching data set '{task.hub}' from the hub")
     return builder

@@ -275,6 +275,13 @@ def test_half_of_a_file_is_never_taken_for_the_whole(hub, model_files, capfd):
     ]
 
 
+def test_a_cache_that_cannot_be_written(hub, model_files, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    hub.put(BERT, model_files)
+    assert "the cache cannot be written ([Errno 20] Not a directory: " in one_line(model)
+
+
 def test_what_cannot_be_meant(hub, model_folder):
     hub.put(GLUE, sst2())
     assert f"model.revision=v1 is for models of the hub, and {model_folder} is a folder here" in (
@@ -368,7 +375,7 @@ def test_the_cache_stands_in_for_the_hub(away, hub, model_files, capfd):
     capfd.readouterr()
     assert (model(), rows().test.columns) == before
     assert f"model 'some/bert' is taken from the cache, commit {commits[0][:12]}: " in capfd.readouterr().err
-    assert rows().found.notes[0].startswith(f"the rows are from the cache, commit {commits[1][:12]}: ")
+    assert rows().found.notes[0].startswith(f"nyu-mll/glue is of commit {commits[1][:12]}, from the cache: ")
 
 
 def test_the_cache_gives_the_very_commit_or_nothing(away, hub, model_files):
@@ -400,11 +407,10 @@ def test_an_incomplete_model_in_the_cache_is_refused(away, hub, model_files):
 
 
 def test_another_revision_is_another_run():
-    def folder(*overrides):
-        return load_config("train", TrainConfig, ["task=mnli", "model=bert-base-uncased", *overrides]).folder
-
-    folders = [folder(), folder("model.revision=a"), folder("model.revision=b"), folder("data.hub_revision=a")]
-    assert len(set(folders)) == 4
+    config = load_config("train", TrainConfig, ["task=mnli", "model=bert-base-uncased", "model.revision=a"])
+    others = [replace(config, model=replace(config.model, revision=revision)) for revision in (None, "b")]
+    others.append(replace(config, data=replace(config.data, hub_revision="a")))
+    assert len({each.folder for each in (config, *others)}) == 4
 
 
 def launched(hub, home, folder):
@@ -435,6 +441,7 @@ def test_the_command_as_typed(hub, model_files, tmp_path, monkeypatch):
     (folder,) = tmp_path.glob("runs/train/*/supernet")
     info = read_info(folder)
     assert info.revisions == commits
+    assert f"nyu-mll/glue is of commit {commits['data'][:12]}" in done.stderr
 
     other = load_file(io_file(tmp_path / "other.safetensors", model_files["model.safetensors"]))
     hub.put(name, model_files | {"model.safetensors": save({key: tensor + 1 for key, tensor in other.items()})})
