@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from search.objectives import FOR_WORKLOAD
+from search.objectives import FOR_WORKLOAD, LIMITS, OBJECTIVES
+from search.options import KINDS
 from search.trials import Trial, read_trials
+from supernet.cost import Workload
 from supernet.errors import UserError
+from supernet.reading import read_record, unusable
 from supernet.runs import LOCK_FILE, check_weights, write_json
+from supernet.shapes import Count, Named, OneOf, Within, WrongValue, shaped
 from supernet.state import STATE_FILE, unfinished
+from supernet.subnetwork import Sizes
 
 TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
 
+LEAST_REFERENCE = 1e-9
+"""Objectives are divided by their reference."""
 TEST_RUN = "this is a test run (debug=fast), so its figures say nothing about the method"
 
 
@@ -40,24 +46,26 @@ class RunInfo:
         data: Digest of the rows that it was trained, and is evaluated, on.
         settings: What else the trials depend on.
         test_run: Whether it is there to see that everything works, and for no other purpose, or its supernet is.
+        sizes: Of the supernet; None in runs of older versions.
     """
 
-    kind: str
+    kind: Annotated[str, OneOf(KINDS)]
     label: str
-    seed: int
+    seed: Count
     task: str
     metric: str
     model: str
     space: str
     strategy: str
-    objectives: list[str]
-    reference: dict[str, float]
-    majority_error: float
+    objectives: list[Annotated[str, OneOf(tuple(OBJECTIVES))]]
+    reference: Annotated[dict[str, float], Named(dict.fromkeys(OBJECTIVES, Within(LEAST_REFERENCE)))]
+    majority_error: Annotated[float, LIMITS["error"]]
     supernet: str
     weights: str
     data: str
     settings: dict[str, Any]
     test_run: bool = False
+    sizes: Sizes | None = None
 
     @property
     def conditions(self) -> str | None:
@@ -84,18 +92,33 @@ def read_run(folder: Path) -> RunRecord:
     info = read_run_info(folder)
     if info is None:
         raise UserError(f"{folder} is no folder of a search: it has no {RUN_FILE}; name one of OUTPUT_DIR/search")
-    return RunRecord(folder, info, read_trials(folder / TRIALS_FILE))
+    wrong = info.sizes.excess if info.sizes is not None else None
+    return RunRecord(folder, info, read_trials(folder / TRIALS_FILE, required=info.objectives, wrong=wrong))
 
 
 def read_run_info(folder: Path) -> RunInfo | None:
     """What a run folder says of its run; None if there is none yet."""
-    path = folder / RUN_FILE
+    path, advice = folder / RUN_FILE, "start anew with overwrite=true"
     if not path.exists():
         return None
-    try:
-        return RunInfo(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be used ({error}); start anew with overwrite=true") from error
+    info = read_record(path, RunInfo, advice)
+    with unusable(str(path), advice):
+        _check(info)
+    return info
+
+
+def _check(info: RunInfo) -> None:
+    """Sees that what a run says of itself fits together.
+
+    Raises:
+        WrongValue: if not.
+    """
+    if len(set(info.objectives)) < max(2, len(info.objectives)):
+        raise WrongValue.at("objectives", info.objectives, "two or more different ones")
+    if set(info.reference) != set(info.objectives):
+        raise WrongValue.at("reference", info.reference, f"a number for each of {', '.join(info.objectives)}")
+    if "workload" in info.settings:
+        shaped(Workload, info.settings["workload"], "settings.workload")
 
 
 def supernet_of(run: RunRecord) -> Path:
@@ -157,6 +180,11 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
         _forget(folder)
     old = going_on(folder)
     if old is None:
+        if (folder / TRIALS_FILE).exists():
+            raise UserError(
+                f"{folder} has {TRIALS_FILE}, and no {RUN_FILE} that says which run they are of; give another "
+                "name=NAME, or remove the folder"
+            )
         write_json(folder / RUN_FILE, asdict(info))
         return
     changed = [f"{key} is {now}, was {was}" for key, now, was in _differences(asdict(info), asdict(old))]
@@ -187,9 +215,10 @@ def _forget(folder: Path) -> None:
             path.unlink()
 
 
-_MAY_CHANGE = ("reference", "supernet", "test_run", "space")
+_MAY_CHANGE = ("reference", "supernet", "test_run", "space", "sizes")
 """What is measured anew is never the same twice, so a run keeps its first reference; folders may be moved; a test run
-may go on as a real one; and what a space is called is for people: the weights say which supernet it is of."""
+may go on as a real one; what a space is called is for people, and the weights say which supernet it is of and how large
+that is."""
 
 
 def _differences(now: dict[str, Any], was: dict[str, Any]) -> list[tuple[str, Any, Any]]:

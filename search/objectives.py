@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from supernet.cost import Architecture, Workload, encoder_params, memory_mb, size_mb, total_flops, total_params
+from supernet.shapes import LARGEST, Within
 from supernet.subnetwork import SubNetwork
 
 Formula = Callable[[Architecture, SubNetwork, Workload], float]
@@ -21,6 +22,7 @@ class Objective:
         unit: Of the values shown.
         scale: Values in this unit are the objective's divided by so much.
         digits: Decimals shown.
+        high: No value is larger; none is below 0.
     """
 
     label: str
@@ -28,6 +30,7 @@ class Objective:
     unit: str = ""
     scale: float = 1.0
     digits: int = 4
+    high: float = LARGEST
 
     @property
     def title(self) -> str:
@@ -40,7 +43,7 @@ class Objective:
 
 
 OBJECTIVES: Mapping[str, Objective] = {
-    "error": Objective("error"),
+    "error": Objective("error", high=2.0),  # 1 - metric, and a correlation may be -1
     "loss": Objective("loss"),
     "params": Objective("encoder parameters", lambda a, s, w: encoder_params(a, s), "M", 1e6, 2),
     "total_params": Objective("all parameters", lambda a, s, w: total_params(a, s), "M", 1e6, 2),
@@ -57,6 +60,17 @@ FOR_WORKLOAD = ("flops", "latency_ms", "memory_mb")
 
 LATENCY = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency_share")
 """Metrics of a latency that was measured: median, first and third quartile, and its share of the full net's."""
+
+SHARE = "params_share"
+"""Encoder parameters over the full net's: known of every sub-network, whatever the objectives."""
+
+ROUNDING = 1e-6
+LIMITS = {
+    **dict.fromkeys(LATENCY, Within(0)),
+    **{name: Within(-ROUNDING, o.high + ROUNDING) for name, o in OBJECTIVES.items()},
+    SHARE: Within(0, 1),
+}
+"""What a metric can be, by name. A correlation of floats may miss 1 by a little."""
 
 QUALITY = ("error", "loss")
 """How good a sub-network is; the other objectives say what it costs."""

@@ -13,13 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from search.baselines import BASELINES
 from search.conclude import ModelOf, conclude
 from search.finetune.tuning import Finetuning, finetuned
-from search.folder import TRIALS_FILE
 from search.loop import Dialogue, run_search
 from search.options import BASELINE, FINETUNE, MOASHA, SEARCH, SearchConfig
 from search.prune import prune
 from search.searchers import SEARCHERS, AskTell, make_scheduler
 from search.stage import Stage, prepare
-from search.trials import Trial, TrialFile
+from search.trials import Trial
 from supernet.errors import UserError, unknown
 from supernet.processes import processes, sole_writer
 from supernet.slicing import extract
@@ -65,9 +64,10 @@ def _search_supernet(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf
             known=stage.objectives.known,
             settings={k: v for k, v in asdict(config.searcher).items() if k != "name"},
         )
-        stage.begin()
-        searcher, file = AskTell(scheduler, space), TrialFile(stage.folder / TRIALS_FILE)
-        return Dialogue(searcher, config.objectives, file, on_trial, at_once=stage.accelerator.num_processes)
+        file = stage.begin()
+        return Dialogue(
+            AskTell(scheduler, space), config.objectives, file, on_trial, at_once=stage.accelerator.num_processes
+        )
 
     trials = run_search(begin, stage.objectives, max_evaluations=config.max_evaluations, accelerator=stage.accelerator)
     if stage.accelerator.is_main_process:
@@ -95,8 +95,7 @@ def _prune(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:
     """What a baseline makes of the supernet's full net for each budget."""
     baseline = stage.config.baseline
     _refuse_several_processes(stage, f"baseline={baseline.name} runs in one process")
-    stage.begin()
-    file = TrialFile(stage.folder / TRIALS_FILE)
+    file = stage.begin()
     models, left_out = prune(
         stage.supernet,
         stage.data.train,

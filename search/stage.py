@@ -15,7 +15,8 @@ from search.evaluation import Objectives
 from search.folder import TEST_RUN, TRIALS_FILE, RunInfo, begin_run, going_on
 from search.latencies import Latencies
 from search.objectives import FOR_WORKLOAD, LATENCY
-from search.options import SearchConfig, SearchData
+from search.options import BASELINE, FINETUNE, SearchConfig, SearchData
+from search.trials import TrialFile
 from supernet.checkpoint import Supernet, begun_trainings, find_supernet, load_supernet, remarks
 from supernet.command import choice_of
 from supernet.data import TaskData, load_task
@@ -26,7 +27,9 @@ from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
 from supernet.processes import from_main
 from supernet.runs import check_weights, digest
+from supernet.space import SearchSpace
 from supernet.state import begin
+from supernet.subnetwork import Sizes, SubNetwork
 from supernet.tasks import EMBEDDED_TASK
 from supernet.tokens import Split
 
@@ -35,6 +38,9 @@ VALIDATION_SEED = 0
 
 PARTS = 8
 """Parts of the validation rows after each of which an evaluation may stop, with evaluator.stop_confidence."""
+
+OF_TRAININGS = ("reports", "epochs", "stopped")
+"""Metrics that a trial has which trains."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,15 @@ class Stage:
         """Over rows of the task, on the accelerator's device and in its precision."""
         return _evaluator(split, self.supernet, self.accelerator)
 
-    def begin(self) -> None:
+    def begin(self) -> TrialFile:
         """Writes down what the run is, or sees that it is the one that is there; the main process does.
 
+        Returns:
+            Its trials.
+
         Raises:
-            UserError: if it is another one, or the supernet is not the one in memory any more.
+            UserError: if it is another one, or the supernet is not the one in memory any more, or a trial that is there
+                cannot be one of this run.
         """
         check_weights(Path(self.info.supernet), self.supernet.weights)
         trials = self.folder / TRIALS_FILE
@@ -79,7 +89,17 @@ class Stage:
         begin_run(self.folder, self.info, overwrite=self.config.overwrite)
         if self.config.overwrite and known:
             self.console.print(f"overwrite=true: {known} trials that were in {self.folder} are forgotten")
+        required = (*self.config.objectives, *(OF_TRAININGS if self.config.kind == FINETUNE else ()))
+        wrong = sizes_of(self.supernet.space).excess if self.config.kind == BASELINE else self._outside
+        file = TrialFile(trials, required=required, wrong=wrong)
         begin(self.folder)
+        return file
+
+    def _outside(self, subnet: SubNetwork) -> str | None:
+        """Why a sub-network is none of the supernet's space; None if it is one."""
+        space = self.supernet.space
+        beyond = sizes_of(space).excess(subnet)
+        return beyond if beyond is not None or subnet in space else f"it is not in space {space.name}"
 
     def remarks(self) -> list[str]:
         """What a reader of the figures should know at the end: of a test run, and of a supernet that was replaced."""
@@ -89,6 +109,11 @@ class Stage:
         except UserError as error:
             said.append(f"the figures are right, but since this command began {error}")
         return said
+
+
+def sizes_of(space: SearchSpace) -> Sizes:
+    """Of the full model of a space."""
+    return Sizes(space.layers, space.heads, space.units)
 
 
 def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
@@ -139,6 +164,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         data=digest(info.splits),
         settings=config.identity() | {"conditions": _conditions(config, supernet, accelerator)},
         test_run=config.test_run or info.test_run,
+        sizes=sizes_of(supernet.space),
     )
     return Stage(config, accelerator, console, supernet, data, objectives, folder, run, latencies)
 

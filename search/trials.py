@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from supernet.errors import UserError
-from supernet.runs import append_json_line, cut_half_written_line, read_json_lines
+from search.objectives import LIMITS, SHARE
+from supernet.reading import read_lines, unusable
+from supernet.runs import append_json_line, cut_half_written_line
+from supernet.shapes import Amount, Count, Named, WrongValue, shaped
 from supernet.subnetwork import SubNetwork
 
 Metrics = Mapping[str, float]
 """Values by name: objectives, and what else describes a sub-network (params_share)."""
+
+KnownMetrics = Annotated[dict[str, float], Named(LIMITS, required=("error", SHARE))]
+"""The same in a file, where they may have been edited."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,14 @@ class Evaluated:
         return {"subnet": self.subnet.to_json(), "text": str(self.subnet), "metrics": dict(self.metrics)}
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Evaluated:
-        """Inverse of `to_json`."""
-        return cls(SubNetwork.from_json(row["subnet"]), {name: float(v) for name, v in row["metrics"].items()})
+    def from_json(cls, row: Any) -> Evaluated:
+        """Inverse of `to_json`.
+
+        Raises:
+            WrongValue: if it is not that.
+        """
+        values = shaped(_EvaluatedRow, row)
+        return cls(values.subnet, values.metrics)
 
 
 @dataclass(frozen=True)
@@ -88,33 +98,80 @@ class Trial:
         return row | {"seconds": o.seconds, "elapsed": self.elapsed}
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Trial:
+    def from_json(cls, row: Any) -> Trial:
         """Inverse of `to_json`.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: if the row is not a trial.
+            WrongValue: if it is not that.
         """
-        metrics = None if row["metrics"] is None else {name: float(v) for name, v in row["metrics"].items()}
-        free = tuple(map(Evaluated.from_json, row.get("free", [])))
-        outcome = Outcome(metrics, row.get("failure"), free, row["seconds"])
-        return cls(row["trial"], SubNetwork.from_json(row["subnet"]), outcome, row["elapsed"])
+        values = shaped(_TrialRow, row)
+        outcome = Outcome(values.metrics, values.failure, tuple(values.free), values.seconds)
+        return cls(values.trial, values.subnet, outcome, values.elapsed)
 
 
-def read_trials(path: Path) -> list[Trial]:
+@dataclass(frozen=True)
+class _EvaluatedRow:
+    """What a sub-network that came for free is in a line of trials.jsonl."""
+
+    subnet: SubNetwork
+    metrics: KnownMetrics
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class _TrialRow:
+    """What a line of trials.jsonl is."""
+
+    trial: Count
+    subnet: SubNetwork
+    metrics: KnownMetrics | None
+    seconds: Amount
+    elapsed: Amount
+    text: str = ""
+    failure: str | None = None
+    free: list[Evaluated] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.metrics is None and self.failure is None:
+            raise WrongValue("metrics is null, and there is no failure that says why")
+
+
+Wrong = Callable[[SubNetwork], str | None]
+"""What is wrong with a sub-network, for people; None if nothing is."""
+
+
+def read_trials(path: Path, *, required: Sequence[str] = (), wrong: Wrong | None = None) -> list[Trial]:
     """The trials of a file, in order; none if there is no file.
+
+    Args:
+        path: Of trials.jsonl.
+        required: Metrics that each sub-network must have, besides the error and the share of parameters.
+        wrong: Says which sub-networks cannot be of this run.
 
     Raises:
         UserError: if a line is not the trial that belongs there.
     """
-    trials = []
-    for number, row in enumerate(read_json_lines(path)):
-        try:
-            trials.append(Trial.from_json(row))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}:{number + 1} is no trial ({error!r}); remove the file to start anew") from error
-        if trials[-1].number != number:
-            raise UserError(f"{path}:{number + 1} is trial {trials[-1].number}, expected {number}; remove the file")
+    advice = "remove the file to start anew"
+    trials = list(read_lines(path, Trial, advice))
+    elapsed = 0.0
+    for number, trial in enumerate(trials):
+        with unusable(f"{path}:{number + 1}", advice):
+            if trial.number != number:
+                raise WrongValue.at("trial", trial.number, f"{number}, as trials are in order and each is there once")
+            if trial.elapsed < elapsed:
+                raise WrongValue.at("elapsed", trial.elapsed, f"{elapsed} or more, as in the line before")
+            elapsed = trial.elapsed
+            _check(trial, required, wrong)
     return trials
+
+
+def _check(trial: Trial, required: Sequence[str], wrong: Wrong | None) -> None:
+    """Raises WrongValue for what a trial lacks, or for a sub-network that cannot be one of the run's."""
+    for evaluated in trial.evaluated:
+        Named({}, tuple(required)).check(evaluated.metrics, "metrics")
+    for subnet in (trial.subnet, *(free.subnet for free in trial.outcome.free)):
+        if wrong is not None and (why := wrong(subnet)) is not None:
+            raise WrongValue(f"sub-network ({subnet}) is none of this run: {why}")
 
 
 class TrialFile:
@@ -125,12 +182,13 @@ class TrialFile:
         trials: All trials so far.
 
     Raises:
-        UserError: if what is there are no trials.
+        UserError: if what is there are no trials, or none of this run: see `read_trials` for `required` and `wrong`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, required: Sequence[str] = (), wrong: Wrong | None = None) -> None:
+        self.trials = read_trials(path, required=required, wrong=wrong)
+        self.path = path
         cut_half_written_line(path)
-        self.path, self.trials = path, read_trials(path)
         self._started = time.monotonic() - (self.trials[-1].elapsed if self.trials else 0.0)
 
     def append(self, subnet: SubNetwork, outcome: Outcome) -> Trial:

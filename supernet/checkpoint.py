@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from supernet import __version__
 from supernet.errors import UserError
 from supernet.families import architecture_of
-from supernet.models import load_tokenizer, quiet_transformers, read_classifier
-from supernet.options import DataOptions, Distillation, OrderOptions
+from supernet.models import check_model, load_tokenizer, quiet_transformers, read_classifier
+from supernet.options import IMPORTANCE, DataOptions, Distillation, OrderOptions
+from supernet.reading import load_json, read_record, unusable
 from supernet.runs import atomic_folder, check_weights, weights_digest, write_json
 from supernet.sampling import SamplingOptions
+from supernet.shapes import Amount, Count, WrongValue
 from supernet.space import SearchSpace
 from supernet.spaces import SpaceOptions, search_space
 from supernet.state import unfinished
@@ -31,17 +31,7 @@ INFO_FILE = "supernet.json"
 
 _FILES = (INFO_FILE, "config.json", "model.safetensors", "tokenizer.json")
 _FORMAT = 2
-
-_PARTS: dict[str, Callable[..., object]] = {
-    "task": Task,
-    "data": DataOptions,
-    "space": SpaceOptions,
-    "strategy": Strategy,
-    "sampling": SamplingOptions,
-    "distillation": Distillation,
-    "order": OrderOptions,
-}
-"""Values of `SupernetInfo` that are dataclasses themselves."""
+_AGAIN = "train the supernet again"
 
 
 def _versions() -> dict[str, str]:
@@ -82,10 +72,10 @@ class SupernetInfo:
     sampling: SamplingOptions
     distillation: Distillation
     order: OrderOptions
-    seed: int
+    seed: Count
     validation_error: dict[str, float]
     revisions: dict[str, str | None] = field(default_factory=dict)
-    layer_importance: list[float] | None = None
+    layer_importance: list[Amount] | None = None
     trained_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
     versions: dict[str, str] = field(default_factory=_versions)
     precision: str | None = None
@@ -130,13 +120,24 @@ def read_info(folder: Path) -> SupernetInfo:
             f"supernet folder {folder} is incomplete: no {' and no '.join(missing)}; train it again with "
             "train_supernet.py, or name another with supernet=FOLDER"
         )
-    try:
-        values = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
-        if values.pop("format") != _FORMAT:
-            raise ValueError("written by another version of this program")
-        return SupernetInfo(**values | {name: kind(**values[name]) for name, kind in _PARTS.items()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / INFO_FILE} cannot be used ({error}); train the supernet again") from error
+    return read_record(folder / INFO_FILE, SupernetInfo, _AGAIN, form=_FORMAT)
+
+
+def _check_fits(info: SupernetInfo, config: PreTrainedConfig) -> None:
+    """Sees that what is said of a supernet can be said of this model.
+
+    Raises:
+        UserError, WrongValue: if not.
+    """
+    check_model(info.task, config)
+    if not info.task.is_choice and info.task.num_labels != config.num_labels:
+        raise WrongValue(
+            f"task '{info.task.name}' needs {info.task.num_labels} outputs, the model has {config.num_labels}"
+        )
+    layers = architecture_of(config).layers
+    scores = info.layer_importance
+    if (scores is None and info.space.depth == IMPORTANCE) or (scores is not None and len(scores) != layers):
+        raise WrongValue.at("layer_importance", scores, f"a list of {layers}, a score for each layer of the model")
 
 
 def load_supernet(folder: Path, *, weights: str | None = None) -> Supernet:
@@ -153,6 +154,8 @@ def load_supernet(folder: Path, *, weights: str | None = None) -> Supernet:
     if weights is not None:
         check_weights(folder, weights)
     model = read_classifier(folder, info.task).eval()
+    with unusable(str(folder / INFO_FILE), _AGAIN):
+        _check_fits(info, model.config)
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()  # it may be a view of the file, whose content may change
     supernet = Supernet(model, load_tokenizer(folder, model.config), info, digest)
@@ -212,6 +215,6 @@ def remarks(folder: Path, info: SupernetInfo) -> list[str]:
 
 def _trained_at(file: Path) -> tuple[str, str]:
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["trained_at"]), str(file)
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(load_json(file)["trained_at"]), str(file)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "", str(file)  # cannot be the newest; if it is the only one, reading it says what is wrong

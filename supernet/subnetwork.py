@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from itertools import pairwise
+from typing import Annotated, Any, TypeAlias
+
+from supernet.shapes import Within, WrongValue, shaped
 
 Kept: TypeAlias = "range | tuple[int, ...]"
 """Indices kept, ascending. A prefix is always a `range`, so that equal sub-networks compare and hash equal."""
+
+MOST = 10**6
+"""No model has as many layers, or heads or units in one of them."""
+_Index = Annotated[int, Within(0, MOST)]
 
 
 def kept(indices: Iterable[int]) -> Kept:
@@ -77,9 +84,22 @@ class SubNetwork:
         return [[s.index, _kept_to_json(s.heads), _kept_to_json(s.units)] for s in self.layers]
 
     @classmethod
-    def from_json(cls, rows: list[list[Any]]) -> SubNetwork:
-        """Inverse of `to_json`."""
-        return cls(tuple(LayerSlice(i, _kept_from_json(heads), _kept_from_json(units)) for i, heads, units in rows))
+    def from_json(cls, rows: Any) -> SubNetwork:
+        """Inverse of `to_json`.
+
+        Raises:
+            WrongValue: if it is not what `to_json` makes of a sub-network.
+        """
+        layers = shaped(list[tuple[_Index, Any, Any]], rows, "layers")
+        indices = [index for index, *_ in layers]
+        if not _ascending(indices):
+            raise WrongValue.at("the order of layers", indices, "ascending")
+        return cls(
+            tuple(
+                LayerSlice(index, *(_kept_from_json(block, f"layers[{row}][{i}]") for i, block in enumerate(blocks, 1)))
+                for row, (index, *blocks) in enumerate(layers)
+            )
+        )
 
     def widths(self) -> tuple[str, str, str]:
         """Layers, heads and units for people: a number each, or a range where layers differ."""
@@ -90,12 +110,39 @@ class SubNetwork:
         return "{} layers, {} heads, {} units".format(*self.widths())
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Of a full model: layers, and the heads and units in each of them."""
+
+    layers: Annotated[int, Within(1, MOST)]
+    heads: Annotated[int, Within(1, MOST)]
+    units: Annotated[int, Within(1, MOST)]
+
+    def excess(self, subnet: SubNetwork) -> str | None:
+        """What a sub-network has that the model has not, for people; None if it is one of the model's."""
+        for s in subnet.layers:
+            most = {"layers": s.index, "heads": max(s.heads, default=-1), "units": max(s.units, default=-1)}
+            for name, last in most.items():
+                if last >= getattr(self, name):
+                    return f"it has {name} up to number {last + 1}, the supernet only {getattr(self, name)}"
+        return None
+
+
 def _kept_to_json(indices: Kept) -> int | list[int]:
     return len(indices) if isinstance(indices, range) else list(indices)
 
 
-def _kept_from_json(value: int | list[int]) -> Kept:
-    return range(value) if isinstance(value, int) else kept(value)
+def _kept_from_json(value: Any, key: str) -> Kept:
+    if not isinstance(value, list):
+        return range(shaped(_Index, value, key))
+    # There can be thousands, so they are not looked at one by one as `shaped` would.
+    if not all(type(i) is int and 0 <= i < MOST for i in value) or not _ascending(value):
+        raise WrongValue.at(key, value, "whole numbers from 0, ascending")
+    return kept(value)
+
+
+def _ascending(indices: list[int]) -> bool:
+    return all(i < j for i, j in pairwise(indices))
 
 
 def _span(counts: list[int]) -> str:

@@ -10,6 +10,7 @@ from search.trials import Evaluated, Outcome, Trial, all_evaluated
 from supernet.cost import Architecture, encoder_params, params_share, total_flops, total_params
 from supernet.runs import append_json_line
 from supernet.spaces import MediumSpace
+from supernet.subnetwork import Sizes
 
 ARCHITECTURE = Architecture(
     layers=6,
@@ -102,6 +103,7 @@ def make_run(
         "supernet": "/elsewhere/runs/train/sst2-minilm-medium-full-seed0-1a2b3c4d/supernet",
         "weights": "5f" * 8,
         "data": "1a2b3c4d",
+        "sizes": Sizes(layers=6, heads=12, units=1536),
     }
     plain = {
         "workload": {"batch_size": 1, "length": 128},

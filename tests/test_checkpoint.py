@@ -18,7 +18,7 @@ from tests.models import tiny_model
 
 
 def info(**values):
-    known = {"task": read_task("rte"), "data": DataOptions(dir="/data"), "model": "tiny"}
+    known = {"task": read_task("rte", max_length=40), "data": DataOptions(dir="/data"), "model": "tiny"}
     known |= {"space": SpaceOptions("medium"), "sampling": SamplingOptions(), "order": OrderOptions("importance")}
     known |= {"distillation": Distillation(temperature=2.0)}
     known |= {"splits": {"train": "a", "validation": "b", "test": "c"}}

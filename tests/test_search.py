@@ -257,10 +257,12 @@ def test_a_broken_line_of_trials_is_named(supernet_folder, tmp_path):
     folder = run(supernet_folder, tmp_path, "searcher=random")
     lines = (folder / "trials.jsonl").read_text().splitlines(keepends=True)
     (folder / "trials.jsonl").write_text("".join([lines[0], "{nonsense\n", *lines[2:]]))
-    with pytest.raises(UserError, match=r"trials.jsonl:2 is no JSON"):
+    with pytest.raises(
+        UserError, match=r"trials.jsonl:2 cannot be used \(it is no JSON: .*; remove the file to start anew"
+    ):
         run(supernet_folder, tmp_path, "searcher=random")
     (folder / "trials.jsonl").write_text("".join([lines[0], *lines[2:]]))
-    with pytest.raises(UserError, match=r"trials.jsonl:2 is trial 2, expected 1"):
+    with pytest.raises(UserError, match=r"trials.jsonl:2 cannot be used \(trial is 2; it must be 1"):
         run(supernet_folder, tmp_path, "searcher=random")
 
 

@@ -24,7 +24,6 @@ from search.finetune.moasha import SubNetworkMOASHA
 from search.finetune.recorder import Recorder, weights_name
 from search.finetune.trial import Job, from_plain
 from search.finetune.workers import Workers, ended_by_signals
-from search.folder import TRIALS_FILE
 from search.loop import PATIENCE
 from search.objectives import QUALITY
 from search.options import MOASHA, SearchConfig
@@ -68,13 +67,13 @@ class Finetuning:
     objectives: Objectives
     folder: Path
 
-    def run(self, begin: Callable[[], None], on_trial: Callable[[Trial], object]) -> list[Trial]:
+    def run(self, begin: Callable[[], TrialFile], on_trial: Callable[[Trial], object]) -> list[Trial]:
         """Trains sub-networks until there are as many trials as asked for, or none is left.
 
         Ended by a signal, it ends the processes too; trainings that were not at their end are begun anew the next time.
 
         Args:
-            begin: Begins the run in its folder; called once it is clear that nothing is missing.
+            begin: Begins the run in its folder and gives its trials; called once it is clear that nothing is missing.
             on_trial: Called after each trial, those too that the run folder has already.
 
         Raises:
@@ -83,8 +82,7 @@ class Finetuning:
         job, evaluator = self.job(), self.config.evaluator
         reports = job.config.train.epochs * job.reports_per_epoch
         scheduler = self.scheduler(reports)
-        begin()
-        file, work = TrialFile(self.folder / TRIALS_FILE), self.folder / "work"
+        file, work = begin(), self.folder / "work"
         if not file.trials:
             forget(self.folder)
         shutil.rmtree(work, ignore_errors=True)  # a killed process leaves it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,8 +84,8 @@ def grouped(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, lis
 
 def _identity(info: RunInfo, pool_supernets: bool) -> dict[str, Any]:
     """What repetitions have in common."""
-    values = flat(asdict(info))
-    left_out = {*_SEEDS, "supernet", "majority_error", *(["weights"] if pool_supernets else [])}
+    values = flat(asdict(replace(info, sizes=None)))
+    left_out = {*_SEEDS, "supernet", "majority_error", "sizes", *(["weights"] if pool_supernets else [])}
     return {k: v for k, v in values.items() if k not in left_out and not k.startswith("reference.")}
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any
 
 from search.folder import RunInfo, RunRecord
-from search.trials import Evaluated
+from search.objectives import ROUNDING, SHARE
+from search.trials import Evaluated, KnownMetrics, all_evaluated
 from supernet.errors import UserError
+from supernet.reading import load_json, unusable
+from supernet.shapes import Count, Within, WrongValue, shaped
 from supernet.subnetwork import SubNetwork
 
 FRONT_FILE = "front.json"
@@ -93,6 +95,17 @@ class Results:
         return {name: value for name, value in values.items() if value is not None}
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What of front.json is read again."""
+
+    front: list[dict[str, Any]]
+    majority: dict[str, float] = field(default_factory=dict)
+    full_is_supernets: bool = False
+    validation_rows: Count | None = None
+
+
+_Score = Annotated[float, Within(-1 - ROUNDING, 1 + ROUNDING)]
 _ROW_MARKS = ("text", "subnet", "on_front", "full_net")
 
 
@@ -100,28 +113,33 @@ def read_results(run: RunRecord) -> Results:
     """What front.json of a run says; nothing if there is no such file yet.
 
     Raises:
-        UserError: if the file is damaged.
+        UserError: if the file is damaged, or another run's.
     """
     path, name = run.folder / FRONT_FILE, f"test_{run.info.metric}"
     if not path.exists():
         return Results()
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        rows = [(row, _tested(row, name)) for row in values["front"]]
+    with unusable(str(path), "remove it and run the same search again"):
+        values = shaped(dict[str, Any], load_json(path))
+        kept = shaped(_Kept, {f.name: values[f.name] for f in fields(_Kept) if f.name in values})
+        rows = [(row, _tested(row, name, f"front[{i}]")) for i, row in enumerate(kept.front)]
+        front = [tested for row, tested in rows if row.get("on_front", True)]
+        known = {e.subnet for e in all_evaluated(run.trials)}
+        for subnet in (tested.evaluated.subnet for tested in front):
+            if subnet not in known:
+                raise WrongValue(f"sub-network ({subnet}) is none of the run's trials")
         return Results(
-            front=[tested for row, tested in rows if row.get("on_front", True)],
-            full=next((tested for row, tested in rows if row.get("full_net", row["params_share"] == 1)), None),
-            full_is_supernets=bool(values.get("full_is_supernets")),
-            majority_score=values.get("majority", {}).get(name),
-            validation_rows=values.get("validation_rows"),
+            front=front,
+            full=next((tested for row, tested in rows if row.get("full_net", row[SHARE] == 1)), None),
+            full_is_supernets=kept.full_is_supernets,
+            majority_score=kept.majority.get(name),
+            validation_rows=kept.validation_rows,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be used ({error!r}); remove it and run the same search again") from error
 
 
-def _tested(row: dict[str, Any], name: str) -> Tested:
-    metrics = {key: float(v) for key, v in row.items() if key not in _ROW_MARKS and not key.startswith(name)}
-    return Tested(Evaluated(SubNetwork.from_json(row["subnet"]), metrics), float(row[name]))
+def _tested(row: dict[str, Any], name: str, key: str) -> Tested:
+    metrics = {key: v for key, v in row.items() if key not in _ROW_MARKS and not key.startswith(name)}
+    evaluated = Evaluated(shaped(SubNetwork, row.get("subnet"), f"{key}.subnet"), shaped(KnownMetrics, metrics, key))
+    return Tested(evaluated, shaped(_Score, row.get(name), f"{key}.{name}"))
 
 
 def check_front(run: RunRecord, front: Sequence[Evaluated]) -> None:

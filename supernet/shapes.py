@@ -1,0 +1,229 @@
+"""What a value from JSON must be, said by types: `shaped` holds the one against the other.
+
+The types of a dataclass's fields say what each key must be, where that is not enough with a note: `Annotated[float,
+Within(0, 1)]`. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+
+LARGEST = 1e18
+"""No number in a file of ours is larger."""
+_SHOWN = 60
+"""Characters of a wrong value that an error shows."""
+
+
+class WrongValue(ValueError):
+    """A value that is not what it must be: says its key, the value, and what would be right."""
+
+    @classmethod
+    def at(cls, key: str, value: object, must: str) -> WrongValue:
+        """The error for the value of a key."""
+        return cls(f"{key or 'the content'} is {shown(value)}; it must be {must}")
+
+
+@dataclass(frozen=True)
+class Within:
+    """Note of a number: from `low` to `high`, both allowed."""
+
+    low: float = -LARGEST
+    high: float = LARGEST
+
+    def check(self, value: float, key: str) -> None:
+        """Raises WrongValue if the number is outside."""
+        if not self.low <= value <= self.high:
+            raise WrongValue.at(key, value, self._words())
+
+    def _words(self) -> str:
+        if self.high == LARGEST:
+            return f"{self.low:g} or more" if self.low > -LARGEST else f"less than {LARGEST:g}"
+        return f"from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Note of a text: one of these names."""
+
+    names: tuple[str, ...]
+
+    def check(self, value: str, key: str) -> None:
+        """Raises WrongValue if it is another one."""
+        if value not in self.names:
+            raise WrongValue.at(key, value, f"one of {', '.join(self.names)}")
+
+
+@dataclass(frozen=True, eq=False)  # a type with notes has to be hashable, which a table of limits is not
+class Named:
+    """Note of a table of numbers: some names have limits of their own, and some must be there."""
+
+    limits: Mapping[str, Within]
+    required: tuple[str, ...] = ()
+
+    def check(self, values: Mapping[str, float], key: str) -> None:
+        """Raises WrongValue for the first number that is outside, or the first name that is missing."""
+        for name in self.required:
+            if name not in values:
+                raise WrongValue(f"{key}.{name} is missing")
+        for name, value in values.items():
+            self.limits.get(name, Within()).check(value, f"{key}.{name}")
+
+
+Count = Annotated[int, Within(0)]
+Share = Annotated[float, Within(0, 1)]
+Amount = Annotated[float, Within(0)]
+"""Numbers that are not negative."""
+
+
+def shaped(kind: Any, value: Any, key: str = "") -> Any:
+    """A value that comes from JSON, as what a type says.
+
+    Args:
+        kind: A dataclass, a class with `from_json`, int, float, str, bool, list, tuple, dict or Mapping of such, one of
+            them or None, Any, and any of these with notes (Annotated).
+        value: What JSON had.
+        key: Where it was, dotted.
+
+    Raises:
+        WrongValue: if it is something else, or outside of its notes.
+        UserError: what a dataclass says of its own values.
+    """
+    if hasattr(kind, "from_json"):
+        return _own(kind, value, key)
+    if is_dataclass(kind):
+        return _record(cast("type[Any]", kind), value, key)
+    return _READERS[get_origin(kind) or kind](kind, value, key)
+
+
+def _record(kind: type[Any], value: Any, key: str) -> Any:
+    if not isinstance(value, dict):
+        raise WrongValue.at(key, value, "a table of values, {...}")
+    known, prefix = {f.name: f for f in fields(kind)}, f"{key}." if key else ""
+    if strange := [name for name in value if name not in known]:
+        near = difflib.get_close_matches(strange[0], known, n=1)
+        raise WrongValue(f"key {prefix}{strange[0]} is unknown" + (f", perhaps {near[0]} was meant" if near else ""))
+    if missing := [name for name, f in known.items() if name not in value and not _has_default(f)]:
+        raise WrongValue(f"{prefix}{missing[0]} is missing")
+    kinds = _hints(cast(Hashable, kind))
+    return kind(**{name: shaped(kinds[name], v, f"{prefix}{name}") for name, v in value.items()})
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+@lru_cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _own(kind: Any, value: Any, key: str) -> Any:
+    try:
+        return kind.from_json(value)
+    except WrongValue as error:
+        raise WrongValue(f"{key}: {error}" if key else str(error)) from error
+
+
+def _number(kind: Any, value: Any, key: str) -> float:
+    # bool is an int to Python; a whole number may be too large for a float.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise WrongValue.at(key, value, "a number")
+    if not abs(value) <= LARGEST:  # false of a NaN too
+        raise WrongValue.at(key, value, f"a finite number, and no larger than {LARGEST:g}")
+    return float(value)
+
+
+def _whole(kind: Any, value: Any, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not abs(value) <= LARGEST:
+        raise WrongValue.at(key, value, "a whole number")
+    return value
+
+
+def _exactly(must: str) -> Callable[[Any, Any, str], Any]:
+    """The reader of what JSON has as it is wanted."""
+
+    def read(kind: Any, value: Any, key: str) -> Any:
+        if not isinstance(value, kind):
+            raise WrongValue.at(key, value, must)
+        return value
+
+    return read
+
+
+def _anything(kind: Any, value: Any, key: str) -> Any:
+    """Any value, if no number in it is impossible."""
+    if isinstance(value, dict):
+        return _table(dict[str, Any], value, key)
+    if isinstance(value, list):
+        return _items(Any, value, key)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        _number(float, value, key)
+    return value
+
+
+def _list(kind: Any, value: Any, key: str) -> list[Any]:
+    (part,) = get_args(kind)
+    return _items(part, value, key)
+
+
+def _tuple(kind: Any, value: Any, key: str) -> tuple[Any, ...]:
+    parts = get_args(kind)
+    if len(parts) == 2 and parts[1] is Ellipsis:
+        return tuple(_items(parts[0], value, key))
+    if not isinstance(value, (list, tuple)) or len(value) != len(parts):
+        raise WrongValue.at(key, value, f"a list of {len(parts)}")
+    return tuple(shaped(part, v, f"{key}[{i}]") for i, (part, v) in enumerate(zip(parts, value, strict=True)))
+
+
+def _items(part: Any, value: Any, key: str) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise WrongValue.at(key, value, "a list, [...]")
+    return [shaped(part, v, f"{key}[{i}]") for i, v in enumerate(value)]
+
+
+def _table(kind: Any, value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise WrongValue.at(key, value, "a table of values, {...}")
+    _, part = get_args(kind)
+    return {name: shaped(part, v, f"{key}.{name}" if key else name) for name, v in value.items()}
+
+
+def _optional(kind: Any, value: Any, key: str) -> Any:
+    (part,) = (part for part in get_args(kind) if part is not types.NoneType)
+    return None if value is None else shaped(part, value, key)
+
+
+def _noted(kind: Any, value: Any, key: str) -> Any:
+    part, *notes = get_args(kind)
+    found = shaped(part, value, key)
+    for note in notes:
+        note.check(found, key)
+    return found
+
+
+_READERS: dict[Any, Callable[[Any, Any, str], Any]] = {
+    int: _whole,
+    float: _number,
+    str: _exactly("text"),
+    bool: _exactly("true or false"),
+    list: _list,
+    tuple: _tuple,
+    dict: _table,
+    Mapping: _table,
+    Union: _optional,
+    types.UnionType: _optional,
+    Annotated: _noted,
+    Any: _anything,
+}
+
+
+def shown(value: object) -> str:
+    """A value for a message, as JSON, if need be without its end."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
