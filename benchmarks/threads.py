@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
 
-from benchmarks.common import classification_task, device_name, generated_split, minilm
+from benchmarks.common import busy_processes, classification_task, device_name, generated_split, minilm
 from benchmarks.train_step import WAYS as STEPS
 from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
@@ -117,18 +117,6 @@ def answer(process: Child) -> str:
     if line := process.stdout.readline().strip():
         return line
     sys.exit(f"a child has ended with status {process.wait()}")
-
-
-@contextmanager
-def busy_processes(count: int) -> Iterator[None]:
-    """`count` processes that take a core each, as far as they can."""
-    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 def work_on_demand(batch_size: int, rows: int) -> None:

@@ -69,9 +69,13 @@ class RunInfo:
 
     @property
     def conditions(self) -> str | None:
-        """What latencies were measured under, for people; None if none was measured."""
-        measured = self.settings.get("conditions", {}).get("latency")
-        return None if measured is None else f"latency on {measured}"
+        """What costs hold for, for people: batch and length, of a latency the device too; None if for everything."""
+        if not set(FOR_WORKLOAD) & set(self.objectives):
+            return None
+        latency = self.settings.get("conditions", {}).get("latency")
+        if latency is not None:
+            return f"latency on {latency}"
+        return "costs for batch x length " + "x".join(map(str, self.settings.get("workload", {}).values()))
 
 
 @dataclass(frozen=True)
@@ -154,14 +158,6 @@ def going_on(folder: Path) -> RunInfo | None:
     """What a run folder says of its run; None if that has come to nothing yet."""
     info = read_run_info(folder)
     return info if info is not None and _names(folder) - {RUN_FILE} else None
-
-
-def conditions_line(info: RunInfo) -> str:
-    """What the costs of a run hold for, for people: batch and length, of a latency the device too; "" if for all."""
-    if not set(FOR_WORKLOAD) & set(info.objectives):
-        return ""
-    of_latency = info.settings.get("conditions", {}).get("latency")
-    return of_latency or "batch x length " + "x".join(map(str, info.settings.get("workload", {}).values()))
 
 
 def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:

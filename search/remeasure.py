@@ -13,13 +13,13 @@ from search.latencies import Latencies, SubnetModels
 from search.pareto import pareto_front
 from search.report.front import costs_of, main_cost
 from search.report.results import Results, Tested
-from search.trials import Evaluated, all_evaluated
+from search.trials import Evaluated, Metrics, all_evaluated
 
 WIDE = 0.1
 """Quartiles further apart than this share of a latency are told."""
 
 CHANGED = 0.25
-"""So is a full net whose latency at the end differs by more than this share from that at the beginning."""
+"""So is a full net that takes more than this share longer, or less long, at the end of a run than at its beginning."""
 
 
 def remeasured(
@@ -30,7 +30,7 @@ def remeasured(
     The trials stay as they are. So do the members of the front, whether or not the new latencies leave each of them
     undominated; they are put in order again.
     """
-    found, changed = latencies.again([tested.evaluated.subnet for tested in results.shown], model_of)
+    found, now = latencies.again([tested.evaluated.subnet for tested in results.shown], model_of)
 
     def renewed(tested: Tested) -> Tested:
         e = tested.evaluated
@@ -41,7 +41,7 @@ def remeasured(
     results = replace(results, front=front, full=None if results.full is None else renewed(results.full))
     latest = {tested.evaluated.subnet: tested.evaluated for tested in results.shown}
     known = list(({e.subnet: e for e in all_evaluated(run.trials)} | latest).values())
-    said = [_slower(known), _scattered(known), _changed(latencies.full["latency_ms"], changed)]
+    said = [_slower(known), _scattered(known), _inexact(latencies.full, now)]
     return results, [line for line in (*said, _dominated(run, results)) if line]
 
 
@@ -67,9 +67,7 @@ def _is_slower(e: Evaluated, other: Evaluated) -> bool:
 
 def _scattered(evaluated: Sequence[Evaluated]) -> str:
     """Of latencies whose quartiles stayed wide, however often they were measured."""
-    spreads = [
-        (e.metrics["latency_high_ms"] - e.metrics["latency_low_ms"]) / e.metrics["latency_ms"] for e in evaluated
-    ]
+    spreads = [_spread(e.metrics) for e in evaluated if e.metrics["latency_share"] != 1]
     wide = sum(spread > WIDE for spread in spreads)
     if not wide:
         return ""
@@ -80,13 +78,19 @@ def _scattered(evaluated: Sequence[Evaluated]) -> str:
     )
 
 
-def _changed(full_ms: float, now: float) -> str:
-    """Of a machine that is slower or faster at the end of a run than at its beginning."""
-    if 1 - CHANGED <= now <= 1 + CHANGED:
+def _spread(latency: Metrics) -> float:
+    return (latency["latency_high_ms"] - latency["latency_low_ms"]) / latency["latency_ms"]
+
+
+def _inexact(full: Metrics, now: float) -> str:
+    """Of milliseconds that depend on what else the machine did: they are stated in terms of the full net's."""
+    full_ms = full["latency_ms"]
+    if _spread(full) <= WIDE and abs(now - 1) <= CHANGED:
         return ""
     return (
-        f"note: the full net takes {full_ms * now:.2f} ms now and took {full_ms:.2f} ms when the run began, which all "
-        "latencies are stated for; shares of the full net hold at any load of the machine"
+        f"note: the full net took {full_ms:.2f} ms (quartiles {full['latency_low_ms']:.2f}-"
+        f"{full['latency_high_ms']:.2f}) when the run began, for which all latencies are stated, and takes "
+        f"{full_ms * now:.2f} ms now: the machine does other work at times; shares of the full net hold all the same"
     )
 
 

@@ -73,7 +73,7 @@ class Conditions:
         )
 
     def __str__(self) -> str:
-        threads = f", {self.threads} threads" if self.threads else ""
+        threads = f", {self.threads} thread{'s' if self.threads > 1 else ''}" if self.threads else ""
         return f"{self.device}{threads}, torch {self.torch_version}, {self.dtype}, batch x length {self.workload}"
 
     def differences(self, other: Conditions) -> list[str]:

@@ -1,11 +1,12 @@
 """Latencies in a search: stated in terms of the full net, whatever else the machine does. No test asserts a time."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from search.folder import RunRecord, conditions_line, read_run
+from search.folder import RunRecord, read_run
 from search.latencies import Latencies
 from search.objectives import LATENCY
 from search.options import SearchConfig
@@ -33,6 +34,17 @@ def run(supernet_folder, output, *overrides):
     return search(load_config("search", SearchConfig, [*fixed, *chosen, *overrides]))
 
 
+@pytest.fixture(scope="module")
+def ended(supernet_folder, tmp_path_factory):
+    """The folder of a search that has ended, which tests only read or copy."""
+    return run(supernet_folder, tmp_path_factory.mktemp("ended"))
+
+
+def copied(folder, tmp_path):
+    """A copy in the place where the same command would look for it."""
+    return shutil.copytree(folder, tmp_path / "search" / folder.name)
+
+
 def latencies_of(model, machine, **values):
     return Latencies(model, Workload(2, 8), clocks=[lambda: machine.wall], **values)
 
@@ -55,8 +67,8 @@ def test_a_latency_is_the_share_of_what_the_full_net_took_when_the_run_began():
     assert later(THREE_LAYERS, net)["latency_ms"] == pytest.approx(4000)
 
 
-def test_quartiles_and_share_are_in_the_file_of_trials(supernet_folder, tmp_path):
-    record = read_run(run(supernet_folder, tmp_path))
+def test_quartiles_and_share_are_in_the_file_of_trials(ended):
+    record = read_run(ended)
     full_ms = record.info.reference["latency_ms"]
     assert set(record.info.reference) == {"error", *LATENCY}
     assert record.trials[0].outcome.metrics["latency_share"] == 1
@@ -66,12 +78,12 @@ def test_quartiles_and_share_are_in_the_file_of_trials(supernet_folder, tmp_path
         assert metrics["latency_ms"] == pytest.approx(metrics["latency_share"] * full_ms)
 
 
-def test_a_search_that_goes_on_states_latencies_as_it_began(supernet_folder, tmp_path):
-    folder = run(supernet_folder, tmp_path)
+def test_a_search_that_goes_on_states_latencies_as_it_began(ended, supernet_folder, tmp_path):
+    folder = copied(ended, tmp_path)
     values = json.loads((folder / "run.json").read_text())
     values["reference"] |= {"latency_ms": 1e6, "latency_low_ms": 9e5, "latency_high_ms": 2e6}  # as on a slow day
     write_json(folder / "run.json", values)
-    run(supernet_folder, tmp_path, "max_evaluations=6")
+    run(supernet_folder, tmp_path, "max_evaluations=5")
     for trial in read_run(folder).trials[4:]:
         metrics = trial.outcome.metrics
         assert metrics["latency_ms"] == pytest.approx(metrics["latency_share"] * 1e6)
@@ -80,8 +92,8 @@ def test_a_search_that_goes_on_states_latencies_as_it_began(supernet_folder, tmp
     assert read_run(folder).info.reference["latency_ms"] < 1e6
 
 
-def test_trials_that_were_measured_otherwise_are_not_gone_on_with(supernet_folder, tmp_path):
-    folder = run(supernet_folder, tmp_path)
+def test_trials_that_were_measured_otherwise_are_not_gone_on_with(ended, supernet_folder, tmp_path):
+    folder = copied(ended, tmp_path)
     values = json.loads((folder / "run.json").read_text())
     del values["settings"]["conditions"]["measured"]  # as before latencies were measured in turns
     write_json(folder / "run.json", values)
@@ -89,20 +101,23 @@ def test_trials_that_were_measured_otherwise_are_not_gone_on_with(supernet_folde
         run(supernet_folder, tmp_path)
 
 
-@pytest.mark.parametrize("objectives", ["[error,flops]", "[error,memory_mb]", "[error,latency_ms]"])
-def test_a_workload_that_the_model_has_no_positions_for_is_refused_first(objectives, supernet_folder, tmp_path):
-    with pytest.raises(UserError, match=r"workload\.length is 161, but the model has positions for 160 tokens; give"):
-        run(supernet_folder, tmp_path, f"objectives={objectives}", "workload.length=161")
+def test_a_workload_that_the_model_has_no_positions_for_is_refused_first(supernet_folder, tmp_path):
+    for cost in ("flops", "memory_mb", "latency_ms"):
+        with pytest.raises(
+            UserError, match=r"workload\.length is 161, but the model has positions for 160 tokens; give"
+        ):
+            run(supernet_folder, tmp_path, f"objectives=[error,{cost}]", "workload.length=161")
     assert not list(tmp_path.iterdir())
-    run(supernet_folder, tmp_path, "objectives=[error,params]", "workload.length=161")
+    run(supernet_folder, tmp_path, "objectives=[error,params]", "workload.length=161", "max_evaluations=1")
 
 
-def test_what_costs_hold_for_is_told(supernet_folder, tmp_path):
-    said = conditions_line(read_run(run(supernet_folder, tmp_path)).info)
-    assert ", 1 threads, torch " in said
+def test_what_costs_hold_for_is_told(ended, tmp_path):
+    said = read_run(ended).info.conditions
+    assert said.startswith("latency on ")
+    assert ", 1 thread, torch " in said
     assert said.endswith(", float32, batch x length 2x16")
-    for name, line in (("flops", "batch x length 1x128"), ("params", "")):
-        assert conditions_line(make_run(tmp_path / name, objectives=("error", name), evaluations=2).info) == line
+    for name, line in (("flops", "costs for batch x length 1x128"), ("params", None)):
+        assert make_run(tmp_path / name, objectives=("error", name), evaluations=2).info.conditions == line
 
 
 # At the end of a run
@@ -169,14 +184,22 @@ def test_a_net_that_is_slower_than_one_that_contains_it_is_told_if_that_is_certa
     ]
 
 
-def test_latencies_that_scatter_and_a_machine_that_has_changed_are_told(tmp_path):
+def test_latencies_that_scatter_and_milliseconds_of_a_busy_machine_are_told(tmp_path):
     trials = [timed(6, 1.0), timed(5, 0.8, spread=0.3), timed(4, 0.6, spread=0.2), timed(3, 0.5, spread=0.05)]
-    _, said = end_of(tmp_path, trials, FakeLatencies(*trials, now=0.4))
-    assert [line.partition(":")[2].partition(":")[0] for line in said] == [
-        " the quartiles of 2 of 4 latencies are more than 10% apart, at most 30%",
-        " the full net takes 4.00 ms now and took 10.00 ms when the run began, which all latencies are stated for; "
-        "shares of the full net hold at any load of the machine",
+    _, said = end_of(tmp_path, trials, FakeLatencies(*trials, now=1.2))
+    assert [line.partition(": the machine")[0] for line in said] == [
+        "note: the quartiles of 2 of 3 latencies are more than 10% apart, at most 30%"
     ]
+    busy_then = FakeLatencies(trials[0], trials[3], now=0.4)
+    _, said = end_of(tmp_path / "b", [trials[0], trials[3]], busy_then)
+    assert [line.partition(": the machine")[0] for line in said] == [
+        "note: the full net took 10.00 ms (quartiles 10.00-10.00) when the run began, for which all latencies are "
+        "stated, and takes 4.00 ms now"
+    ]
+    busy_always = FakeLatencies(trials[0], trials[3])
+    busy_always.full = timed(6, 1.0, spread=0.5).metrics
+    _, said = end_of(tmp_path / "c", [trials[0], trials[3]], busy_always)
+    assert ["(quartiles 7.50-12.50)" in line for line in said] == [True]
 
 
 def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatch, capsys):
