@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from search.report.groups import grouped
-from search.report.overlay import report_of
 from search.report.page import render
+from search.report.summary import report_of
 from tests.fake_runs import make_run
 
 ROOT = Path(__file__).parent.parent
@@ -155,7 +155,7 @@ def test_a_group_can_be_hidden_and_shown_again(opened):
     driver, values = opened
     names = [button.text for button in find(driver, "#legend button")]
     assert names == [group["name"] for group in values["groups"]] == ["random", "ehvi", "drop"]
-    members = sum(p["front"] for p in points_in(values))
+    members = sum(p["front"] or p["full"] for p in points_in(values))
     assert len(column(driver, 1)) == members
     press(driver, "#legend button:nth-child(1)", " ")
     assert [b.get_attribute("aria-pressed") for b in find(driver, "#legend button")] == ["false", "true", "true"]
@@ -230,7 +230,22 @@ def test_the_table_can_be_sorted(opened):
     press(driver, f"#members th:nth-child({number}) button", " ")
     assert shares() == sorted(shares(), reverse=True)
     assert find(driver, f"#members th:nth-child({number})")[0].get_attribute("aria-sort") == "descending"
-    assert headings[-1] == "test accuracy"
+    assert headings[-2:] == ["test accuracy", "against full net"]
+
+
+@two
+def test_the_full_net_and_the_commonest_answer_are_marked(opened):
+    driver, values = opened
+    full = [p for p in points_in(values) if p["full"]]
+    assert len(full) == 4  # one a run
+    named = texts(driver, "#members tbody tr")
+    assert sum(f"full net: {full[0]['text']}" in line for line in named) == 4
+    assert texts(driver, "#majority text") == ["commonest answer"]
+    assert "commonest answer has 0.4912, and 0.5000 on the test set" in texts(driver, "#about")[0]
+    assert texts(driver, "#groups tbody tr")[-1].startswith("commonest answer")
+    spread = values["groups"][0]["hypervolume"]
+    assert f"{spread['mean']:.4f} ± {spread['std']:.4f}" in texts(driver, "#groups tbody tr")[0]
+    assert not find(driver, "#notes")[0].is_displayed()
 
 
 @two

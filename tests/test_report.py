@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from rich.console import Console
 
 from search.folder import TRIALS_FILE, read_run
 from search.report import chart
+from search.report.export import escaped
 from search.report.front import curve_of, front_of, hypervolume_of
 from search.report.groups import comparable, comparable_sets, grouped
 from search.report.one_run import print_report, write_results
-from search.report.overlay import BUDGETS, ReportConfig, find_runs, mean_curve, report, report_of
+from search.report.overlay import ReportConfig, find_runs, report
 from search.report.results import check_front, read_results
+from search.report.summary import BUDGETS, mean_curve, report_of
 from search.trials import Evaluated, Outcome, Trial, all_evaluated
 from supernet.config import load_config
 from supernet.errors import UserError
@@ -283,7 +286,7 @@ def test_the_numbers_of_groups(tmp_path):
     values = report_of(grouped([*runs[:2], drop], pool_supernets=False))
     search, baseline = values["groups"]
     volumes = [area(all_evaluated(run.trials)) for run in runs[:2]]
-    expected = {"mean": np.mean(volumes), "low": min(volumes), "high": max(volumes)}
+    expected = {"mean": np.mean(volumes), "low": min(volumes), "high": max(volumes), "std": np.std(volumes, ddof=1)}
     assert search["hypervolume"] == pytest.approx(expected)
     assert baseline["curves"] == {}
     assert search["curves"]["evaluations"]["x"] == list(range(1, 31))
@@ -300,6 +303,105 @@ def test_the_numbers_of_groups(tmp_path):
     # Without a test score of each run there is no mean of them.
     (untested,) = report_of(grouped(runs, pool_supernets=False))["groups"]
     assert all(budget["error"] is not None and budget["test"] is None for budget in untested["budgets"])
+
+
+def test_deviations_are_those_of_samples_and_a_single_run_has_none(tmp_path):
+    runs = [make_run(tmp_path / str(s), seed=s) for s in range(3)]
+    (group,) = report_of(grouped(runs, pool_supernets=False), budgets=[0.6])["groups"]
+    within = [[e for e in all_evaluated(run.trials) if e.metrics["params_share"] <= 0.6] for run in runs]
+    errors = [min(e.metrics["error"] for e in evaluated) for evaluated in within]
+    (budget,) = group["budgets"]
+    assert (budget["share"], budget["error"]["std"]) == (0.6, pytest.approx(np.std(errors, ddof=1)))
+    assert budget["test"]["std"] == pytest.approx(np.std(errors, ddof=1))  # here 0.99 less the error
+    assert (group["full"]["error"]["mean"], group["full"]["test"]["std"]) == (pytest.approx(1 - FULL_SCORE - 0.01), 0.0)
+    (single,) = report_of(grouped(runs[:1], pool_supernets=False))["groups"]
+    assert single["hypervolume"]["std"] is None
+
+
+def test_a_full_net_that_was_never_tried_is_shown_but_counts_for_nothing(tmp_path):
+    run = make_run(tmp_path / "run", failed=(0,))
+    (group,) = report_of(grouped([run], pool_supernets=False))["groups"]
+    points = group["runs"][0]["points"]
+    assert [p["text"] for p in points if p["full"]] == [str(FULL)]
+    assert [p["tried"] for p in points] == [True] * 39 + [False]
+    assert group["runs"][0]["full_is_supernets"]
+    assert group["hypervolume"]["mean"] == pytest.approx(area(all_evaluated(run.trials)))
+
+
+def test_seeds_without_influence_are_named(tmp_path):
+    runs = [make_run(tmp_path / f"run{seed}", seed=seed, label="ehvi", evaluations=9) for seed in (0, 1)]
+    same = shutil.copytree(runs[0].folder, tmp_path / "same")
+    info = json.loads((same / "run.json").read_text())
+    (same / "run.json").write_text(json.dumps(info | {"seed": 2, "settings": info["settings"] | {"seed": 2}}))
+    values = report_of(grouped([*runs, read_run(same)], pool_supernets=False))
+    (note,) = values["notes"]
+    assert "the seed had no influence on 2 runs of group 'ehvi', whose 9 trials are the same: " in note
+    assert "run0 (seed 0), same (seed 2)" in note
+    assert report_of(grouped(runs, pool_supernets=False))["notes"] == []
+    # All searches begin with the same three.
+    short = [make_run(tmp_path / f"short{seed}", seed=seed, evaluations=2) for seed in (0, 1)]
+    assert report_of(grouped(short, pool_supernets=False))["notes"] == []
+
+
+@pytest.mark.parametrize("given", ["csv", "[csv,latex,pdf,svg]"])
+def test_other_formats(given, tmp_path, capsys):
+    for seed in (0, 1):
+        make_run(tmp_path / "search" / f"random{seed}", seed=seed, evaluations=20)
+    make_run(tmp_path / "search" / "drop", label="drop_50%_&$more", kind="baseline", evaluations=5)
+    (folder,) = report(load_config("report", ReportConfig, [f"output_dir={tmp_path}", f"format={given}"]))
+    names = {path.name for path in folder.iterdir()}
+    more = {"report.tex", "report.pdf", "report.svg"} if "latex" in given else set()
+    assert names == {"report.html", "report.png", "report.json", "report.csv", "fronts.csv"} | more
+    assert names <= set(capsys.readouterr().out.splitlines()[-1].split())
+    values = json.loads((folder / "report.json").read_text())
+    with (folder / "report.csv").open(newline="") as file:
+        random, drop, majority = csv.DictReader(file)
+    assert (random["group"], random["seeds"], random["trials [1]"]) == ("random", "0 1", "40")
+    half = values["groups"][0]["budgets"][1]
+    assert float(random["params_50%_error_std [1]"]) == half["error"]["std"]
+    assert float(random["params_50%_test_accuracy_mean [1]"]) == half["test"]["mean"]
+    assert float(random["full_net_test_accuracy_mean [1]"]) == pytest.approx(FULL_SCORE)
+    assert drop["params_50%_error_std [1]"] == ""
+    assert (majority["group"], majority["params_25%_error_mean [1]"]) == ("commonest answer", "0.4912")
+    with (folder / "fronts.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    points = [p for group in values["groups"] for run in group["runs"] for p in run["points"] if p["front"]]
+    assert len([row for row in rows if row["on_front"] == "True"]) == len(points)
+    assert len([row for row in rows if row["full_net"] == "True"]) == 3
+    if more:
+        tex = (folder / "report.tex").read_text().splitlines()
+        assert r"drop\_50\%\_\&\$more & 1 & " in "".join(tex)
+        rows = [line for line in tex if line.endswith(r"\\")][1:]
+        assert {line.count(" & ") for line in rows} == {tex[1].rpartition("{")[2].count("r")}
+        assert f"{half['error']['mean']:.4f} $\\pm$ {half['error']['std']:.4f}" in "".join(tex)
+        assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("50%_&$#{}", r"50\%\_\&\$\#\{\}"),
+        ("a\\b", r"a\textbackslash{}b"),
+        ("~^", r"\textasciitilde{}\textasciicircum{}"),
+        ("<e>|\n", r"\textless{}e\textgreater{}\textbar{} "),
+    ],
+)
+def test_text_for_latex_is_shown_as_it_is(text, shown):
+    assert escaped(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("format=xlsx", "format 'xlsx' is unknown; allowed: csv, latex, pdf, svg"),
+        ("format=[csv,tex]", "format 'tex' is unknown; .*"),
+        ("budgets=[0.5,2]", r"budgets is \[0.5, 2.0\]; give different shares"),
+        ("budgets=[]", r"budgets is \[\]; give different shares"),
+    ],
+)
+def test_what_a_report_cannot_be_told(override, message):
+    with pytest.raises(UserError, match=message):
+        load_config("report", ReportConfig, [override])
 
 
 def test_a_report_from_start_to_end(tmp_path, capsys):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and only drawing needs
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Told apart by the colour-blind (Okabe & Ito, 2008), but for the yellow and the black, which a page may hide."""
 MARKERS = "osD^vPX*"
-FULL_NET: dict[str, Any] = {"marker": "*", "s": 110, "color": COLOURS[2], "zorder": 4}
+FULL_NET: dict[str, Any] = {"marker": "*", "s": 110, "color": "black", "zorder": 4}
 """How the full net is drawn."""
 PER_ROW = 3
 """Panels side by side."""
@@ -103,8 +103,8 @@ def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
     """Many runs: the fronts of all, and the hypervolume of each group with its spread. Baselines are points.
 
     Args:
-        path: Of the PNG.
-        report: See `search.report.overlay.report_of`.
+        path: Of the picture; its ending says the format.
+        report: See `search.report.summary.report_of`.
         info: Of one of the runs.
     """
     pairs = pairs_of(info.objectives)
@@ -117,11 +117,15 @@ def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
             for number, run in enumerate(group["runs"]):
                 label = None if number else _plain(group["name"])
                 if group["kind"] == BASELINE:
-                    values = _values([p["metrics"] for p in run["points"]], info, x, y)
+                    values = _values([p["metrics"] for p in run["points"] if p["tried"]], info, x, y)
                     axes.plot(*values, linestyle="", label=label, **style)
                 else:
                     members = [p["metrics"] for p in run["points"] if p["front"]]
                     _draw_steps(axes, members, info, x, y, label=label, alpha=0.8, linewidth=1, **style)
+        full = [run["full"] for group in report["groups"] for run in group["runs"] if run["full"]]
+        axes.scatter(*_values(full, info, x, y), label="full net", **FULL_NET)
+        if y == "error":
+            _draw_majority(axes, info.majority_error)
     left, right = panels[-2:]
     _label_curves(left, right)
     for group, color, _ in styles:
@@ -131,7 +135,8 @@ def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
     curves = [curve for group in report["groups"] for curve in group["curves"].values()]
     _skip_the_beginning((left, right), [curve["low"] for curve in curves], [curve["high"] for curve in curves])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
-    figure.suptitle(_plain(report["title"]), fontsize=11)
+    title = "\n".join(filter(None, [report["title"], report["conditions"]]))
+    figure.suptitle(_plain(title), fontsize=11)
     save_figure(figure, path)
 
 

@@ -33,3 +33,20 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, left_out: Sequence[
         writer = csv.writer(file)
         writer.writerow([heading(name, values.get(name)) for name in names])
         writer.writerows([["" if row.get(name) is None else row[name] for name in names] for row in rows])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text, whole or not at all."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "\n": " ", **{c: "\\" + c for c in "&%$#_{}"},
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX shows it, whatever is in it."""
+    return "".join(_LATEX.get(character, character) for character in text)

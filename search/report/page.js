@@ -33,6 +33,10 @@ function show(name, value) {
   const {scale, digits, unit} = report.shown[name] ?? {scale: 1, digits: 4, unit: ""};
   return (value / scale).toFixed(digits) + (unit ? " " + unit : "");
 }
+const named = p => p.full ? `full net: ${p.text}` : p.text;
+const signed = value => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(4);
+// The metric on the test split less the full net's of the same run; null where one is not known.
+const against = p => p.test === null || p.full || !p.run.full || p.run.full.test === null ? null : p.test - p.run.full.test;
 const axisValue = (name, p) => p.metrics[name] / report.axes[name].scale;
 
 // --- drawing ---------------------------------------------------------------------------------------------------------
@@ -45,6 +49,10 @@ const SHAPES = [
   r => `M0 ${1.3 * r}L${1.2 * r} ${-r}H${-1.2 * r}z`,
   r => `M${-r / 2} ${-1.3 * r}h${r}v${r * .8}h${r * .8}v${r}h${-r * .8}v${r * .8}h${-r}v${-r * .8}h${-r * .8}v${-r}h${r * .8}z`,
 ];
+const star = r => "M" + Array.from({length: 10}, (_, i) => {
+  const [length, angle] = [i % 2 ? .45 * r : r, Math.PI * (i / 5 - .5)];
+  return `${(length * Math.cos(angle)).toFixed(2)} ${(length * Math.sin(angle)).toFixed(2)}`;
+}).join("L") + "z";
 const mark = (g, r, attributes = {}) => svg("path", {d: SHAPES[g % SHAPES.length](r), class: "mark", style: colour(g), ...attributes});
 const swatch = g => svg("svg", {class: "swatch", width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true"}, mark(g, 4.5));
 
@@ -93,14 +101,25 @@ function drawFront() {
     const places = members.map(p => p.place).sort((a, b) => a[0] - b[0]);
     if (places.length) chart.append(svg("path", {class: "line front", style: colour(members[0].g), d: steps(places)}));
   }
-  for (const p of [...visible].sort((a, b) => a.front - b.front)) {
-    const large = p.front || p.group.kind === "baseline";
+  const rank = p => 2 * p.full + p.front;
+  for (const p of [...visible].sort((a, b) => rank(a) - rank(b))) {
+    const large = p.front || p.full || p.group.kind === "baseline";
     chart.append(mark(p.g, large ? 4.5 : 2.5, {
       class: `mark point ${large ? "member" : "dim"}`, transform: `translate(${p.place})`, "data-group": p.g, "data-text": p.text,
+      ...(p.full ? {d: star(9)} : {}),
     }));
   }
+  drawMajority(chart);
   chart.append(svg("g", {id: "marks"}));
   drawMarks();
+}
+
+// The error of the commonest answer, where it is among those shown.
+function drawMajority(chart) {
+  const {sy, box} = scales, y = sy(report.majority.error);
+  if (state.y !== "error" || y < box.top || y > box.bottom) return;
+  chart.append(svg("g", {id: "majority"}, svg("line", {x1: box.left, x2: box.right, y1: y, y2: y}),
+    svg("text", {x: box.right, y: y - 4, "text-anchor": "end"}, report.majority.name)));
 }
 
 // What the budget and the pointer single out.
@@ -151,8 +170,9 @@ function details(p) {
   const list = html("dl"), add = (name, value) => list.append(html("dt", {}, name), html("dd", {}, value));
   for (const name of Object.keys(p.metrics)) add(label(name), show(name, p.metrics[name]));
   if (p.test !== null) add(`test ${report.metric}`, p.test.toFixed(4));
+  if (against(p) !== null) add("against the full net", signed(against(p)));
   const from = seeds ? `${p.group.name}, seed ${p.run.seed}` : p.group.name;
-  return [html("strong", {}, p.text), html("div", {class: "soft"}, swatch(p.g), from), list, bars(p)];
+  return [html("strong", {}, named(p)), html("div", {class: "soft"}, swatch(p.g), from), list, bars(p)];
 }
 
 function pick(p) {
@@ -193,7 +213,7 @@ const full = () => Math.max(...runs.map(run => run.reference[state.cost]));
 const allowed = () => byId("limit").value / 100 * full();
 function bestWithin() {
   if (!report.costs.length) return null;
-  const within = points.filter(p => shown(p) && p.metrics[state.cost] <= allowed());
+  const within = points.filter(p => shown(p) && p.tried && p.metrics[state.cost] <= allowed());
   const key = p => [p.metrics.error, p.metrics[state.cost]];
   return within.reduce((best, p) => !best || key(p)[0] < key(best)[0] || (key(p)[0] === key(best)[0] && key(p)[1] < key(best)[1]) ? p : best, null);
 }
@@ -234,33 +254,37 @@ function table(element, columns, rows, {sort = null, onRow = null} = {}) {
   element.replaceChildren(html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...body));
 }
 
-// A mean, with what else there is to say behind it, and the range below.
-function spread(values, behind = "") {
+// A mean and the standard deviation; below it, in brackets, those of the test metric, and the range.
+const deviating = ({mean, std}) => mean.toFixed(4) + (std === null ? "" : ` ± ${std.toFixed(4)}`);
+function spread(values, test = null) {
   if (!values) return "–";
-  const [mean, low, high] = [values.mean, values.low, values.high].map(v => v.toFixed(4));
-  return [mean + behind, ...(low === high ? [] : [html("div", {class: "soft"}, `${low} – ${high}`)])];
+  const [low, high] = [values.low, values.high].map(v => v.toFixed(4)), below = text => html("div", {class: "soft"}, text);
+  return [deviating(values), ...(test ? [below(`(${deviating(test)})`)] : []), ...(low === high ? [] : [below(`${low} – ${high}`)])];
 }
 
 function drawTables() {
-  const named = group => [swatch(report.groups.indexOf(group)), group.name];
+  const inColour = group => group.runs.length ? [swatch(report.groups.indexOf(group)), group.name] : [group.name];
+  const counts = group => [...new Set(group.runs.map(run => run.evaluations))].sort((a, b) => a - b);
+  const errors = (title, of) => [title, group => of(group).error?.mean ?? null, group => spread(of(group).error, of(group).test)];
   table(byId("groups"), [
-    ["group", group => group.name, named],
-    ["runs", group => group.runs.length, group => String(group.runs.length)],
-    ["evaluations", group => group.runs[0].evaluations, group => [...new Set(group.runs.map(run => run.evaluations))].sort((a, b) => a - b).join(", ")],
-    ["hypervolume", group => group.hypervolume.mean, group => spread(group.hypervolume)],
-    ...report.budgets.map((share, i) => [
-      `at ${100 * share} %`, group => group.budgets[i].error?.mean ?? null,
-      group => spread(group.budgets[i].error, group.budgets[i].test ? ` (${group.budgets[i].test.mean.toFixed(4)})` : ""),
-    ]),
-  ], report.groups.filter((_, g) => !state.hidden.has(g)));
+    ["group", group => group.name, inColour],
+    ["runs", group => group.runs.length, group => String(group.runs.length || "–")],
+    ["evaluations", group => counts(group)[0] ?? null, group => counts(group).join(", ") || "–"],
+    ["hypervolume", group => group.hypervolume?.mean ?? null, group => spread(group.hypervolume)],
+    errors("full net", group => group.full),
+    ...report.budgets.map((share, i) => errors(`at ${+(100 * share).toFixed(3)} %`, group => group.budgets[i])),
+  ], [...report.groups.filter((_, g) => !state.hidden.has(g)), report.majority]);
   const tested = points.some(p => p.test !== null);
   table(byId("members"), [
-    ["group", p => p.group.name, p => named(p.group)],
+    ["group", p => p.group.name, p => inColour(p.group)],
     ...(seeds ? [["seed", p => p.run.seed, p => String(p.run.seed)]] : []),
-    ["sub-network", p => p.text, p => p.text],
+    ["sub-network", named, named],
     ...metrics.map(name => [label(name), p => p.metrics[name], p => show(name, p.metrics[name])]),
-    ...(tested ? [[`test ${report.metric}`, p => p.test, p => p.test === null ? "–" : p.test.toFixed(4)]] : []),
-  ], points.filter(p => p.front && shown(p)), {sort: {column: (seeds ? 3 : 2) + metrics.indexOf("error"), descending: false}, onRow: pick});
+    ...(tested ? [
+      [`test ${report.metric}`, p => p.test, p => p.test === null ? "–" : p.test.toFixed(4)],
+      ["against full net", against, p => against(p) === null ? "" : signed(against(p))],
+    ] : []),
+  ], points.filter(p => (p.front || p.full) && shown(p)), {sort: {column: (seeds ? 3 : 2) + metrics.indexOf("error"), descending: false}, onRow: pick});
 }
 
 // --- putting it together ---------------------------------------------------------------------------------------------
@@ -300,8 +324,13 @@ byId("front").onpointermove = event => { const p = nearest(event); if (p !== sta
 byId("front").onpointerleave = () => pick(null);
 byId("front").onkeydown = walk;
 byId("about").textContent = `${report.task}, ${report.model}; ${runs.length} runs, ${runs.reduce((n, run) => n + run.evaluations, 0)} evaluations. ` +
-  `Error is 1 - ${report.metric} on validation rows; always giving the commonest answer has ${report.majority_error.toFixed(4)}.`;
+  `Error is 1 - ${report.metric} on validation rows; always giving the commonest answer has ${report.majority.error.toFixed(4)}` +
+  (report.majority.test === null ? "." : `, and ${report.majority.test.toFixed(4)} on the test set.`) +
+  (report.conditions ? ` ${report.conditions[0].toUpperCase()}${report.conditions.slice(1)}.` : "");
+byId("notes").replaceChildren(...report.notes.map(note => html("li", {}, note)));
+byId("notes").hidden = !report.notes.length;
 byId("meaning").textContent = `Normalised: ${report.normalisation}. ${report.spread[0].toUpperCase()}${report.spread.slice(1)}.`;
 byId("within").textContent = `At a share of the full net's ${label(report.cost)}: the best error on validation rows, in brackets ` +
-  `the test ${report.metric} of the same sub-network where it is known. Means over runs; below, the lowest and the highest run.`;
+  `the test ${report.metric} of the same sub-network where it is known. Means over runs with their standard deviation; below, the ` +
+  `lowest and the highest run.`;
 new ResizeObserver(draw).observe(document.querySelector("main"));

@@ -17,7 +17,7 @@ def render(values: Mapping[str, Any]) -> str:
     """The page.
 
     Args:
-        values: What it shows, see `search.report.overlay.report_of`; embedded as JSON.
+        values: What it shows, see `search.report.summary.report_of`; embedded as JSON.
     """
     data = json.dumps(values, separators=(",", ":"), allow_nan=False).translate(_IN_SCRIPT)
     folder = files("search.report")

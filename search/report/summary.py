@@ -1,0 +1,213 @@
+"""What is told of many runs, as plain values: what report.json holds, and every page, table and picture shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from search.folder import RunInfo, RunRecord, remarks
+from search.objectives import OBJECTIVES, QUALITY
+from search.options import BASELINE
+from search.report.chart import axis_of
+from search.report.front import (
+    NORMALISATION,
+    Curve,
+    curve_of,
+    failed_trials,
+    front_of,
+    hypervolume_of,
+    main_cost,
+)
+from search.report.results import MAJORITY, Results, read_results
+from search.trials import Evaluated, all_evaluated, best_within
+from supernet.subnetwork import SubNetwork
+
+BUDGETS = (0.75, 0.5, 0.25)
+"""Shares of the full net's cost for which the best error is told, unless others are asked for."""
+
+SPREAD = (
+    "lines are means over the runs of a group and end where its shortest run does; bands go from the lowest run to the "
+    "highest"
+)
+
+STARTS = 3
+"""Sub-networks that every search begins with, whatever its seed."""
+
+
+def report_of(
+    groups: Mapping[str, Sequence[RunRecord]], *, title: str | None = None, budgets: Sequence[float] = BUDGETS
+) -> dict[str, Any]:
+    """Everything that is shown of comparable runs, as plain values: what report.json holds and report.html embeds.
+
+    Args:
+        groups: Runs by the name of their group.
+        title: None makes one.
+        budgets: Shares of the full net's cost for which the best error is told.
+    """
+    info = next(iter(groups.values()))[0].info
+    shown = {"params_share": {"label": "encoder share", "unit": "%", "scale": 0.01, "digits": 1}} | {
+        name: {"label": o.label, "unit": o.unit, "scale": o.scale, "digits": o.digits} for name, o in OBJECTIVES.items()
+    }
+    axes = {name: axis_of(name, info) for name in info.objectives}
+    results = {run.folder: read_results(run) for runs in groups.values() for run in runs}
+    return {
+        "title": title or f"{info.task}: {info.model}, {' x '.join(info.objectives)}",
+        "task": info.task,
+        "metric": info.metric,
+        "model": info.model,
+        "objectives": info.objectives,
+        "cost": main_cost(info.objectives),
+        "costs": [name for name in info.objectives if name not in QUALITY],
+        "conditions": info.conditions,
+        "budgets": list(budgets),
+        "majority": _majority(info, results.values(), budgets),
+        "normalisation": NORMALISATION,
+        "spread": SPREAD,
+        "notes": notes_on(groups),
+        "axes": {name: {"title": axis.title, "scale": axis.scale} for name, axis in axes.items()},
+        "shown": shown,
+        "groups": [_group(name, runs, results, budgets) for name, runs in groups.items()],
+    }
+
+
+def notes_on(groups: Mapping[str, Sequence[RunRecord]]) -> list[str]:
+    """What a reader of the figures should know, a sentence each."""
+    of_runs = [f"{run.folder}: {remark}" for runs in groups.values() for run in runs for remark in remarks(run)]
+    return of_runs + [note for name, runs in groups.items() for note in _without_chance(name, runs)]
+
+
+def _without_chance(name: str, runs: Sequence[RunRecord]) -> list[str]:
+    """Which runs of a group have other seeds and yet the same trials, but for those that every search begins with."""
+    length = min(len(run.trials) for run in runs)
+    if length <= STARTS:
+        return []
+    alike: dict[tuple[object, ...], list[RunRecord]] = {}
+    for run in runs:
+        told = ((t.subnet, t.outcome.metrics and t.outcome.metrics["error"]) for t in run.trials[:length])
+        alike.setdefault(tuple(told), []).append(run)
+    return [
+        f"the seed had no influence on {len(same)} runs of group '{name}', whose {length} trials are the same: "
+        f"{', '.join(f'{run.folder.name} (seed {run.info.seed})' for run in same)}; their spread says nothing of chance"
+        for same in alike.values()
+        if len({run.info.seed for run in same}) > 1
+    ]
+
+
+def mean_curve(x_r: Sequence[Sequence[float]], y_r: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+    """Mean and range of step functions, from the first step of any to the last one of the shortest.
+
+    Args:
+        x_r: For each of r functions, where it steps, ascending.
+        y_r: The values from there on; a function is 0 before its first step.
+
+    Returns:
+        x, mean, low and high, lists of the same length.
+    """
+    end = min(x[-1] for x in x_r)
+    x_n = np.unique(np.concatenate([np.asarray(x, dtype=float) for x in x_r]))
+    x_n = x_n[x_n <= end]
+    y_rn = np.array([np.append(0.0, y)[np.searchsorted(x, x_n, side="right")] for x, y in zip(x_r, y_r, strict=True)])
+    named = {"x": x_n, "mean": y_rn.mean(axis=0), "low": y_rn.min(axis=0), "high": y_rn.max(axis=0)}
+    return {name: values.tolist() for name, values in named.items()}
+
+
+def _group(
+    name: str, runs: Sequence[RunRecord], results: Mapping[Any, Results], budgets: Sequence[float]
+) -> dict[str, Any]:
+    curves, rows = [curve_of(run) for run in runs], [_run(run, results[run.folder], budgets) for run in runs]
+    return {
+        "name": name,
+        "kind": runs[0].info.kind,
+        "hypervolume": _spread([row["hypervolume"] for row in rows]),
+        "full": _errors([row["full"] for row in rows]),
+        "budgets": [{"share": share} | _errors([row["budgets"][i] for row in rows]) for i, share in enumerate(budgets)],
+        "curves": {} if runs[0].info.kind == BASELINE else _curves(curves),
+        "runs": rows,
+    }
+
+
+def _majority(info: RunInfo, results: Iterable[Results], budgets: Sequence[float]) -> dict[str, Any]:
+    """The commonest answer as if it were a group: it costs nothing, and so is within every budget."""
+    test = next((r.majority_score for r in results if r.majority_score is not None), None)
+    same = _errors([{"error": info.majority_error, "test": test}])
+    return {
+        "name": MAJORITY,
+        "kind": "",
+        "runs": [],
+        "error": info.majority_error,
+        "test": test,
+        "hypervolume": None,
+        "full": _errors([None]),
+        "budgets": [{"share": share} | same for share in budgets],
+    }
+
+
+def _curves(curves: Sequence[Curve]) -> dict[str, dict[str, list[float]]]:
+    y_r = [curve.hypervolume for curve in curves]
+    return {
+        "evaluations": mean_curve([range(1, len(y) + 1) for y in y_r], y_r),
+        "seconds": mean_curve([curve.seconds for curve in curves], y_r),
+    }
+
+
+def _run(run: RunRecord, results: Results, budgets: Sequence[float]) -> dict[str, Any]:
+    info, scores, cost = run.info, results.test_scores, main_cost(run.info.objectives)
+    front = {e.subnet for e in front_of(run)}
+    evaluated = results.final(all_evaluated(run.trials))
+    full = _full_net(evaluated, results)
+    best = [best_within(evaluated, {cost: share * info.reference[cost]}) for share in budgets]
+
+    def point(e: Evaluated, *, tried: bool) -> dict[str, Any]:
+        what = {"text": str(e.subnet), "layers": _counts(e.subnet), "metrics": dict(e.metrics), "tried": tried}
+        marks = {"front": e.subnet in front, "full": full is not None and e.subnet == full.subnet}
+        return what | marks | {"test": scores.get(e.subnet)}
+
+    def told(e: Evaluated | None) -> dict[str, Any] | None:
+        return None if e is None else {**e.metrics, "test": scores.get(e.subnet)}
+
+    points = [point(e, tried=True) for e in evaluated]
+    if full is not None and not any(p["full"] for p in points):
+        points.append(point(full, tried=False))
+    return {
+        "folder": run.folder.name,
+        "seed": info.seed,
+        "evaluations": len(run.trials),
+        "failed": failed_trials(run),
+        "reference": info.reference,
+        "hypervolume": hypervolume_of(all_evaluated(run.trials), info),
+        "full": told(full),
+        "full_is_supernets": results.full_is_supernets,
+        "budgets": [told(e) for e in best],
+        "points": points,
+    }
+
+
+def _full_net(evaluated: Sequence[Evaluated], results: Results) -> Evaluated | None:
+    """As the end of the run measured it; before that, as a trial did."""
+    if results.full is not None:
+        return results.full.evaluated
+    return next((e for e in evaluated if e.metrics["params_share"] == 1), None)
+
+
+def _counts(subnet: SubNetwork) -> list[list[int]]:
+    """[index, heads, units] of each layer. Which ones they are is in trials.jsonl; there can be thousands."""
+    return [[layer.index, len(layer.heads), len(layer.units)] for layer in subnet.layers]
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean, standard deviation (of a sample, so none of a single value), lowest and highest."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": deviation, "low": min(values), "high": max(values)}
+
+
+def _errors(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Error and test metric of one sub-network of each run of a group; None unless every run has it."""
+    known = [b for b in found if b is not None]
+    complete = len(known) == len(found)
+    tested = [b["test"] for b in known if b["test"] is not None]
+    return {
+        "error": _spread([b["error"] for b in known]) if complete else None,
+        "test": _spread(tested) if complete and len(tested) == len(found) else None,
+    }
