@@ -22,6 +22,9 @@ from supernet.tasks import EMBEDDED_TASK, Task
 MAX_SEED = 2**31
 """Well below what NumPy's and torch's global generators take, with room for a seed of each process."""
 
+AUTO = "auto"
+"""The precision that suits the machine."""
+
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 """Our names, and Accelerate's."""
 
@@ -299,8 +302,8 @@ class TrainOptions:
                 raise UserError(f"train.{key} is {getattr(self, key)}; it must be a number greater than 0{hint}")
         if not 0 <= self.warmup <= 1:
             raise UserError(f"train.warmup is {self.warmup}; it must be a share of the steps, from 0 to 1")
-        if self.mixed_precision not in ("auto", *PRECISIONS):
-            raise unknown("train.mixed_precision", self.mixed_precision, ("auto", *PRECISIONS))
+        if self.mixed_precision not in (AUTO, *PRECISIONS):
+            raise unknown("train.mixed_precision", self.mixed_precision, (AUTO, *PRECISIONS))
 
 
 @dataclass(frozen=True)
@@ -376,7 +379,13 @@ class TrainConfig:
 
     @property
     def folder(self) -> Path:
-        """The run folder: named after the configuration, but for what does not change the result; no time stamp."""
+        """The run folder: named after the configuration, but for what does not change the result; no time stamp.
+
+        Raises:
+            ValueError: if the precision is not decided yet (`supernet.train.resolved`), which is part of the name.
+        """
+        if self.train.mixed_precision == AUTO:
+            raise ValueError("train.mixed_precision=auto has to be decided before the folder has a name")
         values = asdict(self) | {"data": asdict(self.data.absolute())}
         values["model"]["name_or_path"] = self.model.absolute_path()
         for part, key in (("model", "revision"), ("data", "hub_revision")):

@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import (
+    GradientAccumulationPlugin,
     InitProcessGroupKwargs,
     ProjectConfiguration,
     broadcast_object_list,
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 from supernet.errors import UserError, first_line
 from supernet.group import in_group
-from supernet.options import PRECISIONS
+from supernet.options import AUTO, PRECISIONS
 from supernet.runs import prepare_folder
 from supernet.state import at_work
 
@@ -58,19 +59,18 @@ def processes(
     Raises:
         UserError: if the device cannot compute in this precision, or the launcher is set to divide models.
     """
-    for name in ("DEEPSPEED", "FSDP"):
+    for name in ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG"):
         if parse_flag_from_env(f"ACCELERATE_USE_{name}"):
             raise UserError(
                 f"accelerate is set to use {name}, which divides a model among processes, but each needs the whole "
                 "supernet: launch with --config_file launch/accelerate/gpus.yaml, or set accelerate up anew"
             )
-    # Several processes on CPUs work only if Accelerate is told so; it would otherwise leave each on its own.
-    cpu = bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.accelerator.is_available()
-    precision = _precision(mixed_precision, key, cpu=cpu)
+    precision = decided_precision(mixed_precision, key=key)
     try:
         accelerator = Accelerator(
-            mixed_precision=precision,
-            cpu=cpu,
+            mixed_precision=PRECISIONS[precision],
+            cpu=_on_cpu(),
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # else the launcher's number counts
             log_with=list(log_with) or None,
             project_config=None if logging_dir is None else ProjectConfiguration(logging_dir=str(logging_dir)),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
@@ -79,6 +79,8 @@ def processes(
         raise UserError(f"{key}={mixed_precision}: {first_line(error)}") from error
     if accelerator.device.type == "cpu":
         _share_cores(accelerator)
+    for remark in _of_launcher(mixed_precision, precision, key) if accelerator.is_main_process else ():
+        say(accelerator, remark)
     try:
         yield accelerator
         accelerator.wait_for_everyone()
@@ -97,17 +99,58 @@ def sole_writer(accelerator: Accelerator, folder: Path) -> Iterator[None]:
         yield
 
 
-def _precision(name: str, key: str, *, cpu: bool) -> str | None:
-    """Accelerate's name of the precision; None leaves it to the launcher."""
-    precision = PRECISIONS.get(name)
-    launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if cpu and (precision or launcher) == "fp16":
-        raise UserError(f"mixed precision fp16 needs a GPU; use {key}=bf16 or fp32 on a CPU")
-    if precision is None and launcher == "no":
+def decided_precision(name: str, *, key: str = "train.mixed_precision") -> str:
+    """One of `PRECISIONS`: the one given; for auto the launcher's, or else what the device computes in well.
+
+    Args:
+        name: auto | fp32 | bf16 | fp16.
+        key: What it is called in the configuration, for messages.
+
+    Raises:
+        UserError: if the device cannot compute in it, or the launcher has one that is not known.
+    """
+    if name == AUTO:
+        name = {theirs: ours for ours, theirs in PRECISIONS.items()}.get(_launchers_precision(), "")
+        if not name:
+            raise UserError(
+                f"accelerate is set to mixed precision {_launchers_precision()}, which is not known here; use "
+                f"{key}=bf16, fp16 or fp32"
+            )
         # Where bf16 is emulated it may be hundreds of times slower than fp32, so there it has to be asked for.
-        native = not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16" if native else "no"
-    return precision
+        if name == "fp32" and not _on_cpu() and torch.cuda.is_available():
+            name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else name
+    if name == "fp16" and _on_cpu():
+        raise UserError(f"mixed precision fp16 needs a GPU; use {key}=bf16 or fp32 on a CPU")
+    return name
+
+
+def _on_cpu() -> bool:
+    # Several processes on CPUs work only if Accelerate is told so; it would otherwise leave each on its own.
+    return bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.accelerator.is_available()
+
+
+def _launchers_precision() -> str:
+    return os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+
+
+_IGNORED = {
+    "DYNAMO_BACKEND": ("no", "compile models (dynamo_backend)", "train.compile=true compiles the layers"),
+    "GRADIENT_ACCUMULATION_STEPS": ("1", "accumulate gradients", "train.batch_size rows make a step, in parts of "
+                                    "train.micro_batch_size rows"),
+}  # fmt: skip
+"""Of the launcher's settings: what says nothing, what the others say, and what to use instead."""
+
+
+def _of_launcher(given: str, precision: str, key: str) -> list[str]:
+    """What is to be said of the launcher's settings: what is taken from them, and what is not."""
+    said = []
+    if given == AUTO and _launchers_precision() != "no":
+        said.append(f"precision {precision} is accelerate launch's; {key}=fp32 has another")
+    for name, (nothing, what, instead) in _IGNORED.items():
+        value = os.environ.get(f"ACCELERATE_{name}", nothing)
+        if value.lower() != nothing:
+            said.append(f"accelerate is set to {what}: {value}, which is not used here; {instead}")
+    return said
 
 
 def say(accelerator: Accelerator, text: str) -> None:

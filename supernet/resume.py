@@ -4,7 +4,7 @@ A checkpoint is a folder `step-00000500` with
 
 - model.safetensors, optimizer.safetensors: weights; Adam's averages, named `NUMBER.exp_avg` by parameter;
 - random.safetensors: one row for each process: the state of torch's generators and the size of micro-batches;
-- state.json: where the training was, the schedule, fp16's scaler;
+- state.json: where the training was and under which conditions, the schedule, fp16's scaler;
 - manifest.json: size and SHA-256 of the other files.
 
 It is written under another name, seen to the disk and renamed. What it does not hold follows from the step's number:
@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ from torch import Tensor
 
 from supernet.engine import Trainer
 from supernet.errors import UserError, first_line
+from supernet.origins import changed
 from supernet.processes import from_main
 from supernet.runs import atomic_folder, file_sha256, write_json
 
 MANIFEST = "manifest.json"
-_FORMAT = 1
+PRECISION = "precision"
+_FORMAT = 2
 
 
 @dataclass
@@ -47,7 +50,7 @@ class Position:
         errors: Validation error of each sub-network that was validated, after the last epoch done.
         best_epoch: The epoch, from 1, whose sub-networks have the smallest mean validation error; 0 before the first.
         best_error: That mean.
-        training_rows: Digest of the rows, which must not have changed when the training goes on.
+        origins: Digests of rows and models, which must not have changed when the training goes on.
     """
 
     step: int = 0
@@ -58,7 +61,7 @@ class Position:
     errors: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
     best_error: float = 0.0
-    training_rows: str = ""
+    origins: dict[str, str] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, trainer: Trainer, position: Position, *, keep: int) -> None:
@@ -106,23 +109,26 @@ def newest_checkpoint(folder: Path, trainer: Trainer, warn: Callable[[str], obje
     return None if found is None else Path(found)
 
 
-def load_checkpoint(path: Path, trainer: Trainer, *, training_rows: str, warn: Callable[[str], object]) -> Position:
+def load_checkpoint(
+    path: Path, trainer: Trainer, *, origins: Mapping[str, str], warn: Callable[[str], object]
+) -> Position:
     """Puts model, optimizer, schedule and generators where the checkpoint was. To be called in every process.
 
     Args:
         path: What `newest_checkpoint` returned. Every process reads it: the folder is one that all of them see.
         trainer: One that has made no step.
-        training_rows: Digest of the rows at hand.
-        warn: Told if the random numbers of dropout cannot go on as they were.
+        origins: Digests of the rows and models at hand.
+        warn: Told what makes the result differ in its last digits, or by dropout, from an uninterrupted training's.
 
     Raises:
-        UserError: if it cannot be read, or the training rows have changed.
+        UserError: if it cannot be read, or rows, models or precision are others.
     """
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         position = Position(**state["position"])
-        if position.training_rows != training_rows:
-            raise UserError(f"the training rows are not those of checkpoint {path}; start anew with resume=never")
+        if different := changed(origins, position.origins):
+            raise UserError(f"{different} are not those of checkpoint {path}; start anew with resume=never")
+        _compare_conditions(path, state["conditions"], conditions_of(trainer), warn)
         load_model(trainer.model, path / "model.safetensors")
         _load_optimizer(trainer, load_file(path / "optimizer.safetensors"))
         trainer.schedule.load_state_dict(state["schedule"])
@@ -147,6 +153,34 @@ def load_checkpoint(path: Path, trainer: Trainer, *, training_rows: str, warn: C
             f"the result will differ from that of an uninterrupted training, by {by}"
         )
     return position
+
+
+def conditions_of(trainer: Trainer) -> dict[str, str]:
+    """What the bits of a result depend on besides configuration, rows and models."""
+    device = trainer.accelerator.device
+    on_cpu = device.type == "cpu"
+    return {
+        PRECISION: trainer.config.train.mixed_precision,
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": str(torch.get_num_threads()) if on_cpu else "any",
+        "torch": version("torch"),
+        "transformers": version("transformers"),
+    }
+
+
+def _compare_conditions(
+    path: Path, was: Mapping[str, str], now: Mapping[str, str], warn: Callable[[str], object]
+) -> None:
+    if now[PRECISION] != was[PRECISION]:
+        raise UserError(
+            f"checkpoint {path} is of a training in {was[PRECISION]}, and this is one in {now[PRECISION]}; go on with "
+            f"train.mixed_precision={was[PRECISION]}, or start anew with resume=never"
+        )
+    if different := [f"{name} {now[name]} (was {was[name]})" for name in now if now[name] != was[name]]:
+        warn(
+            f"since the checkpoint there is another {', '.join(different)}: the result may differ in its last digits "
+            "from that of an uninterrupted training"
+        )
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -184,6 +218,7 @@ def _state(trainer: Trainer, position: Position) -> dict[str, Any]:
     scaler = trainer.accelerator.scaler
     return {
         "position": asdict(position),
+        "conditions": conditions_of(trainer),
         "schedule": trainer.schedule.state_dict(),
         "scaler": None if scaler is None else scaler.state_dict(),
     }

@@ -107,12 +107,17 @@ def at_work(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # a full disk is what stopped it, perhaps, and then the lock tells
                 _end(folder, RunState(STOPPED, why=_reason(error)))
             raise
-        _end(folder, RunState(DONE))
+        end(folder)
 
 
 def begin(folder: Path) -> None:
     """Writes down that a run begins its work, when it is clear that it can; inside `at_work`."""
     write_json(folder / STATE_FILE, asdict(RunState(RUNNING)))
+
+
+def end(folder: Path) -> None:
+    """Writes down that a run's result is whole; inside `at_work`, whose end does so too."""
+    _end(folder, RunState(DONE))
 
 
 def _end(folder: Path, state: RunState) -> None:

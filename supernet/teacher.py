@@ -31,10 +31,9 @@ def load_teacher(
         UserError: if it cannot be read, or does not fit the student: another kind of task, other classes, other tokens,
             fewer positions, or, where hidden states are learned from, another hidden size.
     """
-    if options.teacher is None:
+    folder = teacher_folder(options)
+    if folder is None:
         return None
-    folder = Path(options.teacher).expanduser()
-    folder = folder / "supernet" if (folder / "supernet").is_dir() else folder
     given = f"distillation.teacher={options.teacher}"
     if not (folder / "config.json").is_file():
         raise UserError(f"{given}: no such folder, or no config.json in it; give a fine-tuned model's folder")
@@ -63,6 +62,14 @@ def load_teacher(
         )
     teacher.to(device)  # type: ignore[arg-type]  # transformers hides the type of `to`
     return teacher.eval().requires_grad_(False)
+
+
+def teacher_folder(options: Distillation) -> Path | None:
+    """Where the teacher lies, if there is one."""
+    if options.teacher is None:
+        return None
+    folder = Path(options.teacher).expanduser()
+    return folder / "supernet" if (folder / "supernet").is_dir() else folder
 
 
 def _check_outputs(given: str, config: PreTrainedConfig, task: Task) -> None:

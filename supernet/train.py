@@ -7,7 +7,7 @@ asks it to stop, a checkpoint is written from which it ends with the same weight
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -18,20 +18,17 @@ from transformers import PreTrainedModel
 
 from supernet.checkpoint import INFO_FILE, SupernetInfo
 from supernet.compiling import compiled_layers
-from supernet.data import TaskData, load_task
 from supernet.describe import describe
+from supernet.earlier import refuse_another_precision, remove_left_overs, resolved, see_that_it_is_the_same
 from supernet.engine import Trainer
-from supernet.errors import UserError
-from supernet.families import architecture_of
 from supernet.importance import Importance, measure_importance, order_by_importance_, read_importance, write_importance
+from supernet.materials import Materials, read_materials
 from supernet.memory import fitting_into_memory
-from supernet.models import Pretrained, check_model, load_pretrained, load_tokenizer, locate, read_config
-from supernet.options import IMPORTANCE, TrainConfig
+from supernet.models import load_pretrained
+from supernet.options import AUTO, IMPORTANCE, TrainConfig
 from supernet.processes import from_main, processes, say, sole_writer
-from supernet.resume import remove_checkpoints
-from supernet.runs import only_writer, prepare_folder
+from supernet.runs import prepare_folder
 from supernet.signals import stop_request
-from supernet.spaces import search_space
 from supernet.teacher import load_teacher
 from supernet.tokens import Split, collate, training_batches
 from supernet.tracking import check_trackers
@@ -42,32 +39,27 @@ def train(config: TrainConfig) -> Path:
     """Trains a supernet and returns the folder it was saved in; skips the work if this very run is there already.
 
     Raises:
-        UserError: if the output folder, the model or the data cannot be used.
+        UserError: if the output folder, the model or the data cannot be used, or are not those of an earlier run.
         SystemExit: if a signal has asked it to stop; what is done is in a checkpoint.
     """
+    given, config = config.train.mixed_precision, resolved(config)
     folder, target = config.folder, config.folder / "supernet"
     check_trackers(config.tracking)
-    with processes(
-        config.train.mixed_precision, log_with=config.tracking.to, logging_dir=folder / "tensorboard"
-    ) as accelerator:
+    with processes(given, log_with=config.tracking.to, logging_dir=folder / "tensorboard") as accelerator:
         console = Console(stderr=True, quiet=not accelerator.is_main_process, soft_wrap=True, highlight=False)
         if os.path.isfile(target / INFO_FILE) and not config.overwrite:
-            console.print(f"already trained: {target} (overwrite=true trains it again)")
+            see_that_it_is_the_same(config, accelerator, console)
             if accelerator.is_main_process:
-                _remove_left_overs(folder)
+                remove_left_overs(folder)
             return target
+        if given == AUTO and config.resume != "never":
+            refuse_another_precision(config)
         if accelerator.is_main_process:
             prepare_folder(folder.parent)
-        pretrained = locate(config.model)
-        model_config = read_config(pretrained.folder)
-        check_model(config.task, model_config)
-        a = architecture_of(model_config)
-        build_space = partial(search_space, config.space, layers=a.layers, heads=a.heads, units=a.units)
-        build_space(layer_importance=[0.0] * a.layers)  # so that what does not fit the model is told at once
-        with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
-            data = load_task(config.task, config.data, load_tokenizer(pretrained.folder))
+        materials = read_materials(config, accelerator)
+        data, mean = materials.data, float(materials.data.train.labels.mean())
         model, tokenizer = load_pretrained(
-            pretrained.folder, data.task, seed=config.seeds.model, label_mean=float(data.train.labels.mean())
+            materials.pretrained.folder, data.task, seed=config.seeds.model, label_mean=mean
         )
         if accelerator.is_main_process:
             describe(data, console)
@@ -75,44 +67,34 @@ def train(config: TrainConfig) -> Path:
         layer_importance = None if importance is None else importance.layers.tolist()
         if importance is not None and config.order.name == IMPORTANCE:
             order_by_importance_(model, importance)
-        space = build_space(layer_importance=layer_importance)
+        space = materials.build_space(layer_importance)
         teacher = load_teacher(config.distillation, data.task, model, tokenizer, device=accelerator.device)
         console.print(
             f"model {config.model.label}: {space.largest}; space {space.name}, strategy {config.strategy.name}, "
-            f"{accelerator.num_processes} process(es) on {accelerator.device}"
+            f"{accelerator.num_processes} process(es) on {accelerator.device} in {config.train.mixed_precision}"
         )
         trainer = Trainer(
             config, accelerator, model, space, data.train, pad_token_id=tokenizer.pad_token_id, teacher=teacher
         )
         compiled = compiled_layers(trainer.model) if config.train.compile else nullcontext()
         with compiled, sole_writer(accelerator, folder), stop_request() as stop:
-            run = Run(
-                config,
-                trainer,
-                tokenizer,
-                data,
-                partial(_info, config, data, pretrained, layer_importance),
-                console,
-                stop,
-            )
+            info = partial(_info, config, materials, layer_importance)
+            run = Run(config, trainer, tokenizer, data, materials.origins, info, console, stop)
             if accelerator.is_main_process and importance is not None:
                 write_importance(folder, importance)
-            run.start()
-            try:
-                while run.position.epochs < config.train.epochs:
-                    run.train_epoch()
-                    run.end_epoch()
-                run.finish()
-            finally:
-                run.tracking.finish()
+            _run_to_its_end(run)
     return target
 
 
-def _remove_left_overs(folder: Path) -> None:
-    """Removes checkpoints that a killed process had yet to remove, unless another is at work in the folder."""
-    with suppress(UserError, OSError), only_writer(folder):
-        if checkpoints_are_left_over(folder):
-            remove_checkpoints(folder / "checkpoints")
+def _run_to_its_end(run: Run) -> None:
+    run.start()
+    try:
+        while run.position.epochs < run.config.train.epochs:
+            run.train_epoch()
+            run.end_epoch()
+        run.finish()
+    finally:
+        run.tracking.finish()
 
 
 def _importance(
@@ -146,26 +128,24 @@ def _measure(
 
 
 def _info(
-    config: TrainConfig,
-    data: TaskData,
-    pretrained: Pretrained,
-    layer_importance: list[float] | None,
-    errors: dict[str, float],
+    config: TrainConfig, materials: Materials, layer_importance: list[float] | None, errors: dict[str, float]
 ) -> SupernetInfo:
     """What has to be known of the supernet."""
     return SupernetInfo(
-        task=data.task,
+        task=materials.data.task,
         data=config.data.absolute(),
-        splits=data.digests(),
+        splits=materials.data.digests(),
         model=config.model.label,
         space=config.space,
         strategy=config.strategy,
         sampling=config.sampling,
         distillation=config.distillation,
         order=config.order,
-        revisions={"model": pretrained.revision, "data": data.found.revision},
+        revisions={"model": materials.pretrained.revision, "data": materials.data.found.revision},
         layer_importance=layer_importance,
         seed=config.seed,
         validation_error=errors,
+        precision=config.train.mixed_precision,
+        begun_with=materials.models,
         test_run=config.test_run,
     )

@@ -28,7 +28,7 @@ from supernet.resume import MANIFEST, Position, load_checkpoint, newest_checkpoi
 from supernet.runs import remove_leftovers, write_json
 from supernet.signals import StopRequest
 from supernet.slicing import extract
-from supernet.state import begin
+from supernet.state import begin, end
 from supernet.strategies import LARGEST, SMALLEST
 from supernet.tracking import Tracking, cut_metrics, peak_memory_gib
 
@@ -54,6 +54,7 @@ class Run:
         trainer: Makes the steps.
         tokenizer: Of the trainer's model.
         data: Training and validation rows.
+        origins: Digests of all that the training is made of.
         info: What is to be saved with the model, from its validation errors.
         console: Silent but in the main process.
         stop: Whether this process has been asked to stop.
@@ -65,6 +66,7 @@ class Run:
         trainer: Trainer,
         tokenizer: PreTrainedTokenizerBase,
         data: TaskData,
+        origins: dict[str, str],
         info: Callable[[dict[str, float]], SupernetInfo],
         console: Console,
         stop: StopRequest,
@@ -85,7 +87,7 @@ class Run:
             MIDDLE: trainer.space.middle,
             SMALLEST: trainer.space.smallest,
         }
-        self.position = Position(training_rows=data.train.digest())
+        self.position = Position(origins=origins)
         self.saved = 0
         self.started = time.monotonic()
 
@@ -99,8 +101,8 @@ class Run:
                 remove_leftovers(folder)
         checkpoint = newest_checkpoint(self.checkpoints, self.trainer, self.console.print)
         if checkpoint is not None:
-            rows = self.position.training_rows
-            self.position = load_checkpoint(checkpoint, self.trainer, training_rows=rows, warn=self.console.print)
+            origins = self.position.origins
+            self.position = load_checkpoint(checkpoint, self.trainer, origins=origins, warn=self.console.print)
             self.console.print(
                 f"going on after step {self.position.step} of {self.trainer.steps} ({checkpoint}; resume=never starts "
                 "anew)"
@@ -160,6 +162,7 @@ class Run:
         """Saves the supernet, removes what is not needed any more, and says what came out."""
         if self.accelerator.is_main_process:
             self._save("supernet")
+            end(self.folder)
             if self.position.best_epoch == self.config.train.epochs:
                 shutil.rmtree(self.folder / "supernet-best", ignore_errors=True)
             remove_checkpoints(self.checkpoints)

@@ -87,7 +87,7 @@ def test_seed_sets_every_seed_that_is_not_set_itself():
 
 def test_the_run_folder_follows_from_the_configuration():
     def folder(*overrides):
-        return load_config("train", TrainConfig, ["task=rte", *overrides]).folder
+        return load_config("train", TrainConfig, ["task=rte", "train.mixed_precision=fp32", *overrides]).folder
 
     assert folder() == folder() == folder("overwrite=true")
     assert folder("train.epochs=2") != folder()

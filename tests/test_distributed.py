@@ -14,6 +14,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
 from supernet.config import load_config
+from supernet.earlier import resolved
 from supernet.options import TrainConfig
 from supernet.strategies import RULES
 from supernet.train import train
@@ -82,7 +83,7 @@ def two_processes(model_folder, dropout_folder, data_folder, tmp_path_factory):
     assert done.stderr.count("going on after step 6 of 10") == 1
     calls = [json.loads(line) for line in (output / "calls.jsonl").read_text().splitlines()]
     folders = [
-        load_config("train", TrainConfig, [o for o in overrides if o != "interrupted"]).folder
+        resolved(load_config("train", TrainConfig, [o for o in overrides if o != "interrupted"])).folder
         for overrides in configurations
     ]
     return dict(zip([*CASES, *DROPOUT], zip(folders, calls, strict=True), strict=True))
@@ -143,7 +144,7 @@ def test_two_processes_stop_at_a_signal_and_another_number_goes_on(model_folder,
     assert process.returncode != 0
     assert "stopped by SIGTERM after step" in said
     config = load_config("train", TrainConfig, overrides)
-    assert len(list((config.folder / "checkpoints").iterdir())) == 2
+    assert len(list((resolved(config).folder / "checkpoints").iterdir())) == 2
     folder = train(config).parent
     whole = train(
         load_config("train", TrainConfig, options(model_folder, data_folder, tmp_path / "whole", *long))

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from supernet import tracking
 from supernet.config import load_config
+from supernet.earlier import resolved
 from supernet.engine import Trainer
 from supernet.errors import UserError
 from supernet.options import TrainConfig
@@ -69,7 +70,7 @@ def test_tensorboard_goes_on_where_it_was(configure, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             train(configure("tracking.to=[tensorboard]"))
     folder = train(configure("tracking.to=[tensorboard]")).parent
-    assert folder == configure().folder
+    assert folder == resolved(configure()).folder
     events = EventAccumulator(str(folder / "tensorboard" / "plm-supernet")).Reload()
     assert [event.step for event in events.Scalars("loss_largest")] == [0, 5, 6, 11]
     assert [event.step for event in events.Scalars("validation_error.middle")] == [5, 11]

@@ -1,0 +1,92 @@
+"""What a training finds in its run folder: a supernet that is done or is being replaced, checkpoints left behind."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate import Accelerator
+from rich.console import Console
+
+from supernet.checkpoint import read_info
+from supernet.errors import UserError
+from supernet.materials import read_materials
+from supernet.options import PRECISIONS, TrainConfig
+from supernet.origins import changed, of_rows
+from supernet.processes import decided_precision
+from supernet.resume import remove_checkpoints
+from supernet.runs import only_writer
+from supernet.state import unfinished
+from supernet.training import checkpoints_are_left_over
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The configuration with the precision that `auto` means here; its folder is named after that."""
+    precision = decided_precision(config.train.mixed_precision)
+    return replace(config, train=replace(config.train, mixed_precision=precision))
+
+
+def see_that_it_is_the_same(config: TrainConfig, accelerator: Accelerator, console: Console) -> None:
+    """Says that there is nothing to train, and what is known of a training that was to replace the supernet.
+
+    Raises:
+        UserError: if the supernet was made of other rows or models than those that are there now.
+    """
+    target = config.folder / "supernet"
+    try:
+        info = read_info(target)
+    except UserError as error:
+        raise UserError(f"{error} (overwrite=true)") from error
+    said = f"already trained: {target} (overwrite=true trains it again)"
+    was = of_rows(info.splits) | info.begun_with
+    try:
+        materials = read_materials(config, accelerator)
+    except UserError as error:
+        said += f"; whether of the same rows and model cannot be seen: {error}"
+    else:
+        now = {name: digest for name, digest in materials.origins.items() if info.begun_with or name in was}
+        if different := changed(now, was):
+            raise UserError(
+                f"{target} was trained with other ones: {different} changed since; overwrite=true trains it again, and "
+                "output_dir=FOLDER keeps both"
+            )
+        said += "" if info.begun_with else "; an older version trained it, which did not keep of which model"
+    console.print(said)
+    if (interrupted := _replacement(config.folder)) is not None:
+        console.print(interrupted)
+
+
+def _replacement(folder: Path) -> str | None:
+    """What is to be said of a training that was to replace the supernet of a folder, and has not yet."""
+    state, steps = unfinished(folder), sorted(path.name for path in folder.glob("checkpoints/step-*"))
+    if state is None or (checkpoints_are_left_over(folder) and steps):
+        return None
+    at = f"its last checkpoint is of step {int(steps[-1].partition('-')[2])}" if steps else "it has no checkpoint yet"
+    return (
+        f"note: this supernet is the old one. A training with overwrite=true that is to replace it is {state}; {at}: "
+        "overwrite=true goes on with it, overwrite=true resume=never begins it anew"
+    )
+
+
+def refuse_another_precision(config: TrainConfig) -> None:
+    """Sees that `auto` does not begin anew what was begun where it meant another precision.
+
+    Raises:
+        UserError: if there is such a training; names both.
+    """
+    for name in PRECISIONS:
+        other = replace(config, train=replace(config.train, mixed_precision=name)).folder
+        if name != config.train.mixed_precision and any(other.glob("checkpoints/step-*")):
+            now = config.train.mixed_precision
+            raise UserError(
+                f"this training was begun in {name} ({other}), and train.mixed_precision=auto is {now} here; go on "
+                f"with train.mixed_precision={name}, or begin anew with train.mixed_precision={now}"
+            )
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Removes checkpoints that a killed process had yet to remove, unless another is at work in the folder."""
+    with suppress(UserError, OSError), only_writer(folder):
+        if checkpoints_are_left_over(folder):
+            remove_checkpoints(folder / "checkpoints")
