@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -34,16 +35,26 @@ from supernet.tokens import Split, collate, training_batches
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of a step.
+    """What came of a step, the same in all processes.
 
     Attributes:
         losses: Mean loss over the whole batch of each kind of sub-network that was trained, 0-dimensional.
-        stop: Whether some process had been asked to stop, the same in all of them; with several processes in the step
-            before, so that none has to wait for its device here.
+        stop: Whether some process had been asked to stop; on several GPUs in the step before, so that none has to wait
+            for its device here.
+        done: Whether the step was made; if not, it was given up, and everything is as it was before it.
     """
 
     losses: dict[str, Tensor]
-    stop: bool
+    stop: bool = False
+    done: bool = True
+
+
+class _GivenUpError(Exception):
+    """Raised between two backward passes of a step that is not to be ended."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Trainer:
@@ -98,8 +109,14 @@ class Trainer:
         seed, window = self.config.seeds.data, options.length_window
         return training_batches(self.split, options.batch_size, seed=seed, epoch=epoch, window=window)
 
-    def step(self, rows_B: np.ndarray, step: int, *, stop: bool = False) -> StepResult:
+    def step(self, rows_B: np.ndarray, step: int, *, stop: Callable[[], bool] = _never) -> StepResult:
         """One optimizer step on a batch that is divided among the processes.
+
+        Asked to stop, it gives the step up after the backward pass in hand: what is computed is dropped, and dropout's
+        generators are put back, so that the step can be made later as if it had not been begun. Processes must agree on
+        that, for they wait for each other: what was asked rides in the all-reduce, which each of them takes part in
+        once in every step. On a CPU its outcome is read at once, and if any was asked, all give the step up; on GPUs
+        they would have to wait for it, so the step is ended, and they stop after the next one.
 
         Args:
             rows_B: (B,) row numbers of the whole batch.
@@ -110,11 +127,20 @@ class Trainer:
             UserError: if not even one row fits into memory.
         """
         accelerator = self.accelerator
-        passes = self._passes(step)
+        at_once = accelerator.num_processes == 1 or accelerator.device.type == "cpu"
+        passes, before = self._passes(step), random_state(accelerator.device)
         mine = np.array_split(rows_B, accelerator.num_processes)[accelerator.process_index]
-        losses = self._gradients(mine, passes, rows=len(rows_B))
-        numbers = torch.cat([losses, losses.new_tensor([float(stop)])])
+        try:
+            losses = self._gradients(mine, passes, rows=len(rows_B), given_up=stop if at_once else _never)
+        except _GivenUpError:
+            losses = torch.zeros(len(passes), device=accelerator.device)
+        asked = stop()
+        numbers = torch.cat([losses, losses.new_tensor([float(asked)])])
         sum_over_processes(accelerator, list(self.model.parameters()), numbers)
+        if asked if accelerator.num_processes == 1 else at_once and bool(numbers[-1]):
+            self.optimizer.zero_grad()
+            set_random_state(before, accelerator.device)
+            return StepResult({}, stop=True, done=False)
         if self.config.train.max_grad_norm is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.max_grad_norm)
         self.optimizer.step()
@@ -126,8 +152,8 @@ class Trainer:
             for kind in KINDS
             if any(p.kind == kind for p in passes)
         }
-        before, self._stop = self._stop, numbers[-1]
-        return StepResult(means, stop if accelerator.num_processes == 1 else bool(before))
+        earlier, self._stop = self._stop, None if at_once else numbers[-1]
+        return StepResult(means, stop=earlier is not None and bool(earlier))
 
     def _passes(self, step: int) -> list[Pass]:
         """What a step trains, from the step's number alone (and the process's, if each draws its own)."""
@@ -147,12 +173,17 @@ class Trainer:
         # Not taken before it is needed: a model without layers, which may be trained alone, has none.
         return architecture_of(self.model.config)
 
-    def _gradients(self, mine: np.ndarray, passes: list[Pass], *, rows: int) -> Tensor:
+    def _gradients(self, mine: np.ndarray, passes: list[Pass], *, rows: int, given_up: Callable[[], bool]) -> Tensor:
         """Gradients of this process's rows, in micro-batches that get smaller until they fit into memory."""
+
+        def backward(loss: Tensor) -> None:
+            self.accelerator.backward(loss)
+            if given_up():
+                raise _GivenUpError
 
         def accumulate(size: int) -> Tensor:
             self.optimizer.zero_grad()
-            return self._accumulate(mine, passes, rows=rows, size=size)
+            return self._accumulate(mine, passes, backward, rows=rows, size=size)
 
         size = max(1, min(self.micro_batch_size or len(mine), len(mine)))
         losses, fitting = fitting_into_memory(
@@ -162,7 +193,9 @@ class Trainer:
             self.micro_batch_size = fitting
         return losses
 
-    def _accumulate(self, mine: np.ndarray, passes: list[Pass], *, rows: int, size: int) -> Tensor:
+    def _accumulate(
+        self, mine: np.ndarray, passes: list[Pass], backward: Callable[[Tensor], None], *, rows: int, size: int
+    ) -> Tensor:
         """(number of passes,) losses; the gradients are left in the model."""
         accelerator = self.accelerator
         losses = torch.zeros(len(passes), device=accelerator.device)
@@ -177,13 +210,25 @@ class Trainer:
                     distillation=self.config.distillation,
                     rows=rows,
                     teacher=self.teacher,
-                    backward=accelerator.backward,
+                    backward=backward,
                     autocast=accelerator.autocast,
                 )
             )
         if not len(mine) and accelerator.scaler is not None:
             accelerator.scaler.scale(losses)  # without rows of its own, too, a process has to know the scale
         return losses
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """The states of the generators that dropout on a device uses: torch's own, and a GPU's."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_random_state(states: Sequence[Tensor], device: torch.device) -> None:
+    """Puts the generators where `random_state` found them."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
 
 
 def _recompute_layers(model: PreTrainedModel) -> None:

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor
 
-from supernet.engine import Trainer
+from supernet.engine import Trainer, random_state, set_random_state
 from supernet.errors import UserError, first_line
 from supernet.origins import changed
 from supernet.processes import from_main
@@ -242,8 +242,7 @@ def _random_state(trainer: Trainer) -> Tensor:
     """(N,) uint8 on the device: this process's size of micro-batches, and the states of the generators it uses."""
     device = trainer.accelerator.device
     size = torch.tensor([trainer.micro_batch_size or 0], dtype=torch.int64).view(torch.uint8)
-    states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-    return torch.cat([size, *states]).to(device)
+    return torch.cat([size, *random_state(device)]).to(device)
 
 
 def _fits(random_PN: Tensor, trainer: Trainer) -> bool:
@@ -253,7 +252,5 @@ def _fits(random_PN: Tensor, trainer: Trainer) -> bool:
 def _set_random_state(trainer: Trainer, state_N: Tensor) -> None:
     sizes = [trainer.micro_batch_size, int(state_N[:8].clone().view(torch.int64))]
     trainer.micro_batch_size = min(filter(None, sizes), default=None)  # the user may have asked for less meanwhile
-    length = len(torch.get_rng_state())
-    torch.set_rng_state(state_N[8 : 8 + length].clone())
-    if trainer.accelerator.device.type == "cuda":
-        torch.cuda.set_rng_state(state_N[8 + length :].clone(), trainer.accelerator.device)
+    end = 8 + len(torch.get_rng_state())
+    set_random_state([state_N[8:end].clone(), state_N[end:].clone()], trainer.accelerator.device)

@@ -1,7 +1,7 @@
-"""Being asked to stop: SIGTERM and SIGUSR1 are remembered until the training step in hand has ended.
+"""Being asked to stop: SIGTERM, SIGUSR1 and SIGUSR2 are remembered until the backward pass in hand has ended.
 
-Slurm sends the signal of `--signal=USR1@SECONDS` before a job's time is up, and SIGTERM when it is cancelled or must
-make place; a cloud machine that is taken back gets SIGTERM.
+Slurm sends the signal of `--signal=USR1@SECONDS` (or USR2) before a job's time is up, and SIGTERM when it is cancelled
+or must make place; a cloud machine that is taken back gets SIGTERM.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class StopRequest:
@@ -25,9 +25,13 @@ class StopRequest:
         """Handler of the signals."""
         self.signal = number
 
+    def asked(self) -> bool:
+        """Whether there was one of them."""
+        return self.signal is not None
+
     @property
     def name(self) -> str:
-        """SIGTERM or SIGUSR1; where only another process got the signal, its like is taken to be SIGTERM."""
+        """Of the signal; where only another process got the signal, its like is taken to be SIGTERM."""
         return signal.Signals(self.signal or signal.SIGTERM).name
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from rich.console import Console
@@ -126,7 +127,9 @@ class Run:
             start, rows_done = time.perf_counter(), 0
             for i, rows_B in enumerate(batches[done:], start=done):
                 learning_rate = self.trainer.schedule.get_last_lr()[0]
-                result = self.trainer.step(rows_B, self.position.step, stop=self.stop.signal is not None)
+                result = self.trainer.step(rows_B, self.position.step, stop=self.stop.asked)
+                if not result.done:
+                    self._stop()
                 rows_done += len(rows_B)
                 seen = None
                 if i % LOG_EVERY == 0 or i == len(batches) - 1:
@@ -144,7 +147,10 @@ class Run:
         """Validates, keeps the supernet if it is the best so far, and writes a checkpoint."""
         position, epochs = self.position, self.config.train.epochs
         with self._interruptible():
-            position.errors = self._validate()
+            errors = self._validate()
+        if errors is None:
+            self._stop()
+        position.errors = errors
         position.epochs += 1
         self.tracking.record(
             {"epoch": position.epochs, "validation_error": position.errors}, step=max(0, position.step - 1)
@@ -182,16 +188,15 @@ class Run:
         self.position.seen = seen
         return seen
 
-    def _validate(self) -> dict[str, float]:
-        """Error of each sub-network to validate; the processes share them out among themselves."""
+    def _validate(self) -> dict[str, float] | None:
+        """Error of each sub-network to validate, which the processes share out; None if one was asked to stop."""
         processes, mine = self.accelerator.num_processes, self.accelerator.process_index
-        found = [
-            (kind, self.evaluator.error(extract(self.model, subnet, share=True)))
-            for i, (kind, subnet) in enumerate(self.validated.items())
-            if i % processes == mine
-        ]
+        found: list[tuple[str, float]] = []
+        for kind, subnet in [*self.validated.items()][mine::processes]:
+            if not self.stop.asked():
+                found.append((kind, self.evaluator.error(extract(self.model, subnet, share=True))))
         errors = dict(gathered(found))
-        return {kind: errors[kind] for kind in self.validated}
+        return {kind: errors[kind] for kind in self.validated} if len(errors) == len(self.validated) else None
 
     def _checkpoint(self) -> None:
         self.position.seconds = time.monotonic() - self.started
@@ -209,9 +214,10 @@ class Run:
             self._say_stopped("Ctrl-C", where)
             raise
 
-    def _stop(self) -> None:
+    def _stop(self) -> NoReturn:
         self._checkpoint()
         self._say_stopped(self.stop.name, "from there")
+        self.accelerator.wait_for_everyone()  # the launcher ends the others when one has ended, also while it writes
         raise SystemExit(self.stop.exit_status)
 
     def _say_stopped(self, by: str, where: str) -> None:

@@ -154,6 +154,45 @@ def test_two_processes_stop_at_a_signal_and_another_number_goes_on(model_folder,
             assert ours[key] == pytest.approx(theirs[key], rel=1e-3)
 
 
+INTERRUPTED = """
+import os, signal, sys
+sys.path.insert(0, os.getcwd())
+from accelerate import Accelerator
+from supernet import cli
+from supernet.engine import Trainer
+step, backward, calls = Trainer.step, Accelerator.backward, []
+def fourth(self, rows, number, **options):
+    if number == 3 and os.environ["RANK"] == "1": Accelerator.backward = interrupted
+    return step(self, rows, number, **options)
+def interrupted(self, loss, **options):
+    calls.append(loss)
+    if len(calls) == 2: os.kill(os.getpid(), signal.SIGUSR1)
+    assert len(calls) <= 2
+    return backward(self, loss, **options)
+Trainer.step = fourth
+cli.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_within_a_step_stops_both_before_it(dropout_folder, data_folder, tmp_path):
+    file, more = tmp_path / "interrupted.py", ["train.checkpoint_every=null"]
+    file.write_text(INTERRUPTED)
+    overrides = options(dropout_folder, data_folder, tmp_path / "runs", *more)
+    done = launch([*TWO, str(file), *overrides])
+    assert done.returncode != 0
+    assert "stopped by SIGTERM after step 3 of 10; the same command goes on from there" in done.stderr
+    done = launch([*TWO, str(ROOT / "train_supernet.py"), *overrides])
+    assert "going on after step 3 of 10" in done.stderr
+    whole = options(dropout_folder, data_folder, tmp_path / "whole", *more)
+    assert launch([*TWO, str(ROOT / "train_supernet.py"), *whole]).returncode == 0
+    found, expected = (
+        load_file(resolved(load_config("train", TrainConfig, o)).folder / "supernet" / "model.safetensors")
+        for o in (overrides, whole)
+    )
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 OWN = """
 import os, sys
 sys.path.insert(0, os.getcwd())

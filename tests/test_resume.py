@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from supernet import resume, training
@@ -17,7 +18,9 @@ from supernet.checkpoint import read_info
 from supernet.config import load_config
 from supernet.earlier import resolved
 from supernet.engine import Trainer
+from supernet.evaluate import Evaluator
 from supernet.options import TrainConfig
+from supernet.state import DONE, read_state
 from supernet.train import train
 
 ROOT = Path(__file__).parent.parent
@@ -135,7 +138,7 @@ def test_a_training_killed_between_saving_and_removing_its_checkpoints(configure
     assert train(config) == resolved(config).folder / "supernet"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2"])
 def test_a_signal_saves_and_ends_and_the_same_command_goes_on(name, configure, expected, at_step, capsys):
     number = getattr(signal, name)
     before = signal.getsignal(number)
@@ -144,9 +147,58 @@ def test_a_signal_saves_and_ends_and_the_same_command_goes_on(name, configure, e
         train(configure())
     assert ended.value.code == 128 + number
     assert signal.getsignal(number) == before
-    # The signal came in the seventh step, which knew nothing of it when it began; the eighth ends an epoch.
-    assert checkpoints(configure())[-1] == "step-00000008"
-    assert f"stopped by {name} after step 8 of 12; the same command goes on from there" in capsys.readouterr().err
+    assert checkpoints(configure())[-1] == "step-00000006"
+    assert f"stopped by {name} after step 6 of 12; the same command goes on from there" in capsys.readouterr().err
+    assert read_state(resolved(configure()).folder).why == name
+    assert_same(train(configure()), expected)
+    assert read_state(resolved(configure()).folder).state == DONE
+
+
+@pytest.mark.parametrize("size", [None, 3])
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_a_signal_within_a_step_is_obeyed_after_the_backward_pass_in_hand(
+    number, size, configure, expected, at_step, monkeypatch
+):
+    """The step, which draws random numbers for dropout in each pass, is given up and made again as a whole."""
+    backward, calls = Accelerator.backward, []
+
+    def counted(self, loss, **options):
+        calls.append(loss)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return backward(self, loss, **options)
+
+    more = [] if size is None else [f"train.micro_batch_size={size}"]
+    with monkeypatch.context() as patch:
+        at_step(6, lambda _: patch.setattr(Accelerator, "backward", counted))
+        with pytest.raises(SystemExit):
+            train(configure(*more))
+    assert len(calls) == number
+    assert checkpoints(configure())[-1] == "step-00000006"
+    folder = train(configure(*more))
+    if size is None:
+        assert_same(folder, expected)
+        return
+    whole = weights(folder)
+    again = weights(train(configure(*more, "overwrite=true")))
+    assert all(torch.equal(whole[name], again[name]) for name in again)
+
+
+def test_a_signal_while_validating_is_obeyed_after_the_sub_network_in_hand(configure, expected, monkeypatch, capsys):
+    error, calls = Evaluator.error, []
+
+    def counted(self, model):
+        calls.append(model)
+        if len(calls) == 4:  # the first one after the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return error(self, model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "error", counted)
+        with pytest.raises(SystemExit):
+            train(configure())
+    assert len(calls) == 4
+    assert "stopped by SIGTERM after step 8 of 12" in capsys.readouterr().err
     assert_same(train(configure()), expected)
 
 
@@ -154,7 +206,7 @@ def test_after_a_signal_resume_never_has_to_be_left_out(configure, expected, at_
     at_step(6, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit):
         train(configure("resume=never"))
-    assert "after step 8 of 12; the same command with resume=auto goes on from there" in capsys.readouterr().err
+    assert "after step 6 of 12; the same command with resume=auto goes on from there" in capsys.readouterr().err
     assert_same(train(configure("resume=auto")), expected)
 
 
