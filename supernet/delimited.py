@@ -98,7 +98,10 @@ def lines(file: Path) -> Iterator[str]:
 def csv_lines(file: Path) -> Iterator[str]:
     """Lines as the csv module wants them, in a file whose lines end with line feeds, carriage returns or both."""
     for line in lines(file):
-        yield from (match[0] for match in _CSV_LINE.finditer(line)) if "\r" in line else (line,)
+        if "\r" in line.removesuffix("\n").removesuffix("\r"):
+            yield from (match[0] for match in _CSV_LINE.finditer(line))
+        else:
+            yield line
 
 
 def dialect_of(file: Path, quotes: str = "auto") -> Dialect:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,16 +47,25 @@ class Rows:
         return np.fromiter(map(hash, texts), np.int64, len(self))
 
 
-def shared_texts(train: Rows, others: Mapping[str, Rows]) -> list[str]:
-    """Notes on how many rows of the other splits have the texts of a training row."""
-    known = np.unique(train.keys())
+def shared_texts(train: Rows, validation: Rows, test: Rows) -> list[str]:
+    """Notes on how many rows have the texts of a row that was learnt from or, for test rows, chosen by."""
+    learnt, chosen_by, tested = train.keys(), validation.keys(), test.keys()
     notes = []
-    for name, rows in others.items():
-        if count := int(np.isin(rows.keys(), known).sum()):
-            notes.append(
-                f"{count} of {len(rows)} {name} rows have the text of a training row: their error is too small"
-            )
+    for name, keys, seen, of in (
+        ("validation", chosen_by, learnt, "training"),
+        ("test", tested, np.concatenate([learnt, chosen_by]), "training or validation"),
+    ):
+        if count := _count_seen(keys, seen):
+            same = f"{count} of {len(keys)} {name} rows have the same text as a {of} row"
+            notes.append(f"{same}, which makes the error look smaller")
     return notes
+
+
+def _count_seen(keys_m: np.ndarray, seen_n: np.ndarray) -> int:
+    """How many of the keys are among those that were seen; O((m + n) log n), some bytes a row."""
+    seen_n = np.sort(seen_n)
+    nearest_m = seen_n[np.minimum(np.searchsorted(seen_n, keys_m), len(seen_n) - 1)]
+    return int(np.sum(nearest_m == keys_m))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +138,7 @@ def gather(task: Task, parts: Sequence[Part], ignored: Set[str | None] = frozens
     return Gathered(columns, numbers, found, left_out, tuple(notes))
 
 
-def _data_rows(task: Task, part: Part, notes: list[str]) -> Iterator[tuple[int, list[object], object]]:
+def _data_rows(task: Task, part: Part, notes: list[str]) -> Iterator[tuple[int, list[Any], object]]:
     """Number, texts and label of each row. Those that name the columns again, as in files that were joined, are noted.
 
     Raises:
@@ -193,18 +203,25 @@ def _way_out(task: Task, label: object) -> str:
     return f"; data.ignore_labels=[{short}] leaves such rows out"
 
 
-def _checked_texts(task: Task, texts: Sequence[object], source: str, number: int) -> Iterator[str]:
+def _checked_texts(task: Task, texts: list[Any], source: str, number: int) -> list[str]:
     """The texts of a row. What is missing is an empty text, as in CSV; one of two may be, as in a few rows of QQP."""
-    if all(is_missing(text) for text in texts[: len(task.text)]):
+    for i, text in enumerate(texts):
+        if isinstance(text, str) and text.isascii():
+            continue
+        if (wrong := _no_text(text)) is not None:
+            raise UserError(f"{source}:{number}: column '{task.columns[i]}' holds {wrong}")
+        texts[i] = text if isinstance(text, str) else ""
+    if not any(text.strip() for text in texts[: len(task.text)]):
         raise UserError(f"{source}:{number}: no text in column {', '.join(task.text)}; remove the row or fill it")
-    for name, text in zip((*task.text, *task.choices), texts, strict=True):
-        if not isinstance(text, str):
-            if not is_missing(text):
-                raise UserError(f"{source}:{number}: column '{name}' holds {shown(text)}, it must hold text")
-            text = ""
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                raise UserError(f"{source}:{number}: column '{name}' holds half a surrogate pair, not text") from None
-        yield text
+    return texts
+
+
+def _no_text(value: object) -> str | None:
+    """What a value is instead of text, None if it is text or missing."""
+    if not isinstance(value, str):
+        return None if is_missing(value) else f"{shown(value)}, it must hold text"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "half a surrogate pair, not text"
+    return None

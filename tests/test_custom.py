@@ -1,6 +1,5 @@
 """The user's own data: what is found in it, how it is split, and the one line that each mistake gives."""
 
-import csv
 import io
 import json
 import re
@@ -9,8 +8,6 @@ from dataclasses import asdict
 
 import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -18,54 +15,11 @@ from supernet import hub_data
 from supernet.config import load_config
 from supernet.data import SPLITS, load_rows, load_task
 from supernet.describe import describe
-from supernet.errors import UserError
 from supernet.hub_data import HubData
 from supernet.options import DataOptions, TrainConfig
 from supernet.tasks import Task
 from tests.conftest import read_task
-
-WORDS = ("tree", "rain", "land", "fog")
-
-
-def records(n=40, labels=("bad", "good"), **columns):
-    """Rows of a text and a label, each label as often as the others."""
-    return [{"text": f"{WORDS[i % 4]} {i}", "label": labels[i % len(labels)]} | columns for i in range(n)]
-
-
-def write(file, rows, delimiter=","):
-    """Rows in the format that the file's ending says."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), file)
-    elif file.suffix == ".jsonl":
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        with file.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t" if file.suffix == ".tsv" else delimiter)
-            writer.writeheader()
-            writer.writerows(rows)
-    return file
-
-
-def load(place, *, task=None, **options):
-    return load_rows(task or read_task("custom"), DataOptions(dir=str(place), **options))
-
-
-def message_of(function, *args, **kwargs):
-    """The one-line message of the user's mistake."""
-    with pytest.raises(UserError) as caught:
-        function(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def texts_of(rows):
-    return [sorted(getattr(rows, name).columns[0]) for name in SPLITS]
-
-
-def all_texts(rows):
-    return sorted(text for texts in texts_of(rows) for text in texts)
-
+from tests.user_data import all_texts, load, message_of, records, texts_of, write
 
 # What is found
 
@@ -500,6 +454,27 @@ def test_hub_mistakes_give_their_line(monkeypatch):
     )
 
 
+def test_hub_rows_whose_label_is_no_class_can_be_left_out(monkeypatch):
+    on_the_hub(monkeypatch, train=labelled([1, 0, -1] * 10), test=labelled([1, 0]))
+    message = message_of(load_rows, read_task("custom"), DataOptions(hub="someone/reviews"))
+    assert "data.ignore_labels=[-1] leaves such rows out" in message
+    rows = load_rows(read_task("custom"), DataOptions(hub="someone/reviews", ignore_labels=[-1]))
+    assert rows.task.classes == ("neg", "pos")
+    assert len(rows.train) + len(rows.validation) == 20
+
+
+def test_hub_splits_under_two_names_are_asked_and_others_are_named(monkeypatch):
+    splits = {name: labelled([1, 0] * 10) for name in ("train", "validation", "dev", "test", "unsupervised")}
+    on_the_hub(monkeypatch, **splits)
+    message = message_of(load_rows, read_task("custom"), DataOptions(hub="someone/reviews"))
+    assert (
+        "validation and dev may both be the validation split; say which: task.validation_splits=[validation]" in message
+    )
+    rows = load_rows(read_task("custom", validation_splits=["dev"]), DataOptions(hub="someone/reviews"))
+    assert rows.found.files == tuple(f"someone/reviews/{name}" for name in ("train", "dev", "test"))
+    assert rows.found.unused == ("splits validation, unsupervised",)
+
+
 def test_imdb_and_swag_are_read_as_the_hub_has_them(monkeypatch):
     on_the_hub(monkeypatch, train=labelled([1, 0] * 10), test=labelled([0, 1]), unsupervised=labelled([-1] * 5))
     imdb = load_rows(read_task("imdb"), DataOptions())
@@ -545,6 +520,19 @@ def test_the_table_says_what_was_found_and_fits(tmp_path, tokenizer, width):
         "cut at 6 tokens",
     ):
         assert re.search(line, said), said
+
+
+def test_the_table_names_every_file_column_and_note(tmp_path, tokenizer):
+    for name in ("train.csv", "train_2.csv", "test.csv", "more.csv"):
+        write(tmp_path / "in" / name, [row | {"id": name, "text": f"{name} {row['text']}"} for row in records(20)])
+    options = DataOptions(dir=str(tmp_path / "in"), cache_dir=str(tmp_path / "cache"))
+    data = load_task(read_task("custom"), options, tokenizer)
+    said = "".join(shown(data, 80).split())
+    for name in ("train.csv", "train_2.csv", "test.csv", "more.csv"):
+        assert str(tmp_path / "in" / name) in said
+    assert f"notusedcolumnsidfile{tmp_path}" in said
+    assert all("".join(note.split()) in said for note in data.found.notes)
+    assert max(map(len, shown(data, 80).splitlines())) <= 80
 
 
 def test_the_table_shows_the_commonest_of_many_classes(tmp_path, tokenizer):
