@@ -119,8 +119,7 @@ def _check(info: RunInfo) -> None:
     """
     if len(set(info.objectives)) < max(2, len(info.objectives)):
         raise WrongValue.at("objectives", info.objectives, "two or more different ones")
-    if set(info.reference) != set(info.objectives):
-        raise WrongValue.at("reference", info.reference, f"a number for each of {', '.join(info.objectives)}")
+    Named({}, required=tuple(info.objectives)).check(info.reference, "reference")
     if "workload" in info.settings:
         shaped(Workload, info.settings["workload"], "settings.workload")
 

@@ -27,9 +27,8 @@ from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
 from supernet.processes import from_main
 from supernet.runs import check_weights, digest
-from supernet.space import SearchSpace
 from supernet.state import begin
-from supernet.subnetwork import Sizes, SubNetwork
+from supernet.subnetwork import SubNetwork
 from supernet.tasks import EMBEDDED_TASK
 from supernet.tokens import Split
 
@@ -90,7 +89,7 @@ class Stage:
         if self.config.overwrite and known:
             self.console.print(f"overwrite=true: {known} trials that were in {self.folder} are forgotten")
         required = (*self.config.objectives, *(OF_TRAININGS if self.config.kind == FINETUNE else ()))
-        wrong = sizes_of(self.supernet.space).excess if self.config.kind == BASELINE else self._outside
+        wrong = self.supernet.space.sizes.excess if self.config.kind == BASELINE else self._outside
         file = TrialFile(trials, required=required, wrong=wrong)
         begin(self.folder)
         return file
@@ -98,7 +97,7 @@ class Stage:
     def _outside(self, subnet: SubNetwork) -> str | None:
         """Why a sub-network is none of the supernet's space; None if it is one."""
         space = self.supernet.space
-        beyond = sizes_of(space).excess(subnet)
+        beyond = space.sizes.excess(subnet)
         return beyond if beyond is not None or subnet in space else f"it is not in space {space.name}"
 
     def remarks(self) -> list[str]:
@@ -109,11 +108,6 @@ class Stage:
         except UserError as error:
             said.append(f"the figures are right, but since this command began {error}")
         return said
-
-
-def sizes_of(space: SearchSpace) -> Sizes:
-    """Of the full model of a space."""
-    return Sizes(space.layers, space.heads, space.units)
 
 
 def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
@@ -164,7 +158,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         data=digest(info.splits),
         settings=config.identity() | {"conditions": _conditions(config, supernet, accelerator)},
         test_run=config.test_run or info.test_run,
-        sizes=sizes_of(supernet.space),
+        sizes=supernet.space.sizes,
     )
     return Stage(config, accelerator, console, supernet, data, objectives, folder, run, latencies)
 
@@ -199,7 +193,7 @@ def _objectives(
     confidence, predict = config.evaluator.stop_confidence, None
     if config.latency_table is not None:
         conditions = _latency_conditions(config, supernet, accelerator)
-        predict = load_table(Path(config.latency_table).expanduser(), conditions).predict
+        predict = load_table(Path(config.latency_table).expanduser(), conditions, sizes=supernet.space.sizes).predict
     return Objectives(
         supernet,
         _evaluator(validation, supernet, accelerator, parts=1 if confidence is None else PARTS),

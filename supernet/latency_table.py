@@ -7,14 +7,14 @@ block in all layers (so that a block is timed many times over, and amid others),
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -26,9 +26,11 @@ from supernet.errors import UserError
 from supernet.evaluate import AUTOCAST
 from supernet.families import architecture_of, family_of
 from supernet.latency import Clock, Timing, measure_in_turns
+from supernet.reading import read_record, unusable
 from supernet.runs import digest, write_json
+from supernet.shapes import Count, Within, WrongValue
 from supernet.slicing import extract
-from supernet.subnetwork import SubNetwork
+from supernet.subnetwork import MOST, Sizes, SubNetwork
 
 HEAD_POINTS, UNIT_POINTS = 16, 9
 """The most widths that are measured: every number of heads of nearly all models, and of units every eighth."""
@@ -82,6 +84,9 @@ class Conditions:
         return [f"{name.replace('_', ' ')} {ours} (here {theirs})" for name, ours, theirs in pairs if ours != theirs]
 
 
+_Milliseconds = Annotated[float, Within(0, 1e9)]
+
+
 @dataclass(frozen=True)
 class Curve:
     """Milliseconds of one block by its width; nothing without any width, and linear between the widths measured.
@@ -91,8 +96,16 @@ class Curve:
         ms: What a block of each width takes.
     """
 
-    widths: tuple[int, ...]
-    ms: tuple[float, ...]
+    widths: tuple[Annotated[int, Within(1, MOST)], ...]
+    ms: tuple[_Milliseconds, ...]
+
+    def __post_init__(self) -> None:
+        if not self.widths or len(self.ms) != len(self.widths):
+            raise WrongValue(
+                f"there are {len(self.widths)} widths and {len(self.ms)} ms; it must be one for each width"
+            )
+        if any(low >= high for low, high in pairwise(self.widths)):
+            raise WrongValue.at("widths", self.widths, "ascending")
 
     def __call__(self, width: int) -> float:
         """What a block of this width takes; 0 heads or units are no block."""
@@ -111,10 +124,25 @@ class LatencyTable:
     """
 
     conditions: Conditions
-    around_ms: float
-    kinds: tuple[int, ...]
+    around_ms: _Milliseconds
+    kinds: tuple[Count, ...]
     attention: tuple[Curve, ...]
     feed_forward: tuple[Curve, ...]
+
+    def check_fits(self, sizes: Sizes) -> None:
+        """Sees that there is a curve for each block of a model, up to its full width.
+
+        Raises:
+            WrongValue: if not.
+        """
+        if len(self.kinds) != sizes.layers:
+            raise WrongValue.at("kinds", self.kinds, f"a list of {sizes.layers}, one for each layer of the model")
+        both = (("attention", self.attention, sizes.heads), ("feed_forward", self.feed_forward, sizes.units))
+        for name, curves, most in both:
+            if max(self.kinds) >= len(curves):
+                raise WrongValue(f"{name} has {len(curves)} curves, and kinds names number {max(self.kinds)}")
+            if wrong := next((curve for curve in curves if curve.widths[-1] != most), None):
+                raise WrongValue.at(f"{name}.widths", wrong.widths, f"up to the model's {most}")
 
     def predict(self, subnet: SubNetwork) -> float:
         """Milliseconds that the sub-network takes for the table's workload."""
@@ -135,49 +163,32 @@ def prediction_errors(table: LatencyTable, subnets: Sequence[SubNetwork], timing
     return (predicted_n - measured_n) / measured_n
 
 
-def load_table(path: Path, conditions: Conditions) -> LatencyTable:
+def load_table(path: Path, conditions: Conditions, *, sizes: Sizes) -> LatencyTable:
     """Reads what `LatencyTable.save` wrote.
 
     Args:
         path: The file.
         conditions: What latencies are wanted for (`Conditions.of`).
+        sizes: Of the full model.
 
     Raises:
         UserError: if there is no such file, or it is damaged, or holds for anything else; says for what.
     """
-    again = _how_to_build()
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format") != _FORMAT:
-            raise ValueError("written by another version of this program")
-        table = _from_json(values)
-    except FileNotFoundError as error:
-        raise UserError(f"latency table {path}: there is no such file; {again}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"latency table {path} cannot be used ({error}); {again}") from error
+    name, again = f"latency table {path}", _how_to_build()
+    if not path.exists():
+        raise UserError(f"{name}: there is no such file; {again}")
+    table = read_record(path, LatencyTable, again, form=_FORMAT, name=name)
     if differences := table.conditions.differences(conditions):
         threads = conditions.threads if table.conditions.threads != conditions.threads else None
-        raise UserError(f"latency table {path} is for {', '.join(differences)}; {_how_to_build(threads)}")
+        raise UserError(f"{name} is for {', '.join(differences)}; {_how_to_build(threads)}")
+    with unusable(name, again):
+        table.check_fits(sizes)
     return table
 
 
 def _how_to_build(threads: int | None = None) -> str:
     setting = "" if threads is None else f"OMP_NUM_THREADS={threads} "
     return f"build one with '{setting}python -m search.profile supernet=FOLDER'"
-
-
-def _from_json(values: dict[str, Any]) -> LatencyTable:
-    conditions = values["conditions"]
-    curves = {
-        name: tuple(Curve(tuple(c["widths"]), tuple(c["ms"])) for c in values[name])
-        for name in ("attention", "feed_forward")
-    }
-    return LatencyTable(
-        conditions=Conditions(**conditions | {"workload": Workload(**conditions["workload"])}),
-        around_ms=float(values["around_ms"]),
-        kinds=tuple(values["kinds"]),
-        **curves,
-    )
 
 
 def build_table(

@@ -17,7 +17,7 @@ from supernet.shapes import WrongValue, shaped, shown
 T = TypeVar("T")
 
 
-def read_record(path: Path, kind: type[T], advice: str, *, form: int | None = None) -> T:
+def read_record(path: Path, kind: type[T], advice: str, *, form: int | None = None, name: str | None = None) -> T:
     """What a file holds, as a dataclass.
 
     Args:
@@ -25,11 +25,12 @@ def read_record(path: Path, kind: type[T], advice: str, *, form: int | None = No
         kind: The dataclass.
         advice: What to do if it cannot be used, for the end of a message.
         form: The number that the file has under "format", if it has one.
+        name: What the file is called in a message; None is its path.
 
     Raises:
         UserError: if the file cannot be used; names the file, the key, the value and what it must be.
     """
-    with unusable(str(path), advice):
+    with unusable(name or str(path), advice):
         values = load_json(path)
         if form is not None and isinstance(values, dict) and values.pop("format", None) != form:
             raise WrongValue("it was written by another version of this program")

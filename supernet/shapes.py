@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 import types
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
@@ -111,7 +112,9 @@ def _record(kind: type[Any], value: Any, key: str) -> Any:
     if missing := [name for name, f in known.items() if name not in value and not _has_default(f)]:
         raise WrongValue(f"{prefix}{missing[0]} is missing")
     kinds = _hints(cast(Hashable, kind))
-    return kind(**{name: shaped(kinds[name], v, f"{prefix}{name}") for name, v in value.items()})
+    values = {name: shaped(kinds[name], v, f"{prefix}{name}") for name, v in value.items()}
+    with _named(key):
+        return kind(**values)
 
 
 def _has_default(field: Field[Any]) -> bool:
@@ -124,8 +127,15 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _own(kind: Any, value: Any, key: str) -> Any:
-    try:
+    with _named(key):
         return kind.from_json(value)
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Puts the key before what a class says of its own values."""
+    try:
+        yield
     except WrongValue as error:
         raise WrongValue(f"{key}: {error}" if key else str(error)) from error
 

@@ -16,7 +16,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from supernet.errors import UserError
-from supernet.subnetwork import SubNetwork
+from supernet.subnetwork import Sizes, SubNetwork
 
 DEPTH_ORDERS = ("prefix", "even", "importance")
 
@@ -79,6 +79,12 @@ class SearchSpace(ABC):
         least = getattr(self, f"min_{count}")
         least = self.counts[count] if least is None else least
         return (-(-least // self.multiple_of), self.groups) if count == "units" else (least, getattr(self, count))
+
+    @final
+    @property
+    def sizes(self) -> Sizes:
+        """Of the full model."""
+        return Sizes(self.layers, self.heads, self.units)
 
     @final
     @property

@@ -30,12 +30,13 @@ from supernet.latency_table import Conditions, Curve, LatencyTable, build_table,
 from supernet.runs import write_json
 from supernet.slicing import extract
 from supernet.spaces import SpaceOptions, search_space
-from supernet.subnetwork import LayerSlice, SubNetwork
+from supernet.subnetwork import LayerSlice, Sizes, SubNetwork
 from tests.models import tiny_model
 from tests.test_checkpoint import info
 
 SHORT = Workload(2, 8)
 CONDITIONS = Conditions("some processor", 1, "2.13.0", "float32", SHORT, "abcd1234")
+SIZES = Sizes(layers=3, heads=4, units=9)
 TABLE = LatencyTable(
     CONDITIONS,
     around_ms=1.0,
@@ -302,7 +303,7 @@ def test_a_block_is_its_share_of_what_all_layers_take():
 
 def test_a_table_comes_back_as_it_was(tmp_path):
     TABLE.save(tmp_path / "latency.json")
-    assert load_table(tmp_path / "latency.json", CONDITIONS) == TABLE
+    assert load_table(tmp_path / "latency.json", CONDITIONS, sizes=SIZES) == TABLE
     assert [p.name for p in tmp_path.iterdir()] == ["latency.json"]
 
 
@@ -320,7 +321,7 @@ def test_a_table_comes_back_as_it_was(tmp_path):
 def test_a_table_of_other_conditions_is_refused(tmp_path, values, said):
     TABLE.save(tmp_path / "latency.json")
     with pytest.raises(UserError) as error:
-        load_table(tmp_path / "latency.json", replace(CONDITIONS, **values))
+        load_table(tmp_path / "latency.json", replace(CONDITIONS, **values), sizes=SIZES)
     threads = "OMP_NUM_THREADS=2 " if "threads" in values else ""
     assert f"latency.json is for {said}; build one with '{threads}python -m search.profile" in one_line(error)
 
@@ -328,17 +329,17 @@ def test_a_table_of_other_conditions_is_refused(tmp_path, values, said):
 def test_files_that_are_no_tables_are_refused(tmp_path):
     path = tmp_path / "latency.json"
     with pytest.raises(UserError, match="there is no such file; build one"):
-        load_table(path, CONDITIONS)
+        load_table(path, CONDITIONS, sizes=SIZES)
     for content in ("", "[]", "{}", '{"format": 0}', '{"format": 1}', "\x00"):
         path.write_text(content)
         with pytest.raises(UserError) as error:
-            load_table(path, CONDITIONS)
+            load_table(path, CONDITIONS, sizes=SIZES)
         assert "cannot be used" in one_line(error)
     TABLE.save(path)
     values = json.loads(path.read_text())
     write_json(path, values | {"kinds": None})
     with pytest.raises(UserError, match="cannot be used"):
-        load_table(path, CONDITIONS)
+        load_table(path, CONDITIONS, sizes=SIZES)
 
 
 def test_conditions_tell_models_apart():
@@ -377,10 +378,10 @@ def test_the_command_writes_a_table_that_the_search_can_load(supernet_folder, ca
     assert "error of the prediction: median" in said
     assert f"objectives=[error,latency_ms] latency_table={path}" in said
     model = tiny_model("bert", num_labels=2, dtype=torch.float32)
-    table = load_table(path, Conditions.of(model, SHORT, device="cpu"))
+    table = load_table(path, Conditions.of(model, SHORT, device="cpu"), sizes=Sizes(4, 4, 10))
     assert table.predict(SubNetwork.uniform(range(4), 4, 10)) > 0
     with pytest.raises(UserError, match="workload 2x8"):
-        load_table(path, Conditions.of(model, Workload(), device="cpu"))
+        load_table(path, Conditions.of(model, Workload(), device="cpu"), sizes=Sizes(4, 4, 10))
 
 
 def test_another_file_and_no_check(supernet_folder, tmp_path, capsys):

@@ -28,18 +28,21 @@ class Place:
         folder: Of this row alone.
         stock: Folders and files that are whole, by name.
         shared: What all rows use as it is, by name.
+        copied: Names of what has been copied; what was removed since is not copied again.
     """
 
     folder: Path
     stock: dict[str, Path]
     shared: dict[str, Path]
+    copied: set[str] = field(default_factory=set)
 
     def __getitem__(self, name: str) -> Path:
         """What is shared, or the row's own copy of something in stock; a new path if there is no such thing."""
         if name in self.shared:
             return self.shared[name]
         path = self.folder / name
-        if name in self.stock and not path.exists():
+        if name in self.stock and name not in self.copied:
+            self.copied.add(name)
             source = self.stock[name]
             shutil.copytree(source, path) if source.is_dir() else shutil.copy(source, path)
         return path

@@ -6,10 +6,10 @@ _SELECT = "max_params=1"
 
 _INFO = (
     # key, value, words
-    ("reference", {}, "reference is {}; it must be a number for each of error, params, latency_ms"),
+    ("reference", {}, "reference.error is missing"),
     ("reference", "1", 'reference is "1"; it must be a table'),
     ("reference", [1, 2, 3], "reference is [1, 2, 3]; it must be a table"),
-    ("reference", {"error": 1.0}, "it must be a number for each of error, params, latency_ms"),
+    ("reference", {"error": 1.0}, "reference.params is missing"),
     ("reference.error", "x", 'reference.error is "x"; it must be a number'),
     ("reference.error", None, "reference.error is null; it must be a number"),
     ("reference.error", float("nan"), "reference.error is NaN; it must be a finite number"),
