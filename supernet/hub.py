@@ -150,10 +150,12 @@ def _known(error: BaseException, repository: Repository) -> tuple[str, str] | No
     for kinds, why, advice in _KINDS:
         if isinstance(error, kinds):
             return why.format_map(values), advice.format_map(values)
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status is not None:
-        unusual = (f"the hub at {constants.ENDPOINT} answers with status {status}", "try again later")
-        return _STATUS.get(status, unusual)
+    answer = getattr(error, "response", None)
+    if answer is not None:
+        if "Invalid credentials" in answer.headers.get("X-Error-Message", ""):  # also for what all may read
+            return "the hub does not know the token that is sent", f"{LOG_IN}, anew"
+        unusual = (f"the hub at {constants.ENDPOINT} answers with status {answer.status_code}", "try again later")
+        return _STATUS.get(answer.status_code, unusual)
     if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
         return f"the cache cannot be written ({first_line(error)})", "make room, or set HF_HOME to another folder"
     return None

@@ -43,6 +43,7 @@ class LocalHub(ThreadingHTTPServer):
 
     Attributes:
         asked: "METHOD PATH" of each request, in order.
+        token: What a client has to send to see what is private; any other is refused.
         trouble: Given the handler of a request, whether it has dealt with it.
         closing: Set at the end, for a trouble that waits.
     """
@@ -53,6 +54,7 @@ class LocalHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories: dict[str, Repository] = {}
         self.asked: list[str] = []
+        self.token = "the-token-of-a-reader"
         self.trouble: Callable[[Handler], bool] | None = None
         self.closing = threading.Event()
         self.connections: set[socket.socket] = set()
@@ -117,6 +119,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self):
         """As the hub would, all being well."""
+        sent = self.headers.get("Authorization")
+        self.knows = sent == f"Bearer {self.server.token}"
+        if sent is not None and not self.knows:
+            self.send(401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"})
+            return
         url = urlparse(self.path)
         if match := API.fullmatch(unquote(url.path)):
             kind, name, what, rest = match.groups()
@@ -133,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
     def find(self, name, revision):
         """Commit and files of a revision; None after a refusal."""
         repository = self.server.repositories.get(name)
-        if repository is None or repository.refusal:
+        if repository is None or (repository.refusal and not self.knows):
             return self.refuse("missing" if repository is None else repository.refusal)
         commit = repository.refs.get(revision, revision)
         return (commit, repository.commits[commit]) if commit in repository.commits else self.refuse("revision")

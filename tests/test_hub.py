@@ -77,6 +77,7 @@ def hub(tmp_path, monkeypatch):
     with LocalHub() as hub:
         use(monkeypatch, hub, tmp_path / "home")
         monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
         yield hub
         huggingface_hub.close_session()
 
@@ -254,6 +255,20 @@ def test_one_line(kind, case, hub, model_files, monkeypatch, capfd):
     if case.revision is None:  # nothing that is left behind is taken for the whole
         hub.repositories[name].refusal, hub.trouble = "", None
         load()
+
+
+def test_a_token_opens_what_is_private(hub, model_files, monkeypatch):
+    hub.put(BERT, model_files)
+    hub.put(GLUE, sst2())
+    monkeypatch.setenv("HF_TOKEN", "an-expired-one")
+    for load in (model, rows):
+        assert "the hub does not know the token that is sent; log in with 'hf auth login' or set HF_TOKEN, anew" in (
+            one_line(load)
+        )
+    hub.repositories[BERT].refusal, hub.repositories[GLUE].refusal = "private", "gated"
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    assert model().revision
+    assert rows().found.revision
 
 
 def test_half_of_a_file_is_never_taken_for_the_whole(hub, model_files, capfd):
