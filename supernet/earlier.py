@@ -13,7 +13,7 @@ from supernet.checkpoint import read_info
 from supernet.errors import UserError
 from supernet.materials import read_materials
 from supernet.options import PRECISIONS, TrainConfig
-from supernet.origins import changed, of_rows
+from supernet.origins import changed, moved, of_rows
 from supernet.processes import decided_precision
 from supernet.resume import remove_checkpoints
 from supernet.runs import only_writer
@@ -47,8 +47,9 @@ def see_that_it_is_the_same(config: TrainConfig, accelerator: Accelerator, conso
     else:
         now = {name: digest for name, digest in materials.origins.items() if info.begun_with or name in was}
         if different := changed(now, was):
+            different += f" changed since{moved(materials.revisions, info.revisions)}"
             raise UserError(
-                f"{target} was trained with other ones: {different} changed since; overwrite=true trains it again, and "
+                f"{target} was trained with other ones: {different}; overwrite=true trains it again, and "
                 "output_dir=FOLDER keeps both"
             )
         said += "" if info.begun_with else "; an older version trained it, which did not keep of which model"

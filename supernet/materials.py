@@ -38,6 +38,11 @@ class Materials:
         """Digests of rows and models."""
         return of_rows(self.data.digests()) | self.models
 
+    @property
+    def revisions(self) -> dict[str, str | None]:
+        """Commits on the hub of model and rows; None for what is not from there."""
+        return {"model": self.pretrained.revision, "data": self.data.found.revision}
+
 
 def read_materials(config: TrainConfig, accelerator: Accelerator) -> Materials:
     """Finds and reads what the training is made of, the models' weights aside; what does not fit is told at once."""

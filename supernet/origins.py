@@ -49,3 +49,10 @@ def changed(now: Mapping[str, str], was: Mapping[str, str]) -> str:
     """What differs, as a list in words; empty if nothing does."""
     names = [name for name in {**now, **was} if now.get(name) != was.get(name)]
     return " and ".join(", ".join(names).rsplit(", ", 1))
+
+
+def moved(now: Mapping[str, str | None], was: Mapping[str, str | None]) -> str:
+    """The commits on the hub that are others than they were, for the end of a sentence; empty if none is."""
+    pairs = [(part, was.get(part), now.get(part)) for part in was]
+    said = [f"{part}: {old[:12]} then, {new[:12]} now" for part, old, new in pairs if old and new and old != new]
+    return f" (commit of the hub, {'; '.join(said)})" if said else ""

@@ -141,7 +141,7 @@ def _info(
         sampling=config.sampling,
         distillation=config.distillation,
         order=config.order,
-        revisions={"model": materials.pretrained.revision, "data": materials.data.found.revision},
+        revisions=materials.revisions,
         layer_importance=layer_importance,
         seed=config.seed,
         validation_error=errors,

@@ -29,6 +29,7 @@ from supernet.data import load_rows, load_task
 from supernet.errors import UserError
 from supernet.models import load_pretrained, locate
 from supernet.options import DataOptions, ModelSource, TrainConfig
+from supernet.train import train
 from tests.conftest import read_task
 from tests.local_hub import LocalHub
 
@@ -428,13 +429,16 @@ def test_another_revision_is_another_run():
     assert len({each.folder for each in (config, *others)}) == 4
 
 
+COMMAND = ["task=mnli", "model=bert-base-uncased", "debug=fast", "data.cache_dir=cache"]
+
+
 def launched(hub, home, folder):
     """The first command of a user, as typed, in an empty folder."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", str(ROOT / "train_supernet.py")]
     hidden = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS"))}
     hidden |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*launcher, "task=mnli", "model=bert-base-uncased", "debug=fast", "data.cache_dir=cache"],
+        [*launcher, *COMMAND],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -462,6 +466,9 @@ def test_the_command_as_typed(hub, model_files, tmp_path, monkeypatch):
     hub.put(name, model_files | {"model.safetensors": save({key: tensor + 1 for key, tensor in other.items()})})
     hub.put(GLUE, mnli("fog"))
     monkeypatch.chdir(tmp_path)
+    line = one_line(train, load_config("train", TrainConfig, COMMAND))
+    assert "was trained with other ones: train rows, validation rows, test rows and pre-trained model changed" in line
+    assert f"commit of the hub, model: {commits['model'][:12]} then, " in line
     few = [f"supernet={folder}", f"output_dir={tmp_path}/runs", "evaluator=finetune"]
     job = finetuning(load_config("search", SearchConfig, few), folder).job()
     assert torch.equal(embeddings(job.model), other["embeddings.word_embeddings.weight"])
