@@ -27,16 +27,16 @@ accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision n
 say "Stage two: search its sub-networks (${search[*]})"
 python search.py "${search[@]}"
 
-say "Done. In this shell, '. ${PLM_SUPERNET_VENV:-.venv}/bin/activate', then try:"
+say "Done. The table above has the front, the full net and the commonest answer, with the metric on test rows. Next:"
 cat <<TEXT
+  . ${PLM_SUPERNET_VENV:-.venv}/bin/activate
   python -m search.select max_params=0.5$runs
-      the best with at most half of the encoder
+      the best with at most half of the encoder, and what to compare it with
+Or:
   python search.py searcher=random$runs
-      another searcher on the same supernet
-  accelerate launch train_supernet.py task=custom data.dir=FILE.csv experiment=best
-      your own rows
-  accelerate launch train_supernet.py task=sst2 experiment=best
-      GLUE, from the hub (from files: data.dir=FOLDER)
+      another searcher on the same supernet; then 'python report.py$runs' lays both over each other
+  python train_supernet.py task=custom data.dir=FILE.csv experiment=best
+      your own rows; task=sst2 is one of GLUE's, from the hub
   python train_supernet.py --help
       tasks, models, spaces, strategies and all values
 TEXT

@@ -41,11 +41,7 @@ def conclude(stage: Stage, model_of: ModelOf) -> None:
         stage.console.print("measuring the latencies of the front once more, in turns with the full net")
         results, said = remeasured(stage.latencies, run, results, partial(_model, model_of=model_of))
     write_results(run, results)
-    print_report(stage.console, run, results)
-    for line in said:
-        stage.console.print(line)
-    for remark in stage.remarks():
-        stage.console.print(f"note: {remark}")
+    print_report(stage.console, run, results, remarks=[*said, *(f"note: {remark}" for remark in stage.remarks())])
 
 
 def measure(stage: Stage, run: RunRecord, front: list[Evaluated], model_of: ModelOf) -> Results:

@@ -18,7 +18,7 @@ from search.options import BASELINE, FINETUNE, MOASHA, SEARCH, SearchConfig
 from search.prune import prune
 from search.searchers import SEARCHERS, AskTell, make_scheduler
 from search.stage import Stage, prepare
-from search.trials import Trial
+from search.trials import STARTS, Trial
 from supernet.errors import UserError, unknown
 from supernet.processes import processes, sole_writer
 from supernet.slicing import extract
@@ -72,6 +72,7 @@ def _search_supernet(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf
     trials = run_search(begin, stage.objectives, max_evaluations=config.max_evaluations, accelerator=stage.accelerator)
     if stage.accelerator.is_main_process:
         _say_if_none_is_left(stage, trials)
+        _say_if_nothing_was_drawn(stage)
     return partial(extract, stage.supernet.model, share=True)
 
 
@@ -123,6 +124,16 @@ WAYS: dict[str, Callable[[Stage, Callable[[Trial], None]], ModelOf]] = {
 def _say_if_none_is_left(stage: Stage, trials: Sequence[Trial]) -> None:
     if len(trials) < stage.config.max_evaluations:
         stage.console.print(f"all {len(trials)} sub-networks that {stage.config.label} has to propose are evaluated")
+
+
+def _say_if_nothing_was_drawn(stage: Stage) -> None:
+    """Whoever repeats a search with other seeds, to see how much chance is in it, has to know."""
+    searcher, at_once = stage.config.searcher.name, stage.accelerator.num_processes
+    if at_once <= STARTS and not SEARCHERS[searcher].draws(stage.supernet.space):
+        stage.console.print(
+            f"the seed had no influence: in so small a space {searcher} compares all sub-networks for each proposal, "
+            "and other seeds give the same trials"
+        )
 
 
 def _refuse_several_processes(stage: Stage, reason: str) -> None:

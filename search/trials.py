@@ -18,6 +18,9 @@ from supernet.runs import append_json_line, cut_half_written_line
 from supernet.shapes import Amount, Count, Named, WrongValue, shaped
 from supernet.subnetwork import SubNetwork
 
+STARTS = 3
+"""Sub-networks that every search begins with, whatever its seed: the largest, the smallest and the middle one."""
+
 Metrics = Mapping[str, float]
 """Values by name: objectives, and what else describes a sub-network (params_share)."""
 

@@ -48,6 +48,13 @@ def test_starts_with_largest_smallest_middle_and_repeats_none(name: str, setting
     assert len(found) == len(set(found)) == 14
 
 
+@versions
+@pytest.mark.parametrize("space", [SmallSpace(4, 4, 10), MEDIUM], ids=lambda s: s.name)
+def test_whether_the_seed_counts_is_known(name: str, settings: dict, space: SearchSpace) -> None:
+    found = [only_subnets(search(searcher(name, space, seed=seed, **settings), space, 9)) for seed in (0, 1)]
+    assert (found[0] != found[1]) == SEARCHERS[name].draws(space)
+
+
 def test_a_duplicate_among_the_first_is_skipped() -> None:
     space = LayerSpace(layers=1, heads=12, units=3072)  # the middle is the largest
     assert only_subnets(search(searcher("random", space), space, 5)) == [space.largest, space.smallest]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -41,7 +42,7 @@ def write_results(run: RunRecord, results: Results) -> None:
     draw_curves(run.folder / "hypervolume.png", run, curve.hypervolume, curve.seconds)
 
 
-def print_report(console: Console, run: RunRecord, results: Results) -> None:
+def print_report(console: Console, run: RunRecord, results: Results, *, remarks: Sequence[str] = ()) -> None:
     """The front as a table, what there is to say of the run, and the next command."""
     info, evaluated, failed = run.info, all_evaluated(run.trials), failed_trials(run)
     lines = [Line("full net" if results.is_full(t) else "", t.evaluated, t.test_score) for t in results.shown]
@@ -59,7 +60,7 @@ def print_report(console: Console, run: RunRecord, results: Results) -> None:
         f"{', '.join(said)} ({' x '.join(OBJECTIVES[name].label for name in info.objectives)}, each divided by its "
         "reference)"
     )
-    for line in filter(None, [info.conditions, *notes(results)]):
+    for line in filter(None, [info.conditions, *notes(results), *remarks]):
         console.print(line)
     console.print(f"results in {run.folder}: front.csv {FRONT_FILE} front.png hypervolume.png {TRIALS_FILE}")
     console.print(f"next: python -m search.select run={shlex.quote(str(run.folder))} max_params=0.5")

@@ -21,7 +21,7 @@ from search.report.front import (
     main_cost,
 )
 from search.report.results import MAJORITY, Results, read_results
-from search.trials import Evaluated, all_evaluated, best_within
+from search.trials import STARTS, Evaluated, all_evaluated, best_within
 from supernet.subnetwork import SubNetwork
 
 BUDGETS = (0.75, 0.5, 0.25)
@@ -31,9 +31,6 @@ SPREAD = (
     "lines are means over the runs of a group and end where its shortest run does; bands go from the lowest run to the "
     "highest"
 )
-
-STARTS = 3
-"""Sub-networks that every search begins with, whatever its seed."""
 
 
 def report_of(

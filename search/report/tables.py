@@ -52,7 +52,7 @@ def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: s
         "against full net",
     )
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)
-    table.add_column("")
+    table.add_column("", overflow="fold", min_width=len("commonest"))
     for heading in headings:
         table.add_column("\n".join(heading.split(" ", 1)), justify="right", overflow="fold")
     for line in lines:

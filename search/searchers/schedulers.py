@@ -27,6 +27,7 @@ from search.searchers import evolution, exploration
 
 # BoTorch comes with this import. Loading it late would hardly help: after torch and transformers, which every search
 # loads anyway, it takes about 0.15 s.
+from search.searchers.candidates import ENUMERABLE
 from search.searchers.ehvi import propose_known_cost, propose_plain
 from search.searchers.history import History, Propose
 from search.searchers.scalarization import random_scalarization
@@ -158,12 +159,14 @@ class Searcher:
         description: In one line, for people.
         refuses: Why it cannot search a space and what to do instead, for people; None if it can.
         learns: Whether its proposals follow from results.
+        draws: Whether it draws anything for a space, so that the seed counts.
     """
 
     make: Callable[[Problem], Propose]
     description: str
     refuses: Callable[[SearchSpace], str | None] = lambda space: None
     learns: bool = True
+    draws: Callable[[SearchSpace], bool] = lambda space: True
 
 
 def _stratified_random(problem: Problem) -> Propose:
@@ -217,7 +220,12 @@ SEARCHERS: dict[str, Searcher] = {
     "local_search": Searcher(lambda problem: evolution.local_search, "members of the front, one entry changed"),
     "morea": Searcher(_morea, "multi-objective regularised evolution"),
     "nsga2": Searcher(_nsga2, "non-dominated sorting genetic algorithm"),
-    "ehvi": Searcher(_ehvi, "Bayesian: expected hypervolume improvement", _many_entries),
+    "ehvi": Searcher(
+        _ehvi,
+        "Bayesian: expected hypervolume improvement",
+        _many_entries,
+        draws=lambda space: space.size > ENUMERABLE,  # of fewer, all are compared, and the best is the best
+    ),
     "random_scalarization": Searcher(
         lambda problem: partial(random_scalarization, formulas=problem.formulas),
         "Bayesian: expected improvement of randomly weighted objectives",
