@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from search.objectives import FOR_WORKLOAD, LIMITS, OBJECTIVES
+from search.objectives import FOR_WORKLOAD, LATENCY, LIMITS, OBJECTIVES
 from search.options import KINDS
 from search.trials import Trial, read_trials
 from supernet.cost import Workload
@@ -58,7 +58,7 @@ class RunInfo:
     space: str
     strategy: str
     objectives: list[Annotated[str, OneOf(tuple(OBJECTIVES))]]
-    reference: Annotated[dict[str, float], Named(dict.fromkeys(OBJECTIVES, Within(LEAST_REFERENCE)))]
+    reference: Annotated[dict[str, float], Named(dict.fromkeys((*OBJECTIVES, *LATENCY), Within(LEAST_REFERENCE)))]
     majority_error: Annotated[float, LIMITS["error"]]
     supernet: str
     weights: str
@@ -97,7 +97,7 @@ def read_run(folder: Path) -> RunRecord:
     if info is None:
         raise UserError(f"{folder} is no folder of a search: it has no {RUN_FILE}; name one of OUTPUT_DIR/search")
     wrong = info.sizes.excess if info.sizes is not None else None
-    return RunRecord(folder, info, read_trials(folder / TRIALS_FILE, required=info.objectives, wrong=wrong))
+    return RunRecord(folder, info, read_trials(folder / TRIALS_FILE, required=list(info.reference), wrong=wrong))
 
 
 def read_run_info(folder: Path) -> RunInfo | None:

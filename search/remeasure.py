@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from search.folder import RunRecord
+from search.folder import LEAST_REFERENCE, RunRecord
 from search.latencies import Latencies, SubnetModels
 from search.pareto import pareto_front
 from search.report.front import costs_of, main_cost
@@ -79,7 +79,8 @@ def _scattered(evaluated: Sequence[Evaluated]) -> str:
 
 
 def _spread(latency: Metrics) -> float:
-    return (latency["latency_high_ms"] - latency["latency_low_ms"]) / latency["latency_ms"]
+    """How far a latency's quartiles are apart, as a share of it."""
+    return (latency["latency_high_ms"] - latency["latency_low_ms"]) / max(latency["latency_ms"], LEAST_REFERENCE)
 
 
 def _inexact(full: Metrics, now: float) -> str:

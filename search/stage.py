@@ -88,7 +88,7 @@ class Stage:
         begin_run(self.folder, self.info, overwrite=self.config.overwrite)
         if self.config.overwrite and known:
             self.console.print(f"overwrite=true: {known} trials that were in {self.folder} are forgotten")
-        required = (*self.config.objectives, *(OF_TRAININGS if self.config.kind == FINETUNE else ()))
+        required = (*self.info.reference, *(OF_TRAININGS if self.config.kind == FINETUNE else ()))
         wrong = self.supernet.space.sizes.excess if self.config.kind == BASELINE else self._outside
         file = TrialFile(trials, required=required, wrong=wrong)
         begin(self.folder)

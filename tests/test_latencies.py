@@ -92,6 +92,15 @@ def test_a_search_that_goes_on_states_latencies_as_it_began(ended, supernet_fold
     assert read_run(folder).info.reference["latency_ms"] < 1e6
 
 
+def test_a_trial_without_its_quartiles_is_none_of_such_a_run(ended, tmp_path):
+    folder = copied(ended, tmp_path)
+    rows = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    del rows[1]["metrics"]["latency_high_ms"]
+    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"trials\.jsonl:2 .*metrics\.latency_high_ms is missing"):
+        read_run(folder)
+
+
 def test_trials_that_were_measured_otherwise_are_not_gone_on_with(ended, supernet_folder, tmp_path):
     folder = copied(ended, tmp_path)
     values = json.loads((folder / "run.json").read_text())
