@@ -47,7 +47,11 @@ def conclude(stage: Stage, model_of: ModelOf) -> None:
 def measure(stage: Stage, run: RunRecord, front: list[Evaluated], model_of: ModelOf) -> Results:
     """What the test split says of the front, the full net and the commonest answer."""
     evaluator = stage.evaluator(stage.data.test)
-    tested = [Tested(e, evaluator.score(_model(e.subnet, model_of))) for e in front]
+    tested = []
+    with stage.course("measuring the front on the test rows", len(front), unit="sub-networks") as progress:
+        for e in front:
+            tested.append(Tested(e, evaluator.score(_model(e.subnet, model_of))))
+            progress.advance()
     full = next((t for t in tested if t.evaluated.subnet == stage.supernet.space.largest), None)
     own = full is not None
     if full is None:

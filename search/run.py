@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from search.baselines import BASELINES
 from search.conclude import ModelOf, conclude
@@ -21,6 +19,8 @@ from search.stage import Stage, prepare
 from search.trials import STARTS, Trial
 from supernet.errors import UserError, unknown
 from supernet.processes import processes, sole_writer
+from supernet.progress import Course
+from supernet.signals import ended_by_signals
 from supernet.slicing import extract
 
 
@@ -34,13 +34,24 @@ def search(config: SearchConfig) -> Path:
     _check_names(config)
     with processes(config.mixed_precision, key="mixed_precision") as accelerator:
         stage = prepare(config, accelerator)
-        with sole_writer(accelerator, stage.folder):
-            with _progress(stage.console) as progress:
-                bar = progress.add_task(config.label, total=config.trials, seen="")
-                model_of = WAYS[config.kind](stage, lambda trial: _show(progress, bar, trial))
+        with ended_by_signals(), sole_writer(accelerator, stage.folder), _told_when_stopped(stage):
+            known = 0 if config.overwrite else stage.known
+            with stage.course(config.label, config.trials, unit="trials") as progress:
+                model_of = WAYS[config.kind](stage, partial(_show, progress, known))
             if accelerator.is_main_process:
                 conclude(stage, model_of)
     return stage.folder
+
+
+@contextmanager
+def _told_when_stopped(stage: Stage) -> Iterator[None]:
+    """Says after Ctrl-C and the signals what is kept, and how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        how = "the same command without overwrite=true" if stage.config.overwrite else "the same command"
+        stage.console.print(f"stopped: {stage.known} trials that had ended are kept in {stage.folder}; {how} goes on")
+        raise
 
 
 def _check_names(config: SearchConfig) -> None:
@@ -81,11 +92,7 @@ def _finetune(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:
     _refuse_several_processes(stage, "evaluator=finetune starts processes of its own: set evaluator.workers")
     folder, precision = Path(stage.info.supernet), stage.accelerator.mixed_precision
     finetuning = Finetuning(stage.config, precision, folder, stage.supernet, stage.data, stage.objectives, stage.folder)
-    try:
-        trials = finetuning.run(stage.begin, on_trial)
-    except (KeyboardInterrupt, SystemExit):
-        stage.console.print("interrupted: trials that had ended are kept, the same command begins the others anew")
-        raise
+    trials = finetuning.run(stage.begin, on_trial)
     stopped = sum(t.outcome.metrics is not None and t.outcome.metrics["stopped"] > 0 for t in trials)
     _say_if_none_is_left(stage, trials)
     stage.console.print(f"{len(trials)} sub-networks trained alone, {stopped} of them stopped early")
@@ -141,24 +148,12 @@ def _refuse_several_processes(stage: Stage, reason: str) -> None:
         raise UserError(f"{reason}; use 'python search.py ...' without accelerate launch")
 
 
-def _show(progress: Progress, bar: TaskID, trial: Trial) -> None:
-    """A trial on the progress bar."""
+def _show(progress: Course, known: int, trial: Trial) -> None:
+    """A trial on the progress bar; the first `known` ones are those of an earlier sitting."""
     metrics = trial.outcome.metrics
     if metrics is None:
-        seen = f"trial {trial.number} failed: {trial.outcome.failure}"
+        said = f"last: failed, {trial.outcome.failure}"
     else:
         how = f", stopped after {metrics['epochs']:g} epochs" if metrics.get("stopped") else ""
-        seen = f"error {metrics['error']:.4f} at {metrics['params_share']:.0%} of the encoder{how}"
-    progress.update(bar, advance=1, seen=seen)
-
-
-def _progress(console: Console) -> Progress:
-    shown = Console(stderr=True, quiet=console.quiet)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[seen]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
+        said = f"last: error {metrics['error']:.4f} at {metrics['params_share']:.0%} of the encoder{how}"
+    progress.advance(said, worked=trial.number >= known)

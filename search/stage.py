@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from supernet.latency import refuse_longer
 from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
 from supernet.processes import from_main
+from supernet.progress import Course, course
 from supernet.runs import check_weights, digest
 from supernet.state import begin
 from supernet.subnetwork import SubNetwork
@@ -72,6 +74,16 @@ class Stage:
         """Over rows of the task, on the accelerator's device and in its precision."""
         return _evaluator(split, self.supernet, self.accelerator)
 
+    def course(self, description: str, total: int | None = None, *, unit: str = "") -> AbstractContextManager[Course]:
+        """Shows how far some work is, beside what goes to the output."""
+        return course(_beside(self.console), description, total, unit=unit)
+
+    @property
+    def known(self) -> int:
+        """How many trials are in the run folder."""
+        trials = self.folder / TRIALS_FILE
+        return trials.read_bytes().count(b"\n") if trials.is_file() else 0
+
     def begin(self) -> TrialFile:
         """Writes down what the run is, or sees that it is the one that is there; the main process does.
 
@@ -83,14 +95,13 @@ class Stage:
                 cannot be one of this run.
         """
         check_weights(Path(self.info.supernet), self.supernet.weights)
-        trials = self.folder / TRIALS_FILE
-        known = trials.read_bytes().count(b"\n") if trials.is_file() else 0
+        known = self.known
         begin_run(self.folder, self.info, overwrite=self.config.overwrite)
         if self.config.overwrite and known:
             self.console.print(f"overwrite=true: {known} trials that were in {self.folder} are forgotten")
         required = (*self.info.reference, *(OF_TRAININGS if self.config.kind == FINETUNE else ()))
         wrong = self.supernet.space.sizes.excess if self.config.kind == BASELINE else self._outside
-        file = TrialFile(trials, required=required, wrong=wrong)
+        file = TrialFile(self.folder / TRIALS_FILE, required=required, wrong=wrong)
         begin(self.folder)
         return file
 
@@ -129,7 +140,8 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         console.print(f"note: {remark}")
     if set(FOR_WORKLOAD) & set(config.objectives):
         refuse_longer(supernet.model.config, config.workload)
-    with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
+    loading = course(_beside(console), f"loading the rows of task {supernet.info.task.name}")
+    with loading, accelerator.main_process_first():  # so that one process tokenises and the others find the cache
         data = _load_data(supernet, config.data)
     supernet.model.to(accelerator.device)
     info = supernet.info
@@ -161,6 +173,11 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         sizes=supernet.space.sizes,
     )
     return Stage(config, accelerator, console, supernet, data, objectives, folder, run, latencies)
+
+
+def _beside(console: Console) -> Console:
+    """For what is not to be in the output: progress."""
+    return Console(stderr=True, quiet=console.quiet)
 
 
 def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator, *, parts: int = 1) -> Evaluator:

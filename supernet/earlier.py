@@ -18,7 +18,7 @@ from supernet.processes import decided_precision
 from supernet.resume import remove_checkpoints
 from supernet.runs import only_writer
 from supernet.state import unfinished
-from supernet.training import checkpoints_are_left_over
+from supernet.training import checkpoints_are_left_over, search_command
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
@@ -54,6 +54,7 @@ def see_that_it_is_the_same(config: TrainConfig, accelerator: Accelerator, conso
             )
         said += "" if info.begun_with else "; an older version trained it, which did not keep of which model"
     console.print(said)
+    console.print(f"next: {search_command(config)}")
     if (interrupted := _replacement(config.folder)) is not None:
         console.print(interrupted)
 

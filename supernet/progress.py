@@ -1,59 +1,144 @@
-"""What a training shows: a bar on a terminal, a line now and then elsewhere, and a table at the end."""
+"""What long work shows: a bar on a terminal, a line now and then elsewhere; and the table at the end of a training."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 LINE_EVERY = 30.0
 """Seconds between two lines where there is no terminal, so that a cluster's log shows life."""
 
+FRESH = 5.0
+"""Seconds after which what is shown is old. To look at a loss means to wait for the device, so not every step does."""
 
-class TrainingProgress:
-    """Advances the bar, with what was last seen of loss, learning rate and samples per second beside it."""
+
+class Course:
+    """How far a piece of work has come.
+
+    Attributes:
+        left: Seconds that what is left will take, at the pace so far; None if it is not known.
+    """
 
     def __init__(
-        self, console: Console, progress: Progress, task: TaskID, *, clock: Callable[[], float] = time.monotonic
+        self,
+        progress: Progress,
+        description: str,
+        total: int | None,
+        *,
+        unit: str = "",
+        done: int = 0,
+        later: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console, self._progress, self._task, self._clock = console, progress, task, clock
-        self._said, self._last_line = "", clock()
+        self._progress, self._total, self._unit, self._later, self._clock = progress, total, unit, later, clock
+        self._description, self._said, self._done, self._worked = description, "", done, 0
+        self._start = self._last = clock()
+        self.left: float | None = None
+        self._task = progress.add_task(description, total=total, completed=done, said="")
 
-    def advance(self, seen: Mapping[str, float] | None = None) -> None:
-        """One step done; `seen` holds loss_KIND, learning_rate and samples_per_second."""
-        if seen is not None:
-            losses = [f"{key.removeprefix('loss_')} {value:.3f}" for key, value in seen.items() if key[:5] == "loss_"]
-            self._said = (
-                f"loss: {', '.join(losses)}  lr {seen['learning_rate']:.1e}  {seen['samples_per_second']:.0f} samples/s"
-            )
-            self._progress.update(self._task, seen=self._said)
-        self._progress.advance(self._task)
-        if not self._console.is_terminal and self._clock() - self._last_line >= LINE_EVERY:
-            self._last_line = self._clock()
-            task = self._progress.tasks[0]
-            self._console.print(f"{task.description}: {int(task.completed)}/{task.total} steps  {self._said}".rstrip())
+    def advance(self, said: str | None = None, *, worked: bool = True) -> None:
+        """One more is done.
+
+        Args:
+            said: What there is to say from now on; None leaves it as it was.
+            worked: Whether it was done now, and so tells the pace; False if it was known already.
+        """
+        now = self._clock()
+        self._done += 1
+        if said is not None:
+            self._said, self._last = said, now
+        if worked:
+            self._worked += 1
+        elif not self._worked:
+            self._start = now
+        if self._worked and self._total is not None:
+            self.left = (self._total - self._done + self._later) * (now - self._start) / self._worked
+        self._progress.update(self._task, completed=self._done, said=self._words())
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what was said last is old."""
+        return self._clock() - self._last >= FRESH
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        if self._total is None:
+            return f"{self._description}: for {duration(self._clock() - self._start)} so far"
+        return f"{self._description}: {self._done}/{self._total} {self._unit}  {self._words()}".rstrip()
+
+    def _words(self) -> str:
+        left = "" if self.left is None else f"about {duration(self.left)} left"
+        return "  ".join(filter(None, (self._said, left)))
 
 
 @contextmanager
-def training_progress(
-    console: Console, description: str, steps: int, *, done: int = 0, clock: Callable[[], float] = time.monotonic
-) -> Iterator[TrainingProgress]:
-    """A bar over the steps of an epoch, of which some may be done already; it is removed when the block ends."""
+def course(
+    console: Console,
+    description: str,
+    total: int | None = None,
+    *,
+    unit: str = "",
+    done: int = 0,
+    later: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Course]:
+    """Shows how far the work in the block has come: a bar that is removed at the end, or a line every `LINE_EVERY`.
+
+    The lines come from a thread, so that they come while a single item takes long, too.
+
+    Args:
+        console: Where; nothing if it is quiet.
+        description: What is done.
+        total: How many items; None if that is not known.
+        unit: What they are called.
+        done: How many of them were done before.
+        later: How many like them come after the block, for the time that is left.
+        clock: Seconds.
+    """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[seen]}"),
-        TimeRemainingColumn(),
+        *(() if total is None else (MofNCompleteColumn(),)),
+        TextColumn("{task.fields[said]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=steps, completed=done, seen="")
-        yield TrainingProgress(console, progress, task, clock=clock)
+        shown = Course(progress, description, total, unit=unit, done=done, later=later, clock=clock)
+        if console.is_terminal or console.quiet:
+            yield shown
+            return
+        with _lines(console, shown):
+            yield shown
+
+
+@contextmanager
+def _lines(console: Console, shown: Course) -> Iterator[None]:
+    ended = threading.Event()
+
+    def say() -> None:
+        while not ended.wait(LINE_EVERY):
+            console.print(shown.line, markup=False, highlight=False, soft_wrap=True)
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def said_of(seen: Mapping[str, float]) -> str:
+    """What a training shows of a step: loss_KIND, learning_rate and samples_per_second in words."""
+    losses = [f"{key.removeprefix('loss_')} {value:.3f}" for key, value in seen.items() if key[:5] == "loss_"]
+    return f"loss: {', '.join(losses)}  lr {seen['learning_rate']:.1e}  {seen['samples_per_second']:.0f} samples/s"
 
 
 def print_summary(

@@ -7,6 +7,7 @@ asks it to stop, a checkpoint is written from which it ends with the same weight
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,10 +28,11 @@ from supernet.memory import fitting_into_memory
 from supernet.models import load_pretrained
 from supernet.options import AUTO, IMPORTANCE, TrainConfig
 from supernet.processes import from_main, processes, say, sole_writer
+from supernet.progress import course
 from supernet.runs import prepare_folder
 from supernet.signals import stop_request
 from supernet.teacher import load_teacher
-from supernet.tokens import Split, collate, training_batches
+from supernet.tokens import Batch, Split, collate, training_batches
 from supernet.tracking import check_trackers
 from supernet.training import Run, checkpoints_are_left_over
 
@@ -63,7 +65,7 @@ def train(config: TrainConfig) -> Path:
         )
         if accelerator.is_main_process:
             describe(data, console)
-        importance = _importance(config, accelerator, model, data.train, tokenizer.pad_token_id)
+        importance = _importance(config, accelerator, model, data.train, tokenizer.pad_token_id, console)
         layer_importance = None if importance is None else importance.layers.tolist()
         if importance is not None and config.order.name == IMPORTANCE:
             order_by_importance_(model, importance)
@@ -98,7 +100,12 @@ def _run_to_its_end(run: Run) -> None:
 
 
 def _importance(
-    config: TrainConfig, accelerator: Accelerator, model: PreTrainedModel, split: Split, pad_token_id: int
+    config: TrainConfig,
+    accelerator: Accelerator,
+    model: PreTrainedModel,
+    split: Split,
+    pad_token_id: int,
+    console: Console,
 ) -> Importance | None:
     """Scores of heads and units on training rows, if anything follows them; the main process's, in every process."""
     if IMPORTANCE not in (config.order.name, config.space.depth):
@@ -110,9 +117,11 @@ def _importance(
             measured = read_importance(config.folder)  # measured again, it might differ on a GPU in the last digits
         if measured is None:
             batches = training_batches(split, config.train.batch_size, seed=config.seeds.data, epoch=0)
+            batches = batches[: config.order.batches]
+            console.print(f"measuring the importance of heads and units on {len(batches)} training batches")
             share = -(-config.train.batch_size // accelerator.num_processes)
             measured, _ = fitting_into_memory(
-                partial(_measure, model.to(accelerator.device), split, batches[: config.order.batches], pad_token_id),
+                partial(_measure, model.to(accelerator.device), split, batches, pad_token_id, console),
                 min(config.train.micro_batch_size or share, share),
                 max_length=config.task.max_length,
                 say=partial(say, accelerator),
@@ -121,10 +130,17 @@ def _importance(
 
 
 def _measure(
-    model: PreTrainedModel, split: Split, batches: list[np.ndarray], pad_token_id: int, size: int
+    model: PreTrainedModel, split: Split, batches: list[np.ndarray], pad_token_id: int, console: Console, size: int
 ) -> Importance:
-    parts = (rows[i : i + size] for rows in batches for i in range(0, len(rows), size))
-    return measure_importance(model, (collate(split, rows, pad_token_id, model.device) for rows in parts))
+    parts = [rows[i : i + size] for rows in batches for i in range(0, len(rows), size)]
+    with course(console, "importance", len(parts), unit="batches") as progress:
+
+        def collated() -> Iterator[Batch]:
+            for rows in parts:
+                yield collate(split, rows, pad_token_id, model.device)
+                progress.advance()
+
+        return measure_importance(model, collated())
 
 
 def _info(

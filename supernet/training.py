@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
 from supernet.options import TrainConfig
 from supernet.processes import gathered
-from supernet.progress import duration, print_summary, training_progress
+from supernet.progress import course, duration, print_summary, said_of
 from supernet.resume import MANIFEST, Position, load_checkpoint, newest_checkpoint, remove_checkpoints, save_checkpoint
 from supernet.runs import remove_leftovers, write_json
 from supernet.signals import StopRequest
@@ -122,8 +124,10 @@ class Run:
         """Trains on the rows of the epoch that are left, and records the losses every few steps."""
         epoch, done = self.position.epochs, self.position.step - self.position.epochs * self.trainer.steps_per_epoch
         batches = self.trainer.batches(epoch)
-        description = f"epoch {epoch + 1}/{self.config.train.epochs}"
-        with self._interruptible(), training_progress(self.console, description, len(batches), done=done) as progress:
+        description, steps = f"epoch {epoch + 1}/{self.config.train.epochs}", len(batches)
+        later = (self.config.train.epochs - epoch - 1) * steps
+        shown = course(self.console, description, steps, unit="steps", done=done, later=later)
+        with self._interruptible(), shown as progress:
             start, rows_done = time.perf_counter(), 0
             for i, rows_B in enumerate(batches[done:], start=done):
                 learning_rate = self.trainer.schedule.get_last_lr()[0]
@@ -131,11 +135,11 @@ class Run:
                 if not result.done:
                     self._stop()
                 rows_done += len(rows_B)
-                seen = None
-                if i % LOG_EVERY == 0 or i == len(batches) - 1:
+                record, said = i % LOG_EVERY == 0 or i == len(batches) - 1, None
+                if record or progress.is_stale:
                     speed = rows_done / (time.perf_counter() - start)
-                    seen = self._record(result, learning_rate=learning_rate, samples_per_second=speed)
-                progress.advance(seen)
+                    said = said_of(self._see(result, record, learning_rate=learning_rate, samples_per_second=speed))
+                progress.advance(said)
                 self.position.step += 1
                 if result.stop:
                     self._stop()
@@ -174,8 +178,8 @@ class Run:
             remove_checkpoints(self.checkpoints)
             self._summary()
 
-    def _record(self, result: StepResult, **more: float) -> dict[str, float]:
-        """Writes the losses and what else is known of a step down, and returns them."""
+    def _see(self, result: StepResult, record: bool, **more: float) -> dict[str, float]:
+        """The losses and what else is known of a step; written down if they are to be recorded."""
         step = self.position.step
         losses = {f"loss_{kind}": loss.item() for kind, loss in result.losses.items()}
         if not all(math.isfinite(loss) for loss in losses.values()):
@@ -184,8 +188,9 @@ class Run:
                 f"({self.config.train.learning_rate:g}) or use train.mixed_precision=fp32"
             )
         seen = {"step": step, **losses, **more, "memory_gib": peak_memory_gib(self.accelerator.device)}
-        self.tracking.record(seen, step=step)
-        self.position.seen = seen
+        if record:
+            self.tracking.record(seen, step=step)
+            self.position.seen = seen
         return seen
 
     def _validate(self) -> dict[str, float] | None:
@@ -236,7 +241,7 @@ class Run:
         if position.best_epoch < config.train.epochs:
             best = f"{position.best_epoch}, kept in supernet-best/"
         facts = {
-            "epochs": f"{config.train.epochs} of {self.trainer.steps_per_epoch} steps",
+            "trained": f"{config.train.epochs} epochs of {self.trainer.steps_per_epoch} steps each",
             "time": f"{duration(seconds)}, {rows / seconds:.0f} samples/s with validation",
             "peak memory": f"{peak_memory_gib(self.accelerator.device):.2f} GiB in the main process",
         }
@@ -254,3 +259,13 @@ class Run:
             shares=shares,
             folder=self.folder / "supernet",
         )
+        if config.test_run:
+            self.console.print("note: this is a test run (debug=fast), so its figures say nothing about the method")
+        self.console.print(f"next: {search_command(config)}")
+
+
+def search_command(config: TrainConfig) -> str:
+    """The command that searches what a training has made, to be typed as the training was: as a script or not."""
+    started = Path(sys.argv[0]).name == "train_supernet.py"
+    values = [f"supernet={config.folder}"] + ([f"output_dir={config.output_dir}"] * (config.output_dir != "runs"))
+    return f"{'python search.py' if started else 'plm-search'} searcher=ehvi {' '.join(map(shlex.quote, values))}"

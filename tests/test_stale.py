@@ -1,12 +1,15 @@
 """No result is taken for one of other weights: what was replaced is noticed, what was moved is found."""
 
 import json
+import os
+import re
 import shutil
+import signal
 
 import pytest
 from safetensors.torch import load_file, save_file
 
-from search import stage
+from search import loop, stage
 from search.folder import read_run, remarks, supernet_of
 from search.options import SearchConfig
 from search.report.overlay import ReportConfig, report
@@ -16,8 +19,9 @@ from supernet.checkpoint import find_supernet, load_supernet
 from supernet.config import load_config
 from supernet.errors import UserError
 from supernet.models import read_classifier
+from supernet.progress import Course
 from supernet.runs import weights_digest
-from supernet.state import at_work, begin
+from supernet.state import DONE, at_work, begin, read_state
 
 
 @pytest.fixture
@@ -171,3 +175,40 @@ def test_trials_that_are_forgotten_are_told(runs, capsys):
     folder = run(runs)
     run(runs, "overwrite=true")
     assert f"overwrite=true: 4 trials that were in {folder} are forgotten" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("overwrite", "how"), [(False, "the same command"), (True, "the same command without over")])
+def test_a_search_that_is_stopped_says_what_is_kept_and_where_it_is(overwrite, how, runs, monkeypatch, capsys):
+    def second(*_):
+        if len(told) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        told.append(1)
+        return attempt(*_)
+
+    told, attempt, before = [], loop.attempt, signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "attempt", second)
+        with pytest.raises(SystemExit) as ended:
+            run(runs, f"overwrite={overwrite}")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+    (folder,) = (runs / "search").iterdir()
+    assert f"stopped: 2 trials that had ended are kept in {folder}; {how}" in capsys.readouterr().out
+    assert read_state(folder).why == "SIGTERM"
+    assert len(read_run(run(runs)).trials) == 4
+    assert read_state(folder).state == DONE
+
+
+def test_a_search_without_a_terminal_says_what_it_is_doing(runs, monkeypatch, capsys):
+    lines, courses = [], Course.__init__
+
+    def listening(self, *arguments, **options):
+        courses(self, *arguments, **options)
+        lines.append(self)
+
+    monkeypatch.setattr(Course, "__init__", listening)
+    run(runs)
+    loading, trials, tests = (course.line for course in lines)
+    assert loading.startswith("loading the rows of task sst2: for 0:00:0")
+    assert re.fullmatch(r"random: 4/4 trials  last: error 0\.\d+ at \d+% of the encoder  about 0:00:00 left", trials)
+    assert re.match(r"measuring the front on the test rows: (\d)/\1 sub-networks", tests)

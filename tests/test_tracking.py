@@ -3,6 +3,9 @@
 import importlib.util
 import io
 import json
+import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +18,10 @@ from supernet.earlier import resolved
 from supernet.engine import Trainer
 from supernet.errors import UserError
 from supernet.options import TrainConfig
-from supernet.progress import duration, print_summary, training_progress
+from supernet.progress import Course, course, duration, print_summary, said_of
 from supernet.tracking import peak_memory_gib
 from supernet.train import train
+from supernet.training import search_command
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def test_every_line_says_what_there_is_to_know(configure, capsys):
     assert list(epochs[0]["validation_error"]) == ["largest", "middle", "smallest"]
     said = capsys.readouterr().err
     for expected in (
-        "2 of 6 steps", "samples/s", "GiB in the main process", "last loss, smallest net", "best epoch",
+        "2 epochs of 6 steps each", "samples/s", "GiB in the main process", "last loss, smallest net", "best epoch",
         "validation error, middle net", "with 100.0% of the encoder", f"supernet saved in {folder}",
     ):  # fmt: skip
         assert expected in said
@@ -86,26 +90,123 @@ def test_a_tracker_that_cannot_start_gives_one_line(configure, monkeypatch):
         train(configure("tracking.to=[tensorboard]"))
 
 
-def test_off_a_terminal_a_line_now_and_then():
-    out, now = io.StringIO(), [0.0]
-    with training_progress(Console(file=out), "epoch 1/2", 100, done=10, clock=lambda: now[0]) as progress:
+def test_a_line_says_how_far_it_is_and_how_long_it_will_take():
+    now = [0.0]
+    with course(
+        Console(file=io.StringIO(), quiet=True),
+        "epoch 1/2",
+        100,
+        unit="steps",
+        done=10,
+        later=100,
+        clock=lambda: now[0],
+    ) as progress:
+        assert progress.line == "epoch 1/2: 10/100 steps"
         for i in range(40):
             now[0] += 2.0
-            seen = {"loss_largest": 0.5, "learning_rate": 1e-4, "samples_per_second": 7.0} if i == 20 else None
-            progress.advance(seen)
-    assert out.getvalue().splitlines() == [
-        "epoch 1/2: 25/100 steps",
-        "epoch 1/2: 40/100 steps  loss: largest 0.500  lr 1.0e-04  7 samples/s",
-    ]
+            assert progress.is_stale == (i in (2, 3, 4) or i > 7)
+            progress.advance("loss: largest 0.500" if i in (4, 5) else None)
+    assert progress.line == "epoch 1/2: 50/100 steps  loss: largest 0.500  about 0:05:00 left"
+
+
+def test_what_was_known_before_does_not_tell_the_pace():
+    now = [0.0]
+    with course(Console(file=io.StringIO(), quiet=True), "random", 10, clock=lambda: now[0]) as progress:
+        for i in range(5):
+            now[0] += 10.0 if i > 2 else 0.001
+            progress.advance(worked=i > 2)
+    assert progress.left == pytest.approx(50)
+
+
+class Waiting(io.StringIO):
+    """Tells that something was written."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = threading.Event()
+
+    def write(self, text):
+        super().write(text)
+        self.written.set()
+        return len(text)
+
+
+def test_off_a_terminal_lines_come_while_a_single_item_takes_long(monkeypatch):
+    monkeypatch.setattr("supernet.progress.LINE_EVERY", 0.001)
+    out = Waiting()
+    with course(Console(file=out), "importance", 4, unit="batches"):
+        assert out.written.wait(60)
+    assert out.getvalue().splitlines()[0] == "importance: 0/4 batches"
+    out = Waiting()
+    with course(Console(file=out), "loading [the] rows", clock=lambda: 5.0):
+        assert out.written.wait(60)
+    assert out.getvalue().splitlines()[0] == "loading [the] rows: for 0:00:00 so far"
+    assert [thread.name for thread in threading.enumerate() if "(say)" in thread.name] == []
+
+
+def test_losses_in_words():
+    assert said_of({"step": 1, "loss_largest": 0.5, "learning_rate": 1e-4, "samples_per_second": 7.2}) == (
+        "loss: largest 0.500  lr 1.0e-04  7 samples/s"
+    )
+
+
+def test_losses_are_looked_at_anew_where_steps_are_slow(configure, monkeypatch, capsys):
+    """What is recorded does not depend on how fast the machine is."""
+    said, advance = [], Course.advance
+
+    def listening(self, text=None, **options):
+        said.append(text)
+        return advance(self, text, **options)
+
+    monkeypatch.setattr(Course, "advance", listening)
+    monkeypatch.setattr("supernet.progress.FRESH", -1.0)
+    folder = train(configure())
+    assert len([text for text in said if text and text.startswith("loss: largest")]) == 12
+    lines = [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "step" in line] == [0, 5, 6, 11]
+
+
+def test_importance_shows_how_far_it_is(configure, monkeypatch, capsys):
+    shown, advance = [], Course.advance
+
+    def listening(self, text=None, **options):
+        advance(self, text, **options)
+        shown.append(self.line)
+
+    monkeypatch.setattr(Course, "advance", listening)
+    train(configure("order=importance", "order.batches=3"))
+    assert "measuring the importance of heads and units on 3 training batches" in capsys.readouterr().err
+    assert [line.partition("  ")[0] for line in shown[:3]] == [f"importance: {i}/3 batches" for i in (1, 2, 3)]
 
 
 def test_on_a_terminal_a_bar():
     out = io.StringIO()
-    with training_progress(Console(file=out, force_terminal=True), "epoch 1/2", 4) as progress:
+    with course(Console(file=out, force_terminal=True), "epoch 1/2", 4, unit="steps") as progress:
         for _ in range(4):
             progress.advance()
     assert "4/4" in out.getvalue()
     assert "epoch 1/2: " not in out.getvalue()
+
+
+def test_a_training_ends_with_the_next_command(configure, tmp_path, monkeypatch, capsys):
+    config = resolved(configure())
+    monkeypatch.setattr(sys, "argv", ["train_supernet.py"])
+    train(config)
+    command = f"next: python search.py searcher=ehvi supernet={config.folder} output_dir={tmp_path}\n"
+    assert command in capsys.readouterr().err
+    train(config)
+    assert command in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/plm-train-supernet"])
+    command = search_command(replace(config, output_dir="runs"))
+    assert command == f"plm-search searcher=ehvi supernet=runs/train/{config.folder.name}"
+    assert "'supernet=my runs/" in search_command(replace(config, output_dir="my runs"))
+
+
+def test_a_test_run_says_so(configure, capsys):
+    folder = train(configure("test_run=true"))
+    assert "note: this is a test run (debug=fast)" in capsys.readouterr().err
+    assert json.loads((folder / "supernet.json").read_text())["test_run"]
+    assert load_config("train", TrainConfig, ["debug=fast"]).test_run
 
 
 def test_the_summary_is_a_table_and_the_folder_is_not_cut():

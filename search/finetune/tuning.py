@@ -23,7 +23,7 @@ from search.evaluation import Objectives
 from search.finetune.moasha import SubNetworkMOASHA
 from search.finetune.recorder import Recorder, weights_name
 from search.finetune.trial import Job, from_plain
-from search.finetune.workers import Workers, ended_by_signals
+from search.finetune.workers import Workers
 from search.loop import PATIENCE
 from search.objectives import QUALITY
 from search.options import MOASHA, SearchConfig
@@ -37,6 +37,7 @@ from supernet.importance import order_by_importance_, read_importance
 from supernet.models import load_pretrained, locate
 from supernet.options import IMPORTANCE, PRECISIONS, ModelSource, Seeds, TrackingOptions, TrainConfig
 from supernet.processes import usable_cores
+from supernet.signals import ended_by_signals
 from supernet.slicing import extract
 from supernet.strategies import Strategy
 from supernet.subnetwork import SubNetwork

@@ -6,12 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -20,7 +17,6 @@ from syne_tune.backend.local_backend import LocalBackend
 from search.finetune import trial
 from search.finetune.trial import SUBNET_FILE
 from supernet.runs import write_json
-from supernet.signals import SIGNALS
 from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork
 
@@ -92,23 +88,3 @@ class Workers(LocalBackend):
 def decoded(space: SearchSpace, config: Mapping[str, Any]) -> SubNetwork:
     """The sub-network of a trial's configuration."""
     return space.decode([config[name] for name in space.bounds])
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """While the block runs, the signals of `SIGNALS` end this process by an exception, so that it can clean up."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_IGN)  # one is enough
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    before = {number: signal.signal(number, end) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
