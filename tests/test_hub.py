@@ -79,6 +79,8 @@ def hub(tmp_path, monkeypatch):
         use(monkeypatch, hub, tmp_path / "home")
         monkeypatch.setattr(time, "sleep", lambda seconds: None)
         monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        huggingface_hub.close_session()  # one of another test may go through a proxy
         yield hub
         huggingface_hub.close_session()
 
@@ -93,12 +95,14 @@ def use(monkeypatch, hub, home):
             "HF_HUB_CACHE": str(home / "hub"),
             "HF_TOKEN_PATH": str(home / "token"),
             "HF_XET_CACHE": str(home / "xet"),
+            "HF_HUB_OFFLINE": False,
         },
         datasets.config: {
             "HF_ENDPOINT": hub.url,
             "HF_DATASETS_CACHE": home / "datasets",
             "HF_MODULES_CACHE": home / "modules",
             "DOWNLOADED_DATASETS_PATH": str(home / "datasets" / "downloads"),
+            "HF_HUB_OFFLINE": False,
         },
     }.items():
         for name, value in values.items():
@@ -423,7 +427,8 @@ def test_an_incomplete_model_in_the_cache_is_refused(away, hub, model_files):
 
 
 def test_another_revision_is_another_run():
-    config = load_config("train", TrainConfig, ["task=mnli", "model=bert-base-uncased", "model.revision=a"])
+    given = ["task=mnli", "model=bert-base-uncased", "model.revision=a", "train.mixed_precision=fp32"]
+    config = load_config("train", TrainConfig, given)
     others = [replace(config, model=replace(config.model, revision=revision)) for revision in (None, "b")]
     others.append(replace(config, data=replace(config.data, hub_revision="a")))
     assert len({each.folder for each in (config, *others)}) == 4
