@@ -25,7 +25,7 @@ REFUSALS = {
 }
 """Status and X-Error-Code of an answer that is none."""
 
-API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?")
+API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.+))?)?")
 FILE = re.compile(r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
@@ -125,13 +125,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send(401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"})
             return
         url = urlparse(self.path)
-        if match := API.fullmatch(unquote(url.path)):
-            kind, name, what, rest = match.groups()
-            revision, _, folder = (rest or "main").partition("/")
-            if found := self.find(f"{kind}/{name}", revision):
+        if match := API.fullmatch(url.path):
+            kind, name, what, *rest = match.groups()
+            revision, folder = (unquote(part or "") for part in rest)
+            if found := self.find(f"{kind}/{name}", revision or "main"):
                 self.about(name, *found, what, folder, url.query)
-        elif match := FILE.fullmatch(unquote(url.path)):
-            kind, name, revision, path = match.groups()
+        elif match := FILE.fullmatch(url.path):
+            kind, name, revision, path = (unquote(part or "") for part in match.groups())
             if found := self.find(f"{kind or 'models'}/{name}", revision):
                 self.file(*found, path)
         else:

@@ -341,8 +341,8 @@ def test_pickled_weights_are_refused_unread(hub, model_files, tmp_path):
     )
     assert not mark.exists()
     assert not [request for request in hub.asked if "pytorch_model.bin" in request]
-    safe = hub.put(BERT, files | {"model.safetensors": model_files["model.safetensors"]}, ref="safe")
-    assert model(revision="safe").revision == safe
+    safe = hub.put(BERT, files | {"model.safetensors": model_files["model.safetensors"]}, ref="refs/pr/1")
+    assert model(revision="refs/pr/1").revision == safe
 
 
 @pytest.mark.parametrize("known", [True, False])
