@@ -14,6 +14,7 @@ from rich.table import Table
 from supernet.checkpoint import Supernet, find_supernet, load_supernet
 from supernet.config import run_app
 from supernet.cost import Workload
+from supernet.environment import check_environment
 from supernet.errors import UserError, unknown
 from supernet.families import architecture_of
 from supernet.latency import Timing, clocks_of
@@ -71,6 +72,7 @@ def profile(config: ProfileConfig) -> Path:
     Raises:
         UserError: if there is no supernet, its model is too short for the workload, or the file cannot be written.
     """
+    check_environment()
     console = Console(soft_wrap=True, highlight=False, markup=False)
     folder = find_supernet(config.supernet, Path(config.output_dir).expanduser())
     supernet = load_supernet(folder)

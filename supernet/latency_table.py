@@ -30,6 +30,7 @@ from supernet.reading import read_record, unusable
 from supernet.runs import digest, write_json
 from supernet.shapes import Count, Within, WrongValue
 from supernet.slicing import extract
+from supernet.storage import writing
 from supernet.subnetwork import MOST, Sizes, SubNetwork
 
 HEAD_POINTS, UNIT_POINTS = 16, 9
@@ -153,7 +154,8 @@ class LatencyTable:
 
     def save(self, path: Path) -> None:
         """Writes it as JSON, whole or not at all."""
-        write_json(path, {"format": _FORMAT} | asdict(self))
+        with writing(path, "output=FILE"):
+            write_json(path, {"format": _FORMAT} | asdict(self))
 
 
 def prediction_errors(table: LatencyTable, subnets: Sequence[SubNetwork], timings: Sequence[Timing]) -> np.ndarray:

@@ -74,7 +74,11 @@ class ModelSource:
     @property
     def label(self) -> str:
         """Short name for folders and tables: the last part of `name_or_path` if that is given."""
-        return self.name if self.name_or_path is None else Path(self.name_or_path).expanduser().resolve().name
+        return (
+            self.name
+            if self.name_or_path is None
+            else os.path.basename(os.path.realpath(os.path.expanduser(self.name_or_path)))
+        )
 
 
 SOURCES = ("auto", "hub", "local", "embedded")

@@ -31,6 +31,7 @@ from supernet.errors import UserError, first_line
 from supernet.origins import changed
 from supernet.processes import from_main
 from supernet.runs import atomic_folder, file_sha256, write_json
+from supernet.storage import check_room, writing
 
 MANIFEST = "manifest.json"
 PRECISION = "precision"
@@ -76,7 +77,8 @@ def save_checkpoint(folder: Path, trainer: Trainer, position: Position, *, keep:
     random_PN = trainer.accelerator.gather(_random_state(trainer)[None])
     if not trainer.accelerator.is_main_process:
         return
-    folder.mkdir(exist_ok=True)
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
     target = folder / f"step-{position.step:08d}"
     with atomic_folder(target) as partial:
         save_model(trainer.model, str(partial / "model.safetensors"))
@@ -89,6 +91,28 @@ def save_checkpoint(folder: Path, trainer: Trainer, position: Position, *, keep:
     damaged = [path for path in _newest_first(folder) if path.name > target.name]  # passed over when this one went on
     for path in damaged + older[keep - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def check_room_for_checkpoints(folder: Path, trainer: Trainer) -> None:
+    """Sees that the disk has room for what a training may have there at once.
+
+    Each checkpoint holds the weights and, of each that is trained, Adam's two averages; one more is written before the
+    oldest is removed. Then there are the best supernet so far and the last, each also beside the one it replaces.
+
+    Raises:
+        StorageError: if there is less room.
+    """
+    options, parameters = trainer.config.train, [*trainer.model.parameters()]
+    weights = sum(p.numel() * p.element_size() for p in parameters)
+    averages = 2 * sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
+    written = options.epochs + (0 if options.checkpoint_every is None else trainer.steps // options.checkpoint_every)
+    kept = min(options.keep_checkpoints, written)
+    check_room(
+        folder,
+        (kept + 1) * (weights + averages) + 2 * weights,
+        what=f"{kept} checkpoint(s) and the supernet",
+        advice="choose another place with output_dir=FOLDER, or keep fewer with train.keep_checkpoints=1",
+    )
 
 
 def newest_checkpoint(folder: Path, trainer: Trainer, warn: Callable[[str], object]) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,13 +10,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from supernet.errors import UserError
+from supernet.storage import writing
 
 LOCK_FILE = ".lock"
 """Of a run folder, see `only_writer`."""
@@ -72,26 +74,28 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         UserError: if it cannot be made or written.
     """
-    try:
+    with writing(f"the output folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        raise UserError(
-            f"the output folder {folder} cannot be written ({error.strerror}); choose another with output_dir=FOLDER"
-        ) from error
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file at, put in its place when the block ends well and removed otherwise."""
+    """A path beside `path` to write a file at, put in its place when the block ends well and removed otherwise.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        yield partial
-        sync(partial)
-        os.replace(partial, path)
+        with writing(path):
+            yield partial
+            sync(partial)
+            os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -99,10 +103,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder` to fill, put in its place when the block ends well and removed otherwise.
 
     All is on the disk before it gets its name, so that not even a power failure leaves a folder half written.
+
+    Raises:
+        StorageError: if it cannot be written.
     """
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    partial.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's own is for its user alone
-    try:
+    with writing(folder), _partial_folder(folder) as partial:
         yield partial
         for path in (*partial.rglob("*"), partial):
             sync(path)
@@ -112,6 +117,14 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         os.replace(partial, folder)
         sync(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _partial_folder(folder: Path) -> Iterator[Path]:
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    try:
+        partial.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's own is for its user alone
+        yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -141,11 +154,21 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def append_json_line(path: Path, values: dict[str, Any]) -> None:
-    """Appends one JSON object as a line, and sees it to the disk."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Appends one JSON object as a line, and sees it to the disk. Where it does not fit the file stays as it was.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    line = (json.dumps(values) + "\n").encode()
+    with writing(path), path.open("ab", buffering=0) as file:
+        length = file.tell()
+        try:
+            if file.write(line) < len(line):  # the disk has become full on the way
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(length)
+            raise
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -169,7 +192,8 @@ def cut_half_written_line(path: Path) -> None:
     """Removes what a killed process may have left after the last whole line of a file, if there is a file."""
     if path.exists():
         content = path.read_bytes()
-        os.truncate(path, content.rfind(b"\n") + 1)
+        with writing(path):
+            os.truncate(path, content.rfind(b"\n") + 1)
 
 
 @contextmanager
@@ -180,10 +204,11 @@ def only_writer(folder: Path) -> Iterator[None]:
         UserError: if another process holds it.
     """
     lock = FileLock(folder / LOCK_FILE, timeout=0.1)  # a reader of state.json may look at it for a moment
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(f"another process is writing in {folder}; wait until it has ended") from error
+    with writing(folder):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(f"another process is writing in {folder}; wait until it has ended") from error
     try:
         yield
     finally:

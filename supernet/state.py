@@ -17,6 +17,7 @@ from pathlib import Path
 
 from supernet.errors import UserError, first_line
 from supernet.runs import LOCK_FILE, only_writer, write_json
+from supernet.storage import StorageError
 
 try:
     import fcntl
@@ -104,7 +105,7 @@ def at_work(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            with suppress(OSError):  # a full disk is what stopped it, perhaps, and then the lock tells
+            with suppress(StorageError):  # a full disk is what stopped it, perhaps, and then the lock tells
                 _end(folder, RunState(STOPPED, why=_reason(error)))
             raise
         end(folder)

@@ -15,22 +15,22 @@ from supernet.errors import UserError, first_line
 OUTPUT_DIR = "output_dir=FOLDER"
 """The override that moves most of what is written."""
 
-_AGAIN = "make room and give the same command again, or "
+_AGAIN = "make room and give the same command again"
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", _AGAIN),
     errno.EDQUOT: ("the quota of this disk is used up", _AGAIN),
-    errno.EFBIG: ("it is larger than files may be here; see 'ulimit -f'", ""),
-    errno.EACCES: ("permission denied", ""),
-    errno.EPERM: ("not permitted", ""),
-    errno.EROFS: ("the file system is read-only", ""),
-    errno.EIO: ("the disk reports an error", ""),
-    errno.ESTALE: ("the network drive has lost it", ""),
-    errno.ENAMETOOLONG: ("the name is too long", ""),
-    errno.ELOOP: ("its symbolic links lead in a circle", ""),
-    errno.ENOTDIR: ("a part of its path is a file", ""),
-    errno.EMFILE: ("too many files are open; see 'ulimit -n'", ""),
+    errno.EFBIG: ("files may not be that large here", "raise the limit, see 'ulimit -f'"),
+    errno.EACCES: ("permission denied", "check the permissions"),
+    errno.EPERM: ("not permitted", "check the permissions"),
+    errno.EROFS: ("the file system is read-only", "check how it is mounted"),
+    errno.EIO: ("the disk reports an error", "check the disk"),
+    errno.ESTALE: ("the network drive has lost it", "check the drive"),
+    errno.ENAMETOOLONG: ("the name is too long", "shorten it"),
+    errno.ELOOP: ("its symbolic links lead in a circle", "put the links right"),
+    errno.ENOTDIR: ("a part of its path is a file", "check the path"),
+    errno.EMFILE: ("too many files are open", "raise the limit, see 'ulimit -n'"),
 }
-"""What an error number means, and what to do before one writes elsewhere."""
+"""What an error number means, and what to do."""
 
 
 class StorageError(UserError):
@@ -41,6 +41,8 @@ class StorageError(UserError):
 def writing(what: Path | str, place: str = OUTPUT_DIR) -> Iterator[None]:
     """Says of an error of the operating system what was being written in the block, and where else it can be.
 
+    Of blocks in one another the outermost speaks: a folder, say, not the file in it.
+
     Args:
         what: A file or folder, perhaps with a word for it: "the cache folder X".
         place: The override that writes elsewhere.
@@ -50,14 +52,17 @@ def writing(what: Path | str, place: str = OUTPUT_DIR) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, BrokenPipeError):
+    except BrokenPipeError:
         raise
     except Exception as error:
-        number = _number(error)
-        if number is None:
+        cause = error.__cause__ if isinstance(error, StorageError) else error
+        number = None if cause is None else _number(cause)
+        if cause is None or number is None:
             raise
-        cause, remedy = _CAUSES.get(number, (getattr(error, "strerror", None) or first_line(error), ""))
-        raise StorageError(f"{what} cannot be written ({cause}); {remedy}choose another place with {place}") from error
+        wrong, advice = _CAUSES.get(number, (getattr(cause, "strerror", None) or first_line(cause), "see to it"))
+        raise StorageError(
+            f"{what} cannot be written ({wrong}); {advice}, or choose another place with {place}"
+        ) from cause
 
 
 @contextmanager
@@ -79,19 +84,19 @@ def system_errors() -> Iterator[None]:
         number = _number(error)
         if number not in _CAUSES:
             raise
-        cause, remedy = _CAUSES[number]
-        file = getattr(error, "filename", None) or f"a file (perhaps a temporary one, in {tempfile.gettempdir()})"
-        raise StorageError(f"{file} cannot be used ({cause}); {remedy}see to it that it can be") from error
+        cause, advice = _CAUSES[number]
+        file = getattr(error, "filename", None) or f"a file, perhaps a temporary one in {tempfile.gettempdir()},"
+        raise StorageError(f"{file} cannot be used ({cause}); {advice}") from error
 
 
-def check_room(folder: Path, needed: int, *, what: str, place: str) -> None:
+def check_room(folder: Path, needed: int, *, what: str, advice: str) -> None:
     """Sees before hours of work that what it writes will have room.
 
     Args:
         folder: Where; what is there already counts as room, for it is replaced.
         needed: Bytes, at most.
         what: For the message: "2 checkpoints and the supernet".
-        place: What to do about it, for the message.
+        advice: What else can be done but to make room.
 
     Raises:
         StorageError: if there is less.
@@ -102,7 +107,7 @@ def check_room(folder: Path, needed: int, *, what: str, place: str) -> None:
     if needed > free + taken:
         raise StorageError(
             f"{folder} has too little room: {what} may need {_size(needed - taken)}, and {_size(free)} are free; "
-            f"make room, {place}"
+            f"make room, {advice}"
         )
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from supernet.errors import UserError
+from supernet.storage import writing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -157,7 +158,10 @@ def cache_folder(cache_dir: str | None) -> Path:
     """The folder for cached files: `cache_dir`, or plm-supernet under `$XDG_CACHE_HOME` or `~/.cache`."""
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plm-supernet"
+    home = os.path.expanduser("~")
+    if home == "~" and not os.environ.get("XDG_CACHE_HOME"):
+        raise UserError("there is no home folder to keep tokenised rows in; give data.cache_dir=FOLDER, or set HOME")
+    return Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache") / "plm-supernet"
 
 
 def _tokenise(
@@ -239,19 +243,18 @@ def _read_cache(file: Path, sequences: int) -> Tokens | None:
 def _write_cache(file: Path, tokens: Tokens) -> None:
     arrays = {f.name: getattr(tokens, f.name) for f in fields(tokens)}
     temporary: str | None = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".tokens-", dir=file.parent)
-        with os.fdopen(descriptor, "wb") as stream:
-            np.savez(stream, **{name: array for name, array in arrays.items() if array is not None})
-        os.replace(temporary, file)
-    except OSError as e:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise UserError(
-            f"cache folder {file.parent} cannot be written ({e.strerror or e}); give data.cache_dir=FOLDER"
-        ) from e
+    with writing(f"the cache folder {file.parent}", "data.cache_dir=FOLDER"):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=".tokens-", dir=file.parent)
+            with os.fdopen(descriptor, "wb") as stream:
+                np.savez(stream, **{name: array for name, array in arrays.items() if array is not None})
+            os.replace(temporary, file)
+        except OSError:
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+            raise
 
 
 def collate(split: Split, rows: np.ndarray, pad_token_id: int, device: torch.device | str = "cpu") -> Batch:

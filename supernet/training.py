@@ -27,11 +27,20 @@ from supernet.families import architecture_of
 from supernet.options import TrainConfig
 from supernet.processes import gathered
 from supernet.progress import course, duration, print_summary, said_of
-from supernet.resume import MANIFEST, Position, load_checkpoint, newest_checkpoint, remove_checkpoints, save_checkpoint
+from supernet.resume import (
+    MANIFEST,
+    Position,
+    check_room_for_checkpoints,
+    load_checkpoint,
+    newest_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+)
 from supernet.runs import remove_leftovers, write_json
 from supernet.signals import StopRequest
 from supernet.slicing import extract
 from supernet.state import begin, end
+from supernet.storage import StorageError
 from supernet.strategies import LARGEST, SMALLEST
 from supernet.tracking import Tracking, cut_metrics, peak_memory_gib
 
@@ -102,6 +111,7 @@ class Run:
                 remove_checkpoints(self.checkpoints)
             for folder in (self.folder, self.checkpoints):
                 remove_leftovers(folder)
+            check_room_for_checkpoints(self.folder, self.trainer)
         checkpoint = newest_checkpoint(self.checkpoints, self.trainer, self.console.print)
         if checkpoint is not None:
             origins = self.position.origins
@@ -156,9 +166,10 @@ class Run:
             self._stop()
         position.errors = errors
         position.epochs += 1
-        self.tracking.record(
-            {"epoch": position.epochs, "validation_error": position.errors}, step=max(0, position.step - 1)
-        )
+        with self._written():
+            self.tracking.record(
+                {"epoch": position.epochs, "validation_error": position.errors}, step=max(0, position.step - 1)
+            )
         said = ", ".join(f"{kind} net {error:.4f}" for kind, error in position.errors.items())
         self.console.print(f"epoch {position.epochs}/{epochs}: validation error {said}")
         mean = float(np.mean(list(position.errors.values())))
@@ -189,7 +200,8 @@ class Run:
             )
         seen = {"step": step, **losses, **more, "memory_gib": peak_memory_gib(self.accelerator.device)}
         if record:
-            self.tracking.record(seen, step=step)
+            with self._written():
+                self.tracking.record(seen, step=step)
             self.position.seen = seen
         return seen
 
@@ -206,7 +218,8 @@ class Run:
     def _checkpoint(self) -> None:
         self.position.seconds = time.monotonic() - self.started
         self.position.metrics_bytes = self.tracking.bytes_written()
-        save_checkpoint(self.checkpoints, self.trainer, self.position, keep=self.config.train.keep_checkpoints)
+        with self._written():
+            save_checkpoint(self.checkpoints, self.trainer, self.position, keep=self.config.train.keep_checkpoints)
         self.saved = self.position.step
 
     @contextmanager
@@ -215,9 +228,16 @@ class Run:
         try:
             yield
         except KeyboardInterrupt:
-            where = f"after step {self.saved}, from the last checkpoint" if self.saved else "from the start"
-            self._say_stopped("Ctrl-C", where)
+            self._say_stopped("Ctrl-C", self._where())
             raise
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """Says of what cannot be written, on a full disk for example, what is not lost."""
+        try:
+            yield
+        except StorageError as error:
+            raise StorageError(f"{error}; {self._how()} goes on {self._where()}") from error
 
     def _stop(self) -> NoReturn:
         self._checkpoint()
@@ -226,13 +246,18 @@ class Run:
         raise SystemExit(self.stop.exit_status)
 
     def _say_stopped(self, by: str, where: str) -> None:
-        how = "the same command" if self.config.resume != "never" else "the same command with resume=auto"
-        self.console.print(
-            f"stopped by {by} after step {self.position.step} of {self.trainer.steps}; {how} goes on {where}"
-        )
+        done = f"step {self.position.step} of {self.trainer.steps}"
+        self.console.print(f"stopped by {by} after {done}; {self._how()} goes on {where}")
+
+    def _how(self) -> str:
+        return "the same command" if self.config.resume != "never" else "the same command with resume=auto"
+
+    def _where(self) -> str:
+        return f"after step {self.saved}, from the last checkpoint" if self.saved else "from the start"
 
     def _save(self, name: str) -> None:
-        save_supernet(self.folder / name, Supernet(self.model, self.tokenizer, self.info(self.position.errors)))
+        with self._written():
+            save_supernet(self.folder / name, Supernet(self.model, self.tokenizer, self.info(self.position.errors)))
 
     def _summary(self) -> None:
         config, position = self.config, self.position
