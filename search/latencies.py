@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from search.objectives import LATENCY
 from supernet.cost import Workload
 from supernet.families import architecture_of
-from supernet.latency import Clock, Share, clocks_of, measure_latency, measure_shares
+from supernet.latency import Clock, measure_latency
+from supernet.latency_share import clocks_of, measure_shares
 from supernet.slicing import extract
 from supernet.subnetwork import SubNetwork
 
@@ -32,10 +33,11 @@ class Latencies:
         workload: Batch and length.
         mixed_precision: no | bf16 | fp16, as in `supernet.latency.measure_latency`.
         full: The full net's own latency when the run began; None measures it now.
-        clocks: As in `supernet.latency.measure_shares`.
+        clocks: As in `supernet.latency_share.measure_shares`.
 
     Attributes:
-        full: The full net's own latency.
+        subnet: The full net.
+        full: Its own latency when the run began.
 
     Raises:
         UserError: if the model has no positions for so many tokens.
@@ -50,15 +52,15 @@ class Latencies:
         full: Latency | None = None,
         clocks: Sequence[Clock] | None = None,
     ) -> None:
-        self._subnet = architecture_of(supernet.config).full
-        self._model = extract(supernet, self._subnet, share=True)
+        self.subnet = architecture_of(supernet.config).full
+        self._model = extract(supernet, self.subnet, share=True)
         self._workload, self._mixed_precision = workload, mixed_precision
         self._clocks = clocks_of(self._model.device) if clocks is None else clocks
         self.full = self._measure_full() if full is None else full
 
     def __call__(self, subnet: SubNetwork, model: PreTrainedModel) -> Latency:
         """The latency of a sub-network's model, extracted or made in another way."""
-        return self.full if subnet == self._subnet else self.again([subnet], lambda _: model)[0][subnet]
+        return self.full if subnet == self.subnet else self.again([subnet], lambda _: model)[0][subnet]
 
     def again(self, subnets: Iterable[SubNetwork], model_of: SubnetModels) -> tuple[dict[SubNetwork, Latency], float]:
         """The latencies of several sub-networks and of the full net, all measured in the same turns.
@@ -70,10 +72,10 @@ class Latencies:
         Returns:
             The latencies, and what the full net takes now, as a share of what it took when the run began.
         """
-        others = [subnet for subnet in subnets if subnet != self._subnet]
+        others = [subnet for subnet in subnets if subnet != self.subnet]
         whole_ms = self.full["latency_ms"]
         if not others:
-            return {self._subnet: self.full}, self._measure_full()["latency_ms"] / whole_ms
+            return {self.subnet: self.full}, self._measure_full()["latency_ms"] / whole_ms
         shares, timing = measure_shares(
             [partial(model_of, subnet) for subnet in others],
             self._model,
@@ -81,8 +83,10 @@ class Latencies:
             mixed_precision=self._mixed_precision,
             clocks=self._clocks,
         )
-        own = Share(1.0, timing.low_ms / timing.median_ms, timing.high_ms / timing.median_ms, timing.repeats)
-        found = {s: _stated(share, whole_ms) for s, share in zip([self._subnet, *others], [own, *shares], strict=True)}
+        found = {
+            self.subnet: _stated(1.0, timing.low_ms / timing.median_ms, timing.high_ms / timing.median_ms, whole_ms)
+        }
+        found |= {s: _stated(x.median, x.low, x.high, whole_ms) for s, x in zip(others, shares, strict=True)}
         return found, timing.median_ms / whole_ms
 
     def _measure_full(self) -> Latency:
@@ -92,7 +96,6 @@ class Latencies:
         return dict(zip(LATENCY, (timing.median_ms, timing.low_ms, timing.high_ms, 1.0), strict=True))
 
 
-def _stated(share: Share, whole_ms: float) -> Latency:
-    """A share as the metrics `LATENCY`."""
-    values = (share.median * whole_ms, share.low * whole_ms, share.high * whole_ms, share.median)
-    return dict(zip(LATENCY, values, strict=True))
+def _stated(share: float, low: float, high: float, whole_ms: float) -> Latency:
+    """A share and its quartiles as the metrics `LATENCY`."""
+    return dict(zip(LATENCY, (share * whole_ms, low * whole_ms, high * whole_ms, share), strict=True))

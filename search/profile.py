@@ -17,7 +17,8 @@ from supernet.cost import Workload
 from supernet.environment import check_environment
 from supernet.errors import UserError, unknown
 from supernet.families import architecture_of
-from supernet.latency import Timing, clocks_of
+from supernet.latency import Timing
+from supernet.latency_share import clocks_of
 from supernet.latency_table import Conditions, LatencyTable, build_table, prediction_errors
 from supernet.options import MAX_SEED, PRECISIONS
 from supernet.processes import processes

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from search.folder import LEAST_REFERENCE, RunRecord
 from search.latencies import Latencies, SubnetModels
+from search.objectives import LATENCY
 from search.pareto import pareto_front
 from search.report.front import costs_of, main_cost
 from search.report.results import Results, Tested
@@ -41,7 +42,7 @@ def remeasured(
     results = replace(results, front=front, full=None if results.full is None else renewed(results.full))
     latest = {tested.evaluated.subnet: tested.evaluated for tested in results.shown}
     known = list(({e.subnet: e for e in all_evaluated(run.trials)} | latest).values())
-    said = [_slower(known), _scattered(known), _inexact(latencies.full, now)]
+    said = [_slower(known), _scattered(known), _inexact(latencies.full, found[latencies.subnet], now)]
     return results, [line for line in (*said, _dominated(run, results)) if line]
 
 
@@ -83,16 +84,25 @@ def _spread(latency: Metrics) -> float:
     return (latency["latency_high_ms"] - latency["latency_low_ms"]) / max(latency["latency_ms"], LEAST_REFERENCE)
 
 
-def _inexact(full: Metrics, now: float) -> str:
-    """Of milliseconds that depend on what else the machine did: they are stated in terms of the full net's."""
-    full_ms = full["latency_ms"]
-    if _spread(full) <= WIDE and abs(now - 1) <= CHANGED:
+def _inexact(first: Metrics, last: Metrics, now: float) -> str:
+    """Of milliseconds that depend on what else the machine did: they are stated in terms of the full net's.
+
+    Args:
+        first, last: The full net's latency at the beginning and at the end, which is stated in terms of the first.
+        now: What it takes at the end, as a share of what it took at the beginning.
+    """
+    if max(_spread(first), _spread(last)) <= WIDE and abs(now - 1) <= CHANGED:
         return ""
+    then, at_the_end = _with_quartiles(first, 1.0), _with_quartiles(last, now)
     return (
-        f"note: the full net took {full_ms:.2f} ms (quartiles {full['latency_low_ms']:.2f}-"
-        f"{full['latency_high_ms']:.2f}) when the run began, for which all latencies are stated, and takes "
-        f"{full_ms * now:.2f} ms now: the machine does other work at times; shares of the full net hold all the same"
+        f"note: the full net took {then} when the run began, for which all latencies are stated, and takes "
+        f"{at_the_end} now: the machine does other work at times; shares of the full net hold all the same"
     )
+
+
+def _with_quartiles(latency: Metrics, factor: float) -> str:
+    median, low, high = (factor * latency[name] for name in LATENCY[:3])
+    return f"{median:.2f} ms (quartiles {low:.2f}-{high:.2f})"
 
 
 def _dominated(run: RunRecord, results: Results) -> str:

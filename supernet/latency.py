@@ -1,8 +1,5 @@
 """How long a model takes for one batch: measured on the device, after a warm-up, as often as it takes to be sure.
 
-Other programs come and go, so the milliseconds of one moment do not compare with those of another. What compares is a
-share: two models run one right after the other, again and again, and the median of what one takes of the other's time.
-
 What is measured is an extracted sub-network (`supernet.slicing.extract`) as it would be shipped: in evaluation mode,
 without gradients, in the precision that it is evaluated in, on random tokens without padding.
 """
@@ -30,18 +27,6 @@ RUNS_PER_TURN = 3
 """Timed runs of a model before the next one's turn; the caches are warm by then, as in repeated use."""
 
 Clock = Callable[[], float]
-
-
-def clocks_of(device: torch.device | str) -> tuple[Clock, ...]:
-    """What tells the time of a model that runs on a device in this process, the best first.
-
-    A thread alone takes as much of its processor as it takes time, less what other programs have of that processor. Of
-    several threads the processor's time leaves out that they wait for each other, so it is second to the time that
-    passes: good where that one scatters.
-    """
-    if torch.device(device).type != "cpu":
-        return (time.perf_counter,)
-    return (time.thread_time,) if torch.get_num_threads() == 1 else (time.perf_counter, time.process_time)
 
 
 @dataclass(frozen=True)
@@ -72,44 +57,12 @@ class Timing:
 
     @property
     def uncertainty(self) -> float:
-        """How well the median is known, as a share of it."""
-        return _uncertainty(self.median_ms, self.iqr_ms, self.repeats)
+        """How well the median is known, as a share of it: about the half-width of its 95 % confidence interval.
 
-
-@dataclass(frozen=True)
-class Share:
-    """What a model takes of another's time, by turns that each ran both.
-
-    Attributes:
-        median: Of the turns' ratios.
-        low, high: Their first and third quartile.
-        turns: How many there were.
-    """
-
-    median: float
-    low: float
-    high: float
-    turns: int
-
-    @classmethod
-    def of(cls, ratios: Sequence[float]) -> Share:
-        """Of the ratios of all turns."""
-        low, median, high = np.percentile(ratios, (25, 50, 75)).tolist()
-        return cls(median, low, high, len(ratios))
-
-    @property
-    def uncertainty(self) -> float:
-        """How well the median is known, as a share of it."""
-        return _uncertainty(self.median, self.high - self.low, self.turns)
-
-
-def _uncertainty(median: float, iqr: float, count: int) -> float:
-    """About the half-width of a median's 95 % confidence interval, as a share of it.
-
-    Source:
-        McGill, Tukey & Larsen, "Variations of box plots", The American Statistician 32(1), 1978.
-    """
-    return 1.57 * iqr / count**0.5 / median
+        Source:
+            McGill, Tukey & Larsen, "Variations of box plots", The American Statistician 32(1), 1978.
+        """
+        return 1.57 * self.iqr_ms / self.repeats**0.5 / self.median_ms
 
 
 def measure_latency(
@@ -141,7 +94,7 @@ def measure_latency(
     """
     if device is not None:
         model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides the method's own type
-    with _timed(model, workload, mixed_precision, clock) as run:
+    with timed(model, workload, mixed_precision, clock) as run:
         for _ in range(warmup):
             run()
         seconds = [run()[0] for _ in range(min(MIN_REPEATS, repeats))]
@@ -179,7 +132,7 @@ def measure_in_turns(
         # Otherwise each would always follow the same one, in whatever state that left the machine.
         for i in rng.permutation(len(models)).tolist():
             model = models[i]().to(device)
-            with _timed(model, workload, mixed_precision, clock) as run:
+            with timed(model, workload, mixed_precision, clock) as run:
                 run()
                 seconds[i] += [run()[0] for _ in range(RUNS_PER_TURN)]
         known = [Timing.of(each).uncertainty for each in seconds]
@@ -188,69 +141,8 @@ def measure_in_turns(
     return [Timing.of(each) for each in seconds]
 
 
-def measure_shares(
-    models: Sequence[Callable[[], PreTrainedModel]],
-    whole: PreTrainedModel,
-    workload: Workload,
-    *,
-    mixed_precision: str = "no",
-    turns: int = 20,
-    tolerance: float = 0.03,
-    clocks: Sequence[Clock] | None = None,
-) -> tuple[list[Share], Timing]:
-    """What each model takes of the time of `whole`, each in turns with it, so that it is the same on a busy machine.
-
-    In a turn each of the two runs once to warm up, and then `RUNS_PER_TURN` times, of which the fastest counts: what
-    disturbs a run only makes it longer. Which of the two is first is left to chance.
-
-    Args:
-        models: Make the models.
-        whole: Of which the share is; it is where they run.
-        workload: The batch to run them on.
-        mixed_precision: As in `measure_latency`.
-        turns: The most turns of each.
-        tolerance: `Share.uncertainty` that is enough in nine of ten models. If the first clock does not come to it,
-            another one counts that does, or the one that comes nearest.
-        clocks: Give seconds, the best first; None is `clocks_of` the device.
-
-    Returns:
-        The share of each model, and how long `whole` took in all these turns, by the first clock.
-
-    Raises:
-        UserError: if the model has no positions for so many tokens.
-    """
-    clocks = clocks_of(whole.device) if clocks is None else clocks
-    ratios: list[list[list[float]]] = [[[] for _ in clocks] for _ in models]
-    whole_seconds: list[float] = []
-    rng = np.random.default_rng(0)
-    for turn in range(turns):
-        for i in rng.permutation(len(models)).tolist():
-            pair, least = (whole, models[i]().to(whole.device)), [[0.0], [0.0]]
-            for k in rng.permutation(2).tolist():
-                least[k] = _fastest(pair[k], workload, mixed_precision, clocks)
-            for found, one, other in zip(ratios[i], *least, strict=True):
-                found.append(other / one)
-            whole_seconds.append(least[0][0])
-        if turn + 1 >= MIN_REPEATS and np.quantile([Share.of(r[0]).uncertainty for r in ratios], 0.9) <= tolerance:
-            break
-    return [_best_known(list(map(Share.of, of_clocks)), tolerance) for of_clocks in ratios], Timing.of(whole_seconds)
-
-
-def _fastest(model: PreTrainedModel, workload: Workload, mixed_precision: str, clocks: Sequence[Clock]) -> list[float]:
-    """Seconds of the fastest run of a turn, by each clock."""
-    with _timed(model, workload, mixed_precision, *clocks) as run:
-        run()
-        return np.min([run() for _ in range(RUNS_PER_TURN)], axis=0).tolist()
-
-
-def _best_known(shares: Sequence[Share], tolerance: float) -> Share:
-    """The first one that is known well enough, or else the one that is known best."""
-    well = (share for share in shares if share.uncertainty <= tolerance)
-    return next(well, min(shares, key=lambda share: share.uncertainty))
-
-
 @contextmanager
-def _timed(
+def timed(
     model: PreTrainedModel, workload: Workload, mixed_precision: str, *clocks: Clock
 ) -> Iterator[Callable[[], list[float]]]:
     """A function that runs the model once and says how many seconds it took, its device's work too, by each clock."""

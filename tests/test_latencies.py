@@ -147,7 +147,7 @@ def timed(layers, share, *, spread=0.0, error=None):
 class FakeLatencies:
     """Finds given sub-networks to take what they are given with, whatever the machine does."""
 
-    full = timed(6, 1.0).metrics
+    subnet, full = net(6), timed(6, 1.0).metrics
 
     def __init__(self, *found, now=1.0):
         self.found, self.now = {e.subnet: {name: e.metrics[name] for name in LATENCY} for e in found}, now
@@ -199,16 +199,15 @@ def test_latencies_that_scatter_and_milliseconds_of_a_busy_machine_are_told(tmp_
     assert [line.partition(": the machine")[0] for line in said] == [
         "note: the quartiles of 2 of 3 latencies are more than 10% apart, at most 30%"
     ]
-    busy_then = FakeLatencies(trials[0], trials[3], now=0.4)
-    _, said = end_of(tmp_path / "b", [trials[0], trials[3]], busy_then)
-    assert [line.partition(": the machine")[0] for line in said] == [
+    steady = [trials[0], trials[3]]
+    _, said = end_of(tmp_path / "b", steady, FakeLatencies(*steady, now=0.4))
+    assert said == [
         "note: the full net took 10.00 ms (quartiles 10.00-10.00) when the run began, for which all latencies are "
-        "stated, and takes 4.00 ms now"
+        "stated, and takes 4.00 ms (quartiles 4.00-4.00) now: the machine does other work at times; shares of the full "
+        "net hold all the same"
     ]
-    busy_always = FakeLatencies(trials[0], trials[3])
-    busy_always.full = timed(6, 1.0, spread=0.5).metrics
-    _, said = end_of(tmp_path / "c", [trials[0], trials[3]], busy_always)
-    assert ["(quartiles 7.50-12.50)" in line for line in said] == [True]
+    _, said = end_of(tmp_path / "c", steady, FakeLatencies(timed(6, 1.0, spread=0.5), trials[3]))
+    assert ["takes 10.00 ms (quartiles 7.50-12.50) now" in line for line in said] == [True]
 
 
 def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatch, capsys):
