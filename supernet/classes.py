@@ -66,7 +66,7 @@ def find_labels(
     if task.kind in ("auto", "regression") and not given:
         task, notes = _with_decimal(task, [train, *others])
     if task.kind == "auto":
-        kind, why = _kind(task, train.names, given)
+        kind, why = _kind(task, train, given)
         task, notes = replace(task, kind=kind), [*notes, *why]
     if task.is_regression:
         low, high = _range(task, [train, *others])
@@ -114,11 +114,23 @@ def _with_decimal(task: Task, splits: Sequence[LabelsFound]) -> tuple[Task, list
     return replace(task, decimal="comma"), [note]
 
 
-def _kind(task: Task, names: Sequence[str], given: tuple[str, ...]) -> tuple[str, list[str]]:
-    """Regression or classification, and why if it is not plain."""
-    numbers = {name: task.number(name) for name in names}
-    fractions = any(number is not None and number != int(number) for number in numbers.values())
-    if given or not fractions or None in numbers.values():
+def _kind(task: Task, train: LabelsFound, given: tuple[str, ...]) -> tuple[str, list[str]]:
+    """Regression or classification, and why if it is not plain.
+
+    Raises:
+        UserError: if the labels are numbers but for some that stand for no label.
+    """
+    numbers = {name: task.number(name) for name in train.names}
+    words = [name for name, number in numbers.items() if number is None]
+    if given or not any(number is not None and number != int(number) for number in numbers.values()):
+        return "classification", []
+    if words and all(name.lower() in NO_LABEL for name in words):
+        raise UserError(
+            f"{train.places[train.names.index(words[0])]}: label '{words[0]}' in column '{task.label}' is no number as"
+            f" the others are; say data.ignore_labels=[{','.join(words)}] to leave such rows out, or"
+            " task.kind=classification if all are classes"
+        )
+    if words:
         return "classification", []
     if codes := _codes(numbers):
         why = f"labels such as {listing(codes, 4)} are codes, so they are classes (task.kind=regression for numbers)"

@@ -157,9 +157,7 @@ def _gathered(task: Task, parts: Mapping[str, list[Part]], options: DataOptions)
     for label, names in written.items():
         if not left_out & names:
             there = listing(gathered["train"].found.names)
-            raise UserError(
-                f"data.ignore_labels={list(options.ignore_labels)}: no row has the label {label}; there are: {there}"
-            )
+            raise UserError(f"data.ignore_labels: no row has the label '{label}'; there are: {there}")
     return gathered
 
 
@@ -193,7 +191,7 @@ def _unused(task: Task, parts: Mapping[str, list[Part]], source: Source) -> tupl
     """What there is in the files and beside them, but is not used."""
     columns = dict.fromkeys(column for split in parts.values() for part in split for column in part.columns())
     unused = [column for column in columns if column not in task.columns]
-    return (*([f"columns {listing(unused)}"] if unused else []), *source.unused)
+    return (*([f"columns {listing(unused, 50)}"] if unused else []), *source.unused)
 
 
 def _origin(parts: Sequence[Part]) -> str:
@@ -224,7 +222,7 @@ def _usable(task: Task, source: Source) -> tuple[dict[str, list[Part]], list[str
     splits = {"train": source.train, "validation": source.validation, "test": source.test}
     notes = []
     if task.validation_splits and source.test and not labelled(source.test, str(task.label)):
-        notes.append(f"{source.test[0].short} has no labels in column '{task.label}' and is not used")
+        notes.append(f"{source.test[0].name} has no labels in column '{task.label}' and is not used")
         splits["test"] = []
     if splits["validation"] and not splits["test"]:
         splits |= {"validation": [], "test": splits["validation"]}

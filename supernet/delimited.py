@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ csv.field_size_limit(2**30)  # characters; the module's own limit is 2**17, whic
 DELIMITERS = (",", ";", "\t", "|")
 """What may separate the columns of a CSV file, in order of preference."""
 LOOKED_AT = 10
-"""Rows that are looked at to find the delimiter."""
+"""Rows that are looked at to find the delimiter, in at most a hundred times as many lines."""
 
 _CSV_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _EXCEL = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # Excel's own first line, which it shows to nobody
@@ -69,6 +70,10 @@ class Dialect:
         all_lines = lines(file) if at_feeds else csv_lines(file)
         for number, line in islice(enumerate(all_lines, start=1), self.told, None):
             yield number, line.rstrip("\r\n").split(self.delimiter)
+
+    def rows(self, file: Path) -> Iterator[tuple[int, list[str]]]:
+        """The lines that are not empty."""
+        return ((number, row) for number, row in self.lines(file) if any(value.strip() for value in row))
 
     def notes(self, file: Path) -> list[str]:
         """What a reader of the table should know of it."""
@@ -126,7 +131,7 @@ def _delimiter(file: Path) -> str:
         return "\t"
 
     def fields(delimiter: str) -> tuple[bool, int]:
-        rows = filter(any, csv.reader(csv_lines(file), delimiter=delimiter))
+        rows = filter(any, csv.reader(islice(csv_lines(file), 100 * LOOKED_AT), delimiter=delimiter))
         widths = [len(row) for row in islice(rows, LOOKED_AT)] or [0]
         return widths[0] > 1 and len(set(widths)) == 1, widths[0]
 
@@ -143,9 +148,9 @@ def _quotes_are_literal(file: Path, dialect: Dialect) -> bool:
     valid, joined = _records(file, dialect)
     if valid and not joined:
         return False
-    rows = (row for _, row in dialect.lines(file) if any(field.strip() for field in row))
-    width = len(next(rows, []))
-    lines_are_rows = all(len(row) == width for row in rows)
+    rows = dialect.rows(file)
+    _, header = next(rows, (0, []))
+    lines_are_rows = all(len(row) == len(header) for _, row in rows)
     if dialect.delimiter == "\t":
         return lines_are_rows or not valid
     return lines_are_rows and _shown_by_lines(file, dialect, joined if valid else None)
@@ -169,25 +174,33 @@ def _records(file: Path, dialect: Dialect) -> tuple[bool, list[range]]:
     return True, joined
 
 
-@dataclass
 class _Column:
     """A column of a file whose lines are all rows: what the lines in doubt have, and what of it other lines have."""
 
-    doubtful: list[str] = field(default_factory=list)
-    elsewhere: set[str] = field(default_factory=set)
-    numeric: bool = True
+    def __init__(self, doubtful: Sequence[str]) -> None:
+        self.doubtful = Counter(value for value in doubtful if value.strip())
+        self.elsewhere: set[str] = set()
+        self.numeric = True
 
-    def add(self, value: str, wanted: set[str]) -> None:
-        if value in wanted:
+    def compare(self, value: str) -> None:
+        """Takes note of a value that another line has."""
+        if value in self.doubtful:
             self.elsewhere.add(value)
-        self.numeric = self.numeric and parse_number(value.strip()) is not None
+        self.numeric = self.numeric and _is_number(value)
+
+    def compare_with_itself(self) -> None:
+        """Takes note of what the lines in doubt have several times, where there are no others."""
+        self.elsewhere = {value for value, count in self.doubtful.items() if count > 1}
+        self.numeric = all(map(_is_number, self.doubtful))
 
     def fitting(self) -> int:
         """How many of the lines in doubt have a value such as the other lines have: the same, or a number too."""
-        return sum(
-            value in self.elsewhere or (self.numeric and parse_number(value.strip()) is not None)
-            for value in self.doubtful
-        )
+        fits = ((value in self.elsewhere) or (self.numeric and _is_number(value)) for value in self.doubtful)
+        return sum(count for count, fit in zip(self.doubtful.values(), fits, strict=True) if fit)
+
+
+def _is_number(value: str) -> bool:
+    return parse_number(value.strip()) is not None
 
 
 def _shown_by_lines(file: Path, dialect: Dialect, joined: list[range] | None) -> bool:
@@ -204,24 +217,27 @@ def _shown_by_lines(file: Path, dialect: Dialect, joined: list[range] | None) ->
         UserError: if the signs contradict one another.
     """
     doubt = {number for lines_ in joined or () for number in lines_}
-    rows = (row for number, row in dialect.lines(file) if number in doubt)
-    columns = [_Column(list(values)) for values in zip(*rows, strict=False)]
-    wanted = [set(column.doubtful) for column in columns]
-    enclosed, others = False, 0
-    for number, row in dialect.lines(file):
-        if number in doubt or not any(value.strip() for value in row):
+    doubtful = [row for number, row in dialect.rows(file) if number in doubt]
+    columns = [_Column(values) for values in zip(*doubtful, strict=True)]
+    header, *_ = next(dialect.rows(file))
+    enclosed = compared = False
+    for number, row in dialect.rows(file):
+        if number in doubt:
             continue
         enclosed = enclosed or any(len(value) > 1 and value[0] == value[-1] == '"' for value in row)
-        others += 1
-        if others > 1:  # the first names the columns
-            for column, value, known in zip(columns, row, wanted, strict=False):
-                column.add(value, known)
+        if number > header:
+            compared = True
+            for column, value in zip(columns, row, strict=False):
+                column.compare(value)
     if joined is None:
         return not enclosed
-    fitting = max((column.fitting() for column in columns), default=0) if others > 1 else 0
+    if not compared:
+        for column in columns:
+            column.compare_with_itself()
+    fitting = max((column.fitting() for column in columns), default=0)
     if fitting <= len(joined):
         return False
-    if fitting == len(doubt) and not enclosed:
+    if fitting == len(doubtful) and compared and not enclosed:
         return True
     a, b = joined[0][0], joined[0][-1]
     raise UserError(

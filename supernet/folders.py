@@ -12,7 +12,7 @@ from supernet.readers import SUFFIXES, listing, reader_of
 from supernet.sources import Part, Source, check_one_name
 from supernet.tasks import Task
 
-_NUMBER = r"[-_. ]?(?:part)?[-_. ]?(?P<number>\d+)(?:-of-(?P<of>\d+)(?:-[0-9a-f]+)?)?"
+_NUMBER = r"[-_. ]?(?:part)?[-_. ]?(?P<number>\d+)(?:[-_]of[-_](?P<of>\d+)(?:-[0-9a-f]+)?)?"
 """What follows a split's name in the name of a part: train_1, train-00000-of-00002, and as clones of hub data sets have
 it train-00000-of-00001-0a1b2c3d4e5f6a7b."""
 _OTHER_DATA = re.compile(
@@ -170,11 +170,10 @@ def _is_whole(parts: Sequence[tuple[int | None, int | None, Path]]) -> bool:
     """Whether the files are one split: one file, or all parts, each once. train and train_2 are two parts."""
     numbers = [number for number, _, _ in parts]
     totals = {of for _, of, _ in parts}
-    if totals != {None}:
-        return totals == {len(parts)} and numbers == list(range(len(parts)))
-    if numbers[0] is None:
-        return numbers[1:] == list(range(2, len(parts) + 1))
-    return numbers in (list(range(len(parts))), list(range(1, len(parts) + 1)))
+    if totals not in ({None}, {len(parts)}):
+        return False
+    from_one = list(range(1, len(parts) + 1))
+    return numbers in (from_one, list(range(len(parts))), [None, *from_one[1:]])
 
 
 def _no_file(task: Task, folder: Path, names: Sequence[str]) -> UserError:

@@ -18,7 +18,8 @@ _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))(\.0)?")
 def label_name(value: object) -> str | None:
     """The name of the class that a label stands for, as it is in the file; None if it cannot be the name of one.
 
-    That is what is neither text nor a number, what is empty, and what is not finite, as a NaN for a missing value is.
+    That is what is neither text nor a number, what is empty or half a surrogate pair, and what is not finite, as a NaN
+    for a missing value is.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -27,9 +28,11 @@ def label_name(value: object) -> str | None:
     if not isinstance(value, (int, str)):
         return None
     try:
-        return str(value).strip() or None
-    except ValueError:  # an integer of thousands of digits
+        name = str(value).strip()
+        name.isascii() or name.encode()
+    except ValueError:  # an integer of thousands of digits; half a surrogate pair
         return None
+    return name or None
 
 
 def is_missing(value: object) -> bool:
@@ -76,16 +79,13 @@ def other_writing(name: str) -> str | None:
     return None if match is None else match[1] if match[2] else f"{name}.0"
 
 
-def spellings(value: object) -> frozenset[str | None]:
-    """How a label that is named on the command line may stand in a file; None is a label that is missing.
+def spellings(name: str) -> frozenset[str | None]:
+    """How a label that a user names may stand in a file; None is a label that is missing.
 
-    The command line has types of its own: `true` may be the text True, `null` a missing value or the text null.
+    null and nan are missing labels, and what programs write as text in their place.
     """
-    if value is None:
+    if name == "null":
         return frozenset({None, "null"})
-    if is_missing(value) or str(value).lower() == "nan":
+    if name.lower() == "nan":
         return frozenset({None, "nan", "NaN", "NAN"})
-    name = label_name(value)
-    if isinstance(value, bool):
-        return frozenset({name, str(value), str(value).upper()})
-    return frozenset({name, None if name is None else other_writing(name) or name})
+    return frozenset({name, other_writing(name) or name})

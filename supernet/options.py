@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from supernet.errors import UserError, unknown
-from supernet.labels import is_missing, label_name
+from supernet.labels import label_name
 from supernet.runs import digest, folder_name
 from supernet.sampling import SamplingOptions
 from supernet.spaces import SpaceOptions
@@ -102,7 +102,7 @@ class DataOptions:
         text: Name of the text's column, or a list of one or two names; None for the task's own.
         label: Name of the label's column; None for the task's own.
         choices: Columns of the choices in multiple choice; None for the task's own.
-        ignore_labels: Labels of rows that are left out, or one label; None in it stands for a label that is missing.
+        ignore_labels: Labels of rows that are left out, or one label; null stands for a label that is missing.
         quotes: What quotes in CSV and TSV files are. csv: they enclose fields. literal: they are part of the texts.
             auto: what the lines show.
         hub: Data set on the hub instead of the task's own.
@@ -121,7 +121,7 @@ class DataOptions:
     text: Any = None  # one name or several: a configuration knows no such union
     label: str | None = None
     choices: Any = None
-    ignore_labels: Any = ()  # one or several, of any type
+    ignore_labels: Any = ()  # one or several, texts or numbers
     quotes: str = "auto"
     hub: str | None = None
     hub_config: str | None = None
@@ -183,13 +183,14 @@ def _columns_given(field: str, value: object) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _labels_given(value: object) -> tuple[object, ...]:
-    """A label or a list of them as a tuple; NaN, which JSON has not, as text."""
+def _labels_given(value: object) -> tuple[str, ...]:
+    """A label or a list of them as a tuple of texts."""
     given = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
-    labels = tuple("nan" if isinstance(label, float) and math.isnan(label) else label for label in given)
-    if wrong := [label for label in labels if label_name(label) is None and not is_missing(label)]:
-        raise UserError(f"data.ignore_labels: {wrong[0]!r} is no label; give names or numbers: data.ignore_labels=[-1]")
-    return labels
+    names = ["null" if label is None else str(label) if label != label else label_name(label) for label in given]
+    if None in names:
+        wrong = given[names.index(None)]
+        raise UserError(f"data.ignore_labels: {wrong!r} is no label; give names or numbers: data.ignore_labels=[-1]")
+    return tuple(name for name in names if name is not None)
 
 
 IMPORTANCE = "importance"

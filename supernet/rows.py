@@ -144,11 +144,11 @@ def _data_rows(task: Task, part: Part, notes: list[str]) -> Iterator[tuple[int, 
     Raises:
         UserError: if the columns are named again in another order.
     """
-    classes, columns = _classes_by_id(task, part), task.columns
+    classes, names = _classes_by_id(task, part), [_plain(name) for name in task.columns]
     headers: list[int] = []
-    for number, values in part.records(columns):
+    for number, values in part.records(task.columns):
         *texts, label = values
-        if isinstance(label, str) and _plain(label) in columns and _names(columns, values, f"{part.name}:{number}"):
+        if isinstance(label, str) and _plain(label) in names and _is_header(names, values, f"{part.name}:{number}"):
             headers.append(number)
             continue
         yield number, texts, classes[label] if isinstance(label, int) and 0 <= label < len(classes) else label
@@ -156,17 +156,17 @@ def _data_rows(task: Task, part: Part, notes: list[str]) -> Iterator[tuple[int, 
         notes.append(f"{part.short}:{headers[0]}: {len(headers)} line(s) name the columns again and are left out")
 
 
-def _names(columns: Sequence[str], values: Sequence[object], place: str) -> bool:
-    """Whether a row is the names of the columns. Raises a UserError if it names them in another order."""
-    names = [_plain(str(value)) for value in values]
-    if names != list(columns) and sorted(names) == sorted(columns):
+def _is_header(names: list[str], values: Sequence[object], place: str) -> bool:
+    """Whether a row is the names of the columns. Raises a UserError if it has them in another order."""
+    row = [_plain(str(value)) for value in values]
+    if row != names and sorted(row) == sorted(names):
         raise UserError(f"{place}: the columns are named again, in another order; split the file here into two")
-    return names == list(columns)
+    return row == names
 
 
 def _plain(name: str) -> str:
-    """A column's name without blanks around it, and without the mark that a file of its own begins with."""
-    return name.strip().removeprefix("\ufeff").strip()
+    """A column's name in lower case, without blanks around it and the mark that a file of its own begins with."""
+    return name.strip().removeprefix("\ufeff").strip().lower()
 
 
 def _classes_by_id(task: Task, part: Part) -> tuple[str, ...]:

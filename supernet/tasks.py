@@ -220,12 +220,9 @@ class Task:
             number = None if isinstance(value, bool) else self.number(name)
             low, high = self.label_range or (-math.inf, math.inf)
             return float(number) if number is not None and low <= number <= high else None
-        for known in (name, other_writing(name)):
-            if known in self.answers:
-                return self.answers.index(known)
-        number = None if isinstance(value, bool) or not self._takes_ids else parse_number(name)
-        is_id = number is not None and number == int(number) and 0 <= number < len(self.answers)
-        return int(number) if number is not None and is_id else None
+        ids = {str(i): i for i in range(len(self.answers))} if self._takes_ids else {}
+        ids |= {answer: i for i, answer in enumerate(self.answers)}
+        return ids.get(name, ids.get(other_writing(name) or name))
 
     def number(self, name: str) -> int | float | None:
         """The number that a label is in this task's way of writing; None if it is none."""

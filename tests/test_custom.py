@@ -170,7 +170,7 @@ def test_a_test_file_without_labels_is_not_used(tmp_path):
     write(tmp_path / "test.csv", [{"id": 1, "text": "what is it"}])
     rows = load(tmp_path)
     assert [len(getattr(rows, name)) for name in SPLITS] == [14, 3, 3]
-    assert "test.csv has no labels in column 'label' and is not used" in rows.found.notes
+    assert f"{tmp_path / 'test.csv'} has no labels in column 'label' and is not used" in rows.found.notes
 
 
 def test_rows_can_be_limited(tmp_path):

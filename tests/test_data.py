@@ -133,6 +133,7 @@ def test_values_that_describe_no_task_are_refused(values, message):
     [
         *((0, 0), (1.0, 1), ("1", 1), (" positive ", 1), ("negative", 0)),
         *((value, None) for value in (2, -1, 0.5, True, None, "", "Positive?", "nan", float("inf"), 10**400, [1])),
+        *(("1.0", 1), ("01", None), ("1E0", None), ("1.00", None), ("+1", None)),
     ],
 )
 def test_class_labels_are_ids_or_names(value, expected):

@@ -118,6 +118,29 @@ def test_quotes_that_contradict_one_another_are_asked(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("opening", "closing"), [(0, 1), (28, 29), (0, 20), (3, 29)])
+def test_stray_quotes_may_swallow_few_rows_or_many(tmp_path, opening, closing):
+    rows = stray(opening, closing)
+    assert all_texts(load(save(tmp_path / "all.csv", rows))) == sorted(row[0] for row in rows)
+
+
+def test_stray_quotes_swallow_no_row_of_a_file_with_empty_lines(tmp_path):
+    rows = stray(4, 13)
+    assert all_texts(load(save(tmp_path / "all.csv", rows, end="\n\n"))) == sorted(row[0] for row in rows)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(0, 29), (0, 28), (1, 29)])
+def test_quotes_that_leave_no_rows_to_compare_with_are_asked(tmp_path, opening, closing):
+    message = message_of(load, save(tmp_path / "all.csv", stray(opening, closing)))
+    assert f"all.csv:{closing + 2}: a quote opens in line {opening + 2} and closes in line {closing + 2}" in message
+
+
+@pytest.mark.parametrize("n", [12, 30])
+def test_all_texts_may_be_of_several_lines(tmp_path, n):
+    rows = [row | {"text": f"one, two\nthree, {i}"} for i, row in enumerate(records(n))]
+    assert all_texts(load(write(tmp_path / "all.csv", rows))) == sorted(row["text"] for row in rows)
+
+
 def test_a_file_that_encloses_its_fields_says_where_a_quote_is_wrong(tmp_path):
     rows = [[f'"{text}"', f'"{label}"'] for text, label in PLAIN]
     rows[7][0] = '"an "inner" quote"'
@@ -175,7 +198,7 @@ def test_the_delimiter_is_what_divides_all_rows_alike(tmp_path, header, row):
 def test_headers_of_joined_files_are_no_rows(tmp_path, ending, delimiter):
     file = tmp_path / f"all{ending}"
     part = save(tmp_path / "part", PLAIN, delimiter).read_text()
-    file.write_text(part + part + "\ufeff" + part)
+    file.write_text(part + part.replace("text", "TEXT") + "\ufeff" + part)
     loaded = load(file)
     assert len(all_texts(loaded)) == 90
     assert loaded.task.classes == ("a", "b")

@@ -42,6 +42,8 @@ def test_names_of_the_validation_split(tmp_path, name):
         ["train.part-1.csv", "train.part-2.csv"],
         ["train_1.csv", "train_2.jsonl"],
         ["training_1.csv", "training_2.csv"],
+        ["train-1-of-2.csv", "train-2-of-2.csv"],
+        ["train_0_of_2.csv", "train_1_of_2.csv"],
         ["train-00000-of-00001.parquet"],
         ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"],
         [f"train-00000-of-00001-{HASH}.parquet"],

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from supernet.classes import LabelsFound, find_labels
+from supernet.config import load_config
 from supernet.data import SPLITS
 from supernet.labels import other_writing, spellings
 from supernet.lookalikes import alike_notes
-from supernet.options import DataOptions
+from supernet.options import DataOptions, TrainConfig
 from supernet.tasks import Task
 from tests.conftest import read_task
 from tests.user_data import load, message_of, records, write
@@ -212,11 +213,29 @@ def test_rows_may_be_left_out_by_their_labels(tmp_path, name, typed):
 
 
 def test_options_with_labels_to_be_left_out_survive_json():
-    options = DataOptions(ignore_labels=[-1, None, float("nan"), "x", True])
-    assert options.ignore_labels == (-1, None, "nan", "x", True)
-    assert DataOptions(**json.loads(json.dumps(vars(options), allow_nan=False))) == options
+    options = DataOptions(ignore_labels=[-1, None, float("nan"), "x", True, 1.0])
+    assert options.ignore_labels == ("-1", "null", "nan", "x", "true", "1")
+    assert DataOptions(**json.loads(json.dumps(vars(options)))) == options
     assert DataOptions(ignore_labels=None).ignore_labels == DataOptions().ignore_labels == ()
     assert "data.ignore_labels: {'a': 1} is no label" in message_of(lambda: DataOptions(ignore_labels=[{"a": 1}]))
+    assert "data.ignore_labels: '' is no label" in message_of(lambda: DataOptions(ignore_labels=""))
+
+
+@pytest.mark.parametrize(
+    ("typed", "labels"),
+    [
+        ("-1", ("-1",)),
+        ("[-1]", ("-1",)),
+        ("[null]", ("null",)),
+        ("[nan]", ("nan",)),
+        ("[01,1.10]", ("01", "1.10")),
+        ("[N/A,no label]", ("N/A", "no label")),
+        ("[]", ()),
+    ],
+)
+def test_labels_to_be_left_out_are_what_is_typed(typed, labels):
+    config = load_config("train", TrainConfig, ["task=custom", "data.dir=x", f"data.ignore_labels={typed}"])
+    assert config.data.ignore_labels == labels
 
 
 @pytest.mark.parametrize(
@@ -248,6 +267,17 @@ def test_a_number_of_a_regression_that_may_stand_for_no_label_is_named(tmp_path)
     assert load(file, ignore_labels=-1).task.label_range == (0.5, 2.5)
 
 
+@pytest.mark.parametrize("missing", ["NA", "nan", "None"])
+def test_numbers_with_fractions_beside_labels_that_are_missing_are_asked(tmp_path, missing):
+    data = records(60, ["0.5", "1.5", "2.5"])
+    data[7]["label"] = missing
+    file = write(tmp_path / "all.csv", data)
+    message = message_of(load, file)
+    assert f"all.csv:9: label '{missing}' in column 'label' is no number as the others are" in message
+    assert f"data.ignore_labels=[{missing}] to leave such rows out, or task.kind=classification" in message
+    assert load(file, ignore_labels=[missing]).task.label_range == (0.5, 2.5)
+
+
 @pytest.mark.parametrize("text", ["nan", "NaN"])
 def test_a_class_called_nan_is_asked(tmp_path, text):
     data = records(30, ["bread", text, "rice"])
@@ -277,7 +307,7 @@ def test_rows_without_a_label_may_be_left_out(tmp_path, name):
 def test_a_label_that_no_row_has_cannot_be_left_out(tmp_path):
     file = write(tmp_path / "all.csv", records(40))
     message = message_of(load, file, ignore_labels=["ugly"])
-    assert "data.ignore_labels=['ugly']: no row has the label ugly; there are: bad, good" in message
+    assert "data.ignore_labels: no row has the label 'ugly'; there are: bad, good" in message
     assert "no rows besides those that data.ignore_labels leaves out (40)" in message_of(
         load, file, ignore_labels=["bad", "good"]
     )
@@ -295,17 +325,17 @@ def test_a_known_task_can_leave_rows_out_too(tmp_path):
 
 @pytest.mark.parametrize(
     ("typed", "written"),
-    [
-        (1, {"1", "1.0"}),
-        ("1.0", {"1", "1.0"}),
-        (True, {"true", "True", "TRUE"}),
-        (None, {None, "null"}),
-        ("x", {"x"}),
-        (0.5, {"0.5"}),
-    ],
+    [("1", {"1", "1.0"}), ("1.0", {"1", "1.0"}), ("null", {None, "null"}), ("x", {"x"}), ("0.50", {"0.50"})],
 )
-def test_a_label_on_the_command_line_may_be_written_otherwise_in_a_file(typed, written):
+def test_a_label_that_is_named_may_be_written_otherwise_in_a_file(typed, written):
     assert spellings(typed) == written
+
+
+@pytest.mark.parametrize("label", ["\ud800", "a\udfff"])
+def test_half_a_surrogate_pair_is_no_label(tmp_path, label):
+    file = write(tmp_path / "all.jsonl", records(20, ["a", label]))
+    assert "all.jsonl:2: label '" in message_of(load, file)
+    message_of(load, file).encode()
 
 
 # Texts that are missing or shared
