@@ -156,7 +156,7 @@ def test_what_is_printed_of_a_run(tmp_path):
     assert f"40 evaluations, 2 of them failed, {len(results.front)} on the front, hypervolume " in said
     assert "(error x encoder parameters, each divided by its reference)" in said
     assert f"results in {run.folder}: " in said
-    assert f"next: python -m search.select run={run.folder} max_params=0.5" in said
+    assert f"next: python -m search.select run={run.folder} max_params=50%" in said
     for member in results.shown:
         share, score = member.evaluated.metrics["params_share"], member.test_score
         assert f"{member.evaluated.metrics['params'] / 1e6:.2f} M" in said

@@ -11,7 +11,7 @@ from search.folder import TRIALS_FILE, RunRecord
 from search.objectives import OBJECTIVES
 from search.report.chart import draw_curves, draw_front
 from search.report.export import write_csv
-from search.report.front import NORMALISATION, curve_of, failed_trials, hypervolume_of
+from search.report.front import NORMALISATION, curve_of, failed_trials, hypervolume_of, main_cost
 from search.report.results import FRONT_FILE, MAJORITY, Results
 from search.report.tables import Line, notes, show_table, table_of
 from search.trials import all_evaluated
@@ -63,4 +63,5 @@ def print_report(console: Console, run: RunRecord, results: Results, *, remarks:
     for line in filter(None, [info.conditions, *notes(results), *remarks]):
         console.print(line)
     console.print(f"results in {run.folder}: front.csv {FRONT_FILE} front.png hypervolume.png {TRIALS_FILE}")
-    console.print(f"next: python -m search.select run={shlex.quote(str(run.folder))} max_params=0.5")
+    limit = f"max_{main_cost(info.objectives)}=50%"
+    console.print(f"next: python -m search.select run={shlex.quote(str(run.folder))} {limit}")

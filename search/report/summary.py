@@ -33,6 +33,18 @@ SPREAD = (
 )
 
 
+_MS = {"unit": "ms", "scale": 1.0, "digits": 2}
+_PERCENT = {"unit": "%", "scale": 0.01, "digits": 1}
+_HOW_SHOWN = {
+    "params_share": {"label": "encoder share"} | _PERCENT,
+    **{n: {"label": o.label, "unit": o.unit, "scale": o.scale, "digits": o.digits} for n, o in OBJECTIVES.items()},
+    "latency_low_ms": {"label": "latency, lower quartile"} | _MS,
+    "latency_high_ms": {"label": "latency, upper quartile"} | _MS,
+    "latency_share": {"label": "latency share"} | _PERCENT,
+}
+"""What the page calls metrics, and in which unit it shows them."""
+
+
 def report_of(
     groups: Mapping[str, Sequence[RunRecord]], *, title: str | None = None, budgets: Sequence[float] = BUDGETS
 ) -> dict[str, Any]:
@@ -44,9 +56,6 @@ def report_of(
         budgets: Shares of the full net's cost for which the best error is told.
     """
     info = next(iter(groups.values()))[0].info
-    shown = {"params_share": {"label": "encoder share", "unit": "%", "scale": 0.01, "digits": 1}} | {
-        name: {"label": o.label, "unit": o.unit, "scale": o.scale, "digits": o.digits} for name, o in OBJECTIVES.items()
-    }
     axes = {name: axis_of(name, info) for name in info.objectives}
     results = {run.folder: read_results(run) for runs in groups.values() for run in runs}
     return {
@@ -64,7 +73,7 @@ def report_of(
         "spread": SPREAD,
         "notes": notes_on(groups),
         "axes": {name: {"title": axis.title, "scale": axis.scale} for name, axis in axes.items()},
-        "shown": shown,
+        "shown": _HOW_SHOWN,
         "groups": [_group(name, runs, results, budgets) for name, runs in groups.items()],
     }
 
