@@ -18,6 +18,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from supernet.checkpoint import INFO_FILE, SupernetInfo
+from supernet.command import choice_of
 from supernet.compiling import compiled_layers
 from supernet.describe import describe
 from supernet.earlier import refuse_another_precision, remove_left_overs, resolved, see_that_it_is_the_same
@@ -72,7 +73,8 @@ def train(config: TrainConfig) -> Path:
         space = materials.build_space(layer_importance)
         teacher = load_teacher(config.distillation, data.task, model, tokenizer, device=accelerator.device)
         console.print(
-            f"model {config.model.label}: {space.largest}; space {space.name}, strategy {config.strategy.name}, "
+            f"model {config.model.label}: {space.largest}; space {choice_of('space', config.space)}, "
+            f"strategy {config.strategy.name}, "
             f"{accelerator.num_processes} process(es) on {accelerator.device} in {config.train.mixed_precision}"
         )
         trainer = Trainer(

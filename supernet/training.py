@@ -18,6 +18,7 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from supernet.checkpoint import INFO_FILE, Supernet, SupernetInfo, save_supernet
+from supernet.command import choice_of
 from supernet.cost import params_share
 from supernet.data import TaskData
 from supernet.engine import StepResult, Trainer
@@ -275,7 +276,8 @@ class Run:
         facts["best epoch"] = best
         a = architecture_of(self.model.config)
         shares = {kind: params_share(a, subnet) for kind, subnet in self.validated.items()}
-        title = f"{config.task.name}, {config.model.label}, space {config.space.name}, strategy {config.strategy.name}"
+        space = choice_of("space", config.space)
+        title = f"{config.task.name}, {config.model.label}, space {space}, strategy {config.strategy.name}"
         print_summary(
             self.console,
             title=title,

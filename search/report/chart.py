@@ -70,12 +70,21 @@ def draw_front(path: Path, run: RunRecord, results: Results) -> None:
         axes.scatter(*_values(everything, info, x, y), s=16, color="0.65", label=f"{len(everything)} sub-networks")
         _draw_steps(axes, members, info, x, y, label="Pareto front", color=COLOURS[0], marker="o", markersize=5)
         axes.scatter(*_values(full, info, x, y), label="full net", **FULL_NET)
+        if x == "latency_ms":
+            _draw_quartiles(axes, [*full, *members], y, axis_of(y, info).scale)
         if y == "error":
             axes.scatter(*_values(tested, info, x, y), marker="x", color=COLOURS[1], zorder=3, label="on the test set")
             _draw_majority(axes, info.majority_error)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(_plain(title_of(info)), fontsize=10)
     save_figure(figure, path)
+
+
+def _draw_quartiles(axes: Axes, rows: Sequence[Metrics], y: str, scale: float) -> None:
+    """How far latencies spread, where they were measured."""
+    measured = [row for row in rows if "latency_low_ms" in row]
+    low, high = ([row[f"latency_{end}_ms"] for row in measured] for end in ("low", "high"))
+    axes.hlines([row[y] / scale for row in measured], low, high, color=COLOURS[0], alpha=0.5)
 
 
 def _draw_majority(axes: Axes, error: float) -> None:

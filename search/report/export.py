@@ -14,9 +14,13 @@ UNITS = {"ms": "ms", "mb": "MB", "flops": "FLOP"}
 
 
 def heading(name: str, value: Any) -> str:
-    """A column's heading for machines: the name that JSON files have, and of numbers the unit; [1] is a pure number."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{name} [{UNITS.get(name.rpartition('_')[2], '1')}]" if is_number else name
+    """A column's heading: the name that JSON files have and, unless it holds words, the unit; [1] is a pure number.
+
+    Args:
+        name: Of the column.
+        value: One of its values; None if it has none.
+    """
+    return name if isinstance(value, str | bool) else f"{name} [{UNITS.get(name.rpartition('_')[2], '1')}]"
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, left_out: Sequence[str] = ()) -> None:

@@ -63,8 +63,7 @@ class Results:
 
     def final(self, evaluated: Iterable[Evaluated]) -> list[Evaluated]:
         """Sub-networks with what the end of the run measured of them, which may be a better latency, where it did."""
-        own = [t for t in self.shown if not (self.full_is_supernets and self.is_full(t))]
-        measured = {tested.evaluated.subnet: tested.evaluated.metrics for tested in own}
+        measured = {tested.evaluated.subnet: tested.evaluated.metrics for tested in self.shown}
         return [replace(e, metrics={**e.metrics, **measured.get(e.subnet, {})}) for e in evaluated]
 
     def is_full(self, tested: Tested) -> bool:
