@@ -1,9 +1,9 @@
 """Threads beside busy processes: waiting as libgomp does by itself (spinning) against ours (GOMP_SPINCOUNT=1000).
 
-usage: python benchmarks/threads.py [--turns 8] [--steps 3] [--subnets 4] [--batch 16] [--rows 64] [--busy 0 1 2]
+usage: python benchmarks/threads.py [--turns 6] [--steps 2] [--subnets 4] [--batch 16] [--rows 64] [--busy 0 1 2]
 
 Two child processes, one of each way, hold the embedded model, with as many threads as OMP_NUM_THREADS says or as there
-are cores. First on the quiet machine, then beside one and two processes that count without end, they take turns: in
+are cores. First on the quiet machine, then beside one and two processes that add up without end, they take turns: in
 each turn either does some `full` training steps (ours in benchmarks/train_step.py) and evaluates some sub-networks on
 all rows (ours in benchmarks/evaluation.py), on the same batches and sub-networks. Who waits for its turn takes no core.
 Last line: one JSON object, rates a second: all that a child has done over all the time that it took.
@@ -43,14 +43,22 @@ from supernet.tokens import collate
 WAYS = {"spinning": "300000", "sleeping": SPIN_COUNT}
 """GOMP_SPINCOUNT of each child; the first is libgomp's own."""
 
+BUSY = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    sum(range(1_000_000))
+"""
+"""What a busy process does; it ends with the one that has started it."""
+
 Child = subprocess.Popen[str]
 Rates = dict[str, dict[str, float]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=3, help="training steps in a turn")
+    parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=2, help="training steps in a turn")
     parser.add_argument("--subnets", type=int, default=4, help="evaluations in a turn")
     parser.add_argument("--batch", type=int, default=16, help="rows of a training step")
     parser.add_argument("--rows", type=int, default=64, help="rows of an evaluation")
