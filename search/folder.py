@@ -150,7 +150,7 @@ def remarks(run: RunRecord) -> list[str]:
     """What a reader of a run's figures should know, a sentence each: of a test run; at work still, or stopped."""
     said = [TEST_RUN] if run.info.test_run else []
     state = unfinished(run.folder)
-    return said if state is None else [*said, f"this run is not at its end: it is {state}"]
+    return said if state is None else [*said, f"this run is not at its end: it {state}"]
 
 
 def going_on(folder: Path) -> RunInfo | None:

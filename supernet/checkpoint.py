@@ -177,7 +177,7 @@ def find_supernet(given: str | None, output_dir: Path) -> Path:
         if (folder / "supernet").is_dir():
             return folder / "supernet"
         if not (folder / INFO_FILE).exists() and (state := unfinished(folder)) is not None:
-            raise UserError(f"supernet={given}: its training is {state}, and there is no supernet yet; {_GOES_ON}")
+            raise UserError(f"supernet={given}: its training {state}, and there is no supernet yet; {_GOES_ON}")
         return folder
     found = list(output_dir.glob(f"train/*/supernet/{INFO_FILE}"))
     if not found:
@@ -200,7 +200,7 @@ def begun_trainings(output_dir: Path) -> list[str]:
     """What is to be said of each training that has saved no supernet yet."""
     folders = [path for path in sorted(output_dir.glob("train/*")) if not (path / "supernet").exists()]
     states = [(folder.name, unfinished(folder)) for folder in folders]
-    return [f"training {name} is {state}" for name, state in states if state is not None]
+    return [f"training {name} {state}" for name, state in states if state is not None]
 
 
 def remarks(folder: Path, info: SupernetInfo) -> list[str]:
@@ -209,7 +209,7 @@ def remarks(folder: Path, info: SupernetInfo) -> list[str]:
     if info.test_run:
         said.append("it was trained in a test run (debug=fast), so its figures say nothing about the method")
     if folder.name.startswith("supernet") and (state := unfinished(folder.parent)) is not None:
-        said.append(f"a training in {folder.parent} is {state}; this is the supernet saved there at {info.trained_at}")
+        said.append(f"a training in {folder.parent} {state}; this is the supernet saved there at {info.trained_at}")
     return said
 
 

@@ -66,7 +66,7 @@ def _replacement(folder: Path) -> str | None:
         return None
     at = f"its last checkpoint is of step {int(steps[-1].partition('-')[2])}" if steps else "it has no checkpoint yet"
     return (
-        f"note: this supernet is the old one. A training with overwrite=true that is to replace it is {state}; {at}: "
+        f"note: this supernet is the old one. A training with overwrite=true that is to replace it {state}; {at}: "
         "overwrite=true goes on with it, overwrite=true resume=never begins it anew"
     )
 

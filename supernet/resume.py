@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor
 
+from supernet import __version__
 from supernet.engine import Trainer, random_state, set_random_state
 from supernet.errors import UserError, first_line
 from supernet.origins import changed
@@ -187,6 +188,7 @@ def conditions_of(trainer: Trainer) -> dict[str, str]:
         PRECISION: trainer.config.train.mixed_precision,
         "device": "cpu" if on_cpu else torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": str(torch.get_num_threads()) if on_cpu else "any",
+        "plm-supernet": __version__,
         "torch": version("torch"),
         "transformers": version("transformers"),
     }

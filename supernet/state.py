@@ -51,9 +51,10 @@ class RunState:
     why: str = ""
 
     def __str__(self) -> str:
+        """With the verb: "was stopped at ..."."""
         if self.state == RUNNING:
-            return f"running since {self.since} (process {self.pid} on {self.host})"
-        return f"stopped at {self.since} ({self.why})" if self.state == STOPPED else f"done at {self.since}"
+            return f"has been running since {self.since} (process {self.pid} on {self.host})"
+        return f"was stopped at {self.since} ({self.why})" if self.state == STOPPED else f"ended at {self.since}"
 
 
 def read_state(folder: Path) -> RunState | None:
@@ -100,7 +101,7 @@ def at_work(folder: Path) -> Iterator[None]:
             stack.enter_context(only_writer(folder))
         except UserError as error:
             state = read_state(folder)
-            who = f": it is {state}" if state is not None and state.state == RUNNING else ""
+            who = f": it {state}" if state is not None and state.state == RUNNING else ""
             raise UserError(f"{error}{who}") from error
         try:
             yield

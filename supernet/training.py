@@ -267,7 +267,7 @@ class Run:
         if position.best_epoch < config.train.epochs:
             best = f"{position.best_epoch}, kept in supernet-best/"
         facts = {
-            "trained": f"{config.train.epochs} epochs of {self.trainer.steps_per_epoch} steps each",
+            "epochs": f"{config.train.epochs}, each of {self.trainer.steps_per_epoch} steps",
             "time": f"{duration(seconds)}, {rows / seconds:.0f} samples/s with validation",
             "peak memory": f"{peak_memory_gib(self.accelerator.device):.2f} GiB in the main process",
         }

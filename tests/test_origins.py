@@ -208,7 +208,7 @@ def test_an_interrupted_overwrite_is_told(number, at, configure, stopped, capsys
     assert train(configure()) == target
     said = capsys.readouterr().err
     assert f"already trained: {target}" in said
-    assert "this supernet is the old one. A training with overwrite=true that is to replace it is stopped at" in said
+    assert "this supernet is the old one. A training with overwrite=true that is to replace it was stopped at" in said
     assert f"{at}: overwrite=true goes on with it" in said
     assert (target / "model.safetensors").read_bytes() == old
     train(configure("overwrite=true"))
@@ -223,7 +223,7 @@ def test_a_training_that_runs_elsewhere_is_told(configure):
     folder.mkdir(parents=True)
     with at_work(folder):
         begin(folder)
-        with pytest.raises(UserError, match=r"another process is writing in .*: it is running since"):
+        with pytest.raises(UserError, match=r"another process is writing in .*: it has been running since"):
             train(config)
 
 

@@ -130,16 +130,18 @@ def test_a_training_that_is_not_at_its_end_is_told(runs, capsys):
     with at_work(folder):
         begin(folder)
         run(runs)
-        assert f"note: a training in {folder} is running since" in capsys.readouterr().out
+        assert f"note: a training in {folder} has been running since" in capsys.readouterr().out
         (runs / "train" / "trained" / "supernet").rename(runs / "away")
         for given in (folder, None):
-            with pytest.raises(UserError, match=r"is running since .*wait for it, or give the training's command"):
+            with pytest.raises(
+                UserError, match=r"has been running since .*wait for it, or give the training's command"
+            ):
                 find_supernet(given and str(given), runs)
         (runs / "away").rename(runs / "train" / "trained" / "supernet")
     with pytest.raises(KeyboardInterrupt):
         interrupted(folder)
     run(runs)
-    assert f"note: a training in {folder} is stopped at" in capsys.readouterr().out
+    assert f"note: a training in {folder} was stopped at" in capsys.readouterr().out
 
 
 def test_a_run_that_is_not_at_its_end_is_told(runs, capsys):
@@ -147,12 +149,12 @@ def test_a_run_that_is_not_at_its_end_is_told(runs, capsys):
     assert remarks(read_run(folder)) == []
     with at_work(folder):
         begin(folder)
-        assert "this run is not at its end: it is running since" in chosen(folder, capsys)["remarks"][0]
+        assert "this run is not at its end: it has been running since" in chosen(folder, capsys)["remarks"][0]
         report(load_config("report", ReportConfig, [f"output_dir={runs}"]))
-        assert f"note: {folder}: this run is not at its end: it is running" in capsys.readouterr().out
+        assert f"note: {folder}: this run is not at its end: it has been running" in capsys.readouterr().out
     with pytest.raises(KeyboardInterrupt):
         interrupted(folder)
-    assert "it is stopped at" in chosen(folder, capsys)["remarks"][0]
+    assert "it was stopped at" in chosen(folder, capsys)["remarks"][0]
 
 
 def test_a_test_run_is_marked_until_it_goes_on_as_a_real_one(runs, capsys):

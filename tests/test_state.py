@@ -18,9 +18,9 @@ def test_a_run_writes_what_becomes_of_it(tmp_path):
         begin(tmp_path)
         state = read_state(tmp_path)
         assert (state.state, state.pid) == (RUNNING, os.getpid())
-        assert unfinished(tmp_path) == f"running since {state.since} (process {state.pid} on {state.host})"
+        assert unfinished(tmp_path) == f"has been running since {state.since} (process {state.pid} on {state.host})"
         with pytest.raises(
-            UserError, match=rf"another process .*{tmp_path}.*: it is running .*process {os.getpid()} on"
+            UserError, match=rf"another process .*{tmp_path}.*: it has been running .*process {os.getpid()} on"
         ):
             at_work(tmp_path).__enter__()
     assert read_state(tmp_path).state == DONE
@@ -46,7 +46,7 @@ def test_what_stopped_a_run(error, why, tmp_path):
         work()
     state = read_state(tmp_path)
     assert (state.state, state.why) == (STOPPED, why)
-    assert unfinished(tmp_path) == f"stopped at {state.since} ({why})"
+    assert unfinished(tmp_path) == f"was stopped at {state.since} ({why})"
 
 
 def test_a_killed_run_is_told_as_stopped_whatever_process_has_its_number_now(tmp_path):

@@ -48,7 +48,7 @@ def test_every_line_says_what_there_is_to_know(configure, capsys):
     assert list(epochs[0]["validation_error"]) == ["largest", "middle", "smallest"]
     said = capsys.readouterr().err
     for expected in (
-        "2 epochs of 6 steps each", "samples/s", "GiB in the main process", "last loss, smallest net", "best epoch",
+        "2, each of 6 steps", "samples/s", "GiB in the main process", "last loss, smallest net", "best epoch",
         "validation error, middle net", "with 100.0% of the encoder", f"supernet saved in {folder}",
     ):  # fmt: skip
         assert expected in said
