@@ -224,6 +224,14 @@ def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatc
     assert "measuring the latencies of the front once more, in turns with the full net" in said
 
 
+def test_a_baseline_measures_its_latencies_alike(supernet_folder, tmp_path):
+    folder = run(supernet_folder, tmp_path, "baseline=layer_dropping", "baseline.budgets=[0.5,0.25]")
+    rows = json.loads((folder / "front.json").read_text())["front"]
+    assert [row["latency_share"] for row in rows if row["full_net"]] == [1]  # measured though it had no such budget
+    for metrics in [trial.outcome.metrics for trial in read_run(folder).trials]:
+        assert set(LATENCY) <= set(metrics)
+
+
 def test_what_contains_what():
     some = SubNetwork((LayerSlice(1, (0, 2), range(3)), LayerSlice(3, (), (1, 5))))
     assert FULL.contains(some)
