@@ -17,6 +17,7 @@ from supernet.cost import Workload
 from supernet.errors import UserError, unknown
 from supernet.options import MAX_SEED, PRECISIONS
 from supernet.runs import digest, file_sha256, folder_name
+from supernet.storage import user_path
 
 MOASHA = "moasha"
 """A searcher that stops trainings early; the others are the keys of `search.searchers.SEARCHERS`."""
@@ -270,7 +271,7 @@ class SearchConfig:
             del values[name]
         values["data"] = {"validation_rows": self.data.validation_rows}
         if self.latency_table is not None:  # wherever it lies; one that is not there is refused when it is read
-            table = Path(self.latency_table).expanduser()
+            table = user_path(self.latency_table)
             values["latency_table"] = file_sha256(table) if table.is_file() else None
         return values if self.kind == BASELINE else values | {"evaluator": self.evaluator.identity()}
 
@@ -284,4 +285,4 @@ class SearchConfig:
         run = supernet_folder.parent.name if supernet_folder.name == "supernet" else supernet_folder.name
         way = f"{FINETUNE}-{self.label}" if self.kind == FINETUNE else self.label
         made = folder_name(run, way, f"seed{self.seed}", digest([self.identity(), supernet]))
-        return Path(self.output_dir).expanduser() / "search" / (made if self.name is None else folder_name(self.name))
+        return user_path(self.output_dir) / "search" / (made if self.name is None else folder_name(self.name))

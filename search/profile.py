@@ -24,6 +24,7 @@ from supernet.options import MAX_SEED, PRECISIONS
 from supernet.processes import processes
 from supernet.runs import folder_name, prepare_folder
 from supernet.sampling import stratified
+from supernet.storage import user_path
 from supernet.subnetwork import SubNetwork
 
 
@@ -63,7 +64,7 @@ class ProfileConfig:
     def path(self, supernet_folder: Path, conditions: Conditions) -> Path:
         """The file to write."""
         if self.output is not None:
-            return Path(self.output).expanduser()
+            return user_path(self.output)
         return supernet_folder / f"{folder_name('latency', conditions.device, str(conditions.workload))}.json"
 
 
@@ -75,7 +76,7 @@ def profile(config: ProfileConfig) -> Path:
     """
     check_environment()
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    folder = find_supernet(config.supernet, Path(config.output_dir).expanduser())
+    folder = find_supernet(config.supernet, user_path(config.output_dir))
     supernet = load_supernet(folder)
     with processes(config.mixed_precision, key="mixed_precision") as accelerator:
         if accelerator.num_processes > 1:

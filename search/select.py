@@ -24,6 +24,7 @@ from search.report.tables import FULL, Line, notes, show_table, spread_of, table
 from search.trials import Evaluated, Metrics
 from supernet.config import run_app
 from supernet.errors import UserError, unknown
+from supernet.storage import user_path
 from supernet.subnetwork import SubNetwork
 
 FORMATS = ("text", "json")
@@ -155,8 +156,8 @@ def _supernet_and_remarks(run: RunRecord) -> tuple[Path, list[str]]:
 
 def _find_run(config: SelectConfig) -> Path:
     if config.run is not None:
-        return Path(config.run).expanduser()
-    folder = Path(config.output_dir).expanduser() / "search"
+        return user_path(config.run)
+    folder = user_path(config.output_dir) / "search"
     found = [file.parent / TRIALS_FILE for file in folder.glob(f"*/{RUN_FILE}") if (file.parent / TRIALS_FILE).exists()]
     if not found:
         raise UserError(f"there is no run in {folder}; run 'python search.py' first, or name one with run=FOLDER")

@@ -30,6 +30,7 @@ from supernet.processes import from_main
 from supernet.progress import Course, course
 from supernet.runs import check_weights, digest
 from supernet.state import begin
+from supernet.storage import user_path
 from supernet.subnetwork import SubNetwork
 from supernet.tasks import EMBEDDED_TASK
 from supernet.tokens import Split
@@ -129,7 +130,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
             table does not fit.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False, quiet=not accelerator.is_main_process)
-    output = Path(config.output_dir).expanduser()
+    output = user_path(config.output_dir)
     supernet_folder = find_supernet(config.supernet, output)
     supernet = load_supernet(supernet_folder)
     console.print(f"supernet {supernet_folder}")
@@ -210,7 +211,7 @@ def _objectives(
     confidence, predict = config.evaluator.stop_confidence, None
     if config.latency_table is not None:
         conditions = _latency_conditions(config, supernet, accelerator)
-        predict = load_table(Path(config.latency_table).expanduser(), conditions, sizes=supernet.space.sizes).predict
+        predict = load_table(user_path(config.latency_table), conditions, sizes=supernet.space.sizes).predict
     return Objectives(
         supernet,
         _evaluator(validation, supernet, accelerator, parts=1 if confidence is None else PARTS),

@@ -23,6 +23,7 @@ from supernet.shapes import Amount, Count, WrongValue
 from supernet.space import SearchSpace
 from supernet.spaces import SpaceOptions, search_space
 from supernet.state import unfinished
+from supernet.storage import user_path
 from supernet.strategies import Strategy
 from supernet.tasks import Task
 
@@ -171,7 +172,7 @@ def find_supernet(given: str | None, output_dir: Path) -> Path:
         UserError: if there is none.
     """
     if given is not None:
-        folder = Path(given).expanduser()
+        folder = user_path(given)
         if not os.path.isdir(folder):
             raise UserError(f"supernet={given}: there is no such folder")
         if (folder / "supernet").is_dir():

@@ -40,12 +40,13 @@ def check_environment(environment: Mapping[str, str] = os.environ) -> None:
             raise UserError(
                 f"the environment says {name}={value!r}; it must be {allowed}: set it right or 'unset {name}'"
             )
-    rank, processes = environment.get("RANK"), int(environment.get("WORLD_SIZE", "1"))
-    if rank is not None and ("WORLD_SIZE" not in environment or int(rank) >= processes):
-        size = environment.get("WORLD_SIZE", "no number")
+    rank, size = environment.get("RANK"), environment.get("WORLD_SIZE")
+    processes = 1 if size is None else int(size)
+    if rank is not None and (size is None or int(rank) >= processes):
+        wrong = "without WORLD_SIZE" if size is None else f"with WORLD_SIZE={size}, and must be less"
         raise UserError(
-            f"the environment says RANK={rank} and, of processes, WORLD_SIZE={size}: a launcher sets both; start with "
-            "'accelerate launch', or 'unset RANK WORLD_SIZE'"
+            f"the environment says RANK={rank} {wrong}: a launcher sets both; start with 'accelerate launch', or 'unset"
+            " RANK WORLD_SIZE'"
         )
     missing = [name for name in _LAUNCHED if name not in environment]
     if processes > 1 and missing:

@@ -10,6 +10,7 @@ from pathlib import Path
 from supernet.errors import UserError
 from supernet.readers import SUFFIXES, listing, reader_of
 from supernet.sources import Part, Source, check_one_name
+from supernet.storage import user_path
 from supernet.tasks import Task
 
 _NUMBER = r"[-_. ]?(?:part)?[-_. ]?(?P<number>\d+)(?:[-_]of[-_](?P<of>\d+)(?:-[0-9a-f]+)?)?"
@@ -33,7 +34,7 @@ def local_source(task: Task, place: str, quotes: str = "auto") -> Source:
     Raises:
         UserError: if there is nothing to be used, or it is not clear what.
     """
-    path = Path(place).expanduser()
+    path = user_path(place)
     if os.path.isfile(path):
         return Source([_file_part(_checked_file(task, path), quotes)], [], [])
     folder, passed_over = _task_folder(task, place)
@@ -94,7 +95,7 @@ def _task_folder(task: Task, directory: str) -> tuple[Path, list[Path]]:
     def plain(name: str) -> str:
         return re.sub(r"[\W_]", "", name).lower()
 
-    root = Path(directory).expanduser()
+    root = user_path(directory)
     if not os.path.isdir(root):
         kind = "a file or folder" if task.validation_splits else "a folder"
         raise UserError(

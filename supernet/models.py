@@ -33,6 +33,7 @@ from supernet.families import family_of
 from supernet.hub_model import WEIGHTS, fetch
 from supernet.options import ModelSource
 from supernet.runs import file_sha256
+from supernet.storage import user_path
 from supernet.tasks import Task
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
@@ -225,7 +226,7 @@ def _found(source: ModelSource) -> Pretrained:
 
 def _given_folder(name_or_path: str) -> Path | None:
     """The folder the user named, or None if it can only be a name on the hub (`name` or `organisation/name`)."""
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if os.path.isdir(path):  # unlike Path.is_dir, False also where it is not allowed to look
         return path
     if os.path.exists(path):

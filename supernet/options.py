@@ -16,6 +16,7 @@ from supernet.labels import label_name
 from supernet.runs import digest, folder_name
 from supernet.sampling import SamplingOptions
 from supernet.spaces import SpaceOptions
+from supernet.storage import user_path
 from supernet.strategies import Strategy
 from supernet.tasks import EMBEDDED_TASK, Task
 
@@ -407,7 +408,7 @@ class TrainConfig:
         name = folder_name(
             self.task.name, self.model.label, self.space.name, self.strategy.name, f"seed{self.seed}", digest(values)
         )
-        return Path(self.output_dir).expanduser() / "train" / name
+        return user_path(self.output_dir) / "train" / name
 
 
 def _at_least(key: str, value: float, least: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import tempfile
@@ -59,7 +60,7 @@ def writing(what: Path | str, place: str = OUTPUT_DIR) -> Iterator[None]:
         number = None if cause is None else _number(cause)
         if cause is None or number is None:
             raise
-        wrong, advice = _CAUSES.get(number, (getattr(cause, "strerror", None) or first_line(cause), "see to it"))
+        wrong, advice = _CAUSES.get(number, (getattr(cause, "strerror", None) or first_line(cause), "check the path"))
         raise StorageError(
             f"{what} cannot be written ({wrong}); {advice}, or choose another place with {place}"
         ) from cause
@@ -87,6 +88,11 @@ def system_errors() -> Iterator[None]:
         cause, advice = _CAUSES[number]
         file = getattr(error, "filename", None) or f"a file, perhaps a temporary one in {tempfile.gettempdir()},"
         raise StorageError(f"{file} cannot be used ({cause}); {advice}") from error
+
+
+def user_path(text: str) -> Path:
+    """A path that a user has typed: `~` is his home; a name that only begins with it, and is no user's, stays."""
+    return Path(os.path.expanduser(text))
 
 
 def check_room(folder: Path, needed: int, *, what: str, advice: str) -> None:

@@ -12,6 +12,7 @@ from supernet.families import FAMILIES
 from supernet.models import check_model, load_tokenizer, read_classifier, read_config
 from supernet.options import SAME, TOP, Distillation
 from supernet.readers import listing
+from supernet.storage import user_path
 from supernet.tasks import Task
 
 
@@ -68,7 +69,7 @@ def teacher_folder(options: Distillation) -> Path | None:
     """Where the teacher lies, if there is one."""
     if options.teacher is None:
         return None
-    folder = Path(options.teacher).expanduser()
+    folder = user_path(options.teacher)
     return folder / "supernet" if (folder / "supernet").is_dir() else folder
 
 

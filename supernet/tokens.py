@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from supernet.errors import UserError
-from supernet.storage import writing
+from supernet.storage import user_path, writing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -157,7 +157,7 @@ def tokenise(
 def cache_folder(cache_dir: str | None) -> Path:
     """The folder for cached files: `cache_dir`, or plm-supernet under `$XDG_CACHE_HOME` or `~/.cache`."""
     if cache_dir is not None:
-        return Path(cache_dir).expanduser()
+        return user_path(cache_dir)
     home = os.path.expanduser("~")
     if home == "~" and not os.environ.get("XDG_CACHE_HOME"):
         raise UserError("there is no home folder to keep tokenised rows in; give data.cache_dir=FOLDER, or set HOME")

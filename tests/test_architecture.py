@@ -82,3 +82,8 @@ def test_there_are_no_cycles():
 def test_yaml_holds_no_python_paths():
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert "_target_" not in path.read_text(), path
+
+
+def test_paths_of_users_are_read_in_one_way():
+    """`Path.expanduser` fails where a name begins with ~ and is no user's; `supernet.storage.user_path` does not."""
+    assert not [name for name, path in MODULES.items() if ").expanduser()" in path.read_text()]

@@ -46,8 +46,8 @@ def test_a_rank_without_a_launcher_keeps_no_error_back(monkeypatch, capsys):
 
 
 WRONG = [
-    ({"RANK": "1"}, "RANK=1 and, of processes, WORLD_SIZE=no number: a launcher sets both; start with 'accelerate"),
-    ({"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "RANK=2 and, of processes, WORLD_SIZE=2"),
+    ({"RANK": "1"}, "RANK=1 without WORLD_SIZE: a launcher sets both; start with 'accelerate launch', or"),
+    ({"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "RANK=2 with WORLD_SIZE=2, and must be less"),
     ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK='one'; it must be a whole number, from 0: set it right or 'unset RANK'"),
     ({"WORLD_SIZE": "0"}, "WORLD_SIZE='0'; it must be a whole number, from 1"),
     ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2, but not RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT: each process would work"),

@@ -30,6 +30,7 @@ from search.trials import all_evaluated
 from supernet.config import run_app
 from supernet.errors import UserError, unknown
 from supernet.runs import folder_name, prepare_folder, write_json
+from supernet.storage import user_path
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def report(config: ReportConfig) -> list[Path]:
         UserError: if there are no runs, or one is damaged.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    output = Path(config.output_dir).expanduser()
+    output = user_path(config.output_dir)
     runs = [read_run(folder) for folder in find_runs(config.runs, output / "search")]
     for run in [run for run in runs if not all_evaluated(run.trials)]:
         said = [f"none of its {len(run.trials)} trials gave a result", *remarks(run)]
@@ -108,7 +109,7 @@ def find_runs(patterns: Sequence[str], default: Path) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns or [str(default / "*")]:
-        path = Path(pattern).expanduser()
+        path = user_path(pattern)
         folders = sorted(Path(match) for match in glob(str(path))) if has_magic(pattern) else [path]
         if has_magic(pattern):
             folders = [folder for folder in folders if (folder / RUN_FILE).exists()]
