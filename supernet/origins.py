@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from supernet.errors import UserError
-from supernet.models import WEIGHTS
+from supernet.hub_model import WEIGHTS
 
 PRETRAINED, TEACHER = "pre-trained model", "teacher"
 

@@ -20,6 +20,9 @@ from supernet.subnetwork import SubNetwork
 LARGEST, SMALLEST, RANDOM = KINDS = ("largest", "smallest", "random")
 """Kinds of sub-network in a step."""
 
+MOST_RANDOM = 1000
+"""Random sub-networks in a step; with as many, one takes minutes."""
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -58,6 +61,8 @@ class Strategy:
         if self.k < RULES[self.name].least_k:
             least = RULES[self.name].least_k
             raise UserError(f"strategy.k is {self.k}; it must be {least} or more: random sub-networks per step")
+        if self.k > MOST_RANDOM:
+            raise UserError(f"strategy.k is {self.k}; it must be {MOST_RANDOM} or less: random sub-networks per step")
         if not 0 < self.subnet_weight < math.inf:
             raise UserError(f"strategy.subnet_weight is {self.subnet_weight}; it must be a number greater than 0")
 

@@ -1,0 +1,164 @@
+"""The files of a model's folder, looked at before transformers reads them: what is wrong is told in a line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.activations import ACT2FN
+from transformers.utils import logging as transformers_logging
+
+from supernet.errors import UserError
+from supernet.families import FAMILIES
+from supernet.hub_model import WEIGHTS
+from supernet.reading import load_json, unusable
+from supernet.runs import file_sha256
+from supernet.shapes import OneOf, Within, WrongValue, shaped
+from supernet.subnetwork import MOST
+
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
+_SHOWN = 200
+"""Characters of a library's error that are shown."""
+AGAIN = "fetch the model again, or take another"
+
+_COUNT = Annotated[int, Within(1, MOST)]
+_SIZES: dict[str, Any] = {
+    "num_hidden_layers": Annotated[int, Within(1, 1000)],
+    "num_attention_heads": _COUNT,
+    "hidden_size": _COUNT,
+    "intermediate_size": _COUNT,
+    "vocab_size": Annotated[int, Within(1, 10**8)],
+    "max_position_embeddings": Annotated[int, Within(1, 10**8)],
+    "num_labels": _COUNT,
+    "initializer_range": Annotated[float, Within(0, 100)],
+    "layer_norm_eps": Annotated[float, Within(0, 1)],
+    "norm_eps": Annotated[float, Within(0, 1)],
+}
+"""What values of a configuration must be, by transformers' common names. A kind of model has some of them."""
+
+_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation")
+_ACTIVATION = Annotated[str, OneOf(tuple(sorted(ACT2FN)))]
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no reports below errors from transformers while the block runs."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def refusing(what: str, advice: str = AGAIN) -> Iterator[None]:
+    """Turns whatever a library raises over a damaged file, while the block runs, into one line.
+
+    Transformers, tokenizers and safetensors raise errors of all classes over them, as they do not check what they read.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        words = re.sub(r"^StrictDataclassFieldValidationError: .*?: TypeError: ", "", words)[:_SHOWN]
+        raise UserError(f"{what} ({words}); {advice}") from error
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of the model in a folder.
+
+    Raises:
+        UserError: if it cannot be read, or a value in it is impossible.
+    """
+    path = folder / "config.json"
+    with unusable(str(path), AGAIN):
+        shaped(dict[str, Any], load_json(path))
+    with refusing(f"{path} cannot be used"), quiet_transformers():
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if config.model_type in FAMILIES:
+        with unusable(str(path), AGAIN):
+            _check_values(config)
+    return config
+
+
+def _check_values(config: PreTrainedConfig) -> None:
+    """Sees that a model can have what its configuration says.
+
+    Raises:
+        WrongValue: if not; names the key as the file does.
+    """
+    sizes = {FAMILIES[config.model_type].units: _COUNT} | _SIZES
+    kinds = sizes | dict.fromkeys(_ACTIVATIONS, _ACTIVATION)
+    for name in (name for name in kinds if hasattr(config, name)):
+        shaped(kinds[name], getattr(config, name), config.attribute_map.get(name, name))
+    heads = config.num_attention_heads
+    if config.hidden_size % heads:
+        raise WrongValue(f"a hidden size of {config.hidden_size} cannot be divided among {heads} attention heads")
+    if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
+        raise WrongValue.at("pad_token_id", config.pad_token_id, f"from 0 to less than vocab_size, {config.vocab_size}")
+
+
+def check_files(folder: Path) -> Path:
+    """Sees that a folder has a model's files; returns the one with the weights, or the index of several.
+
+    Raises:
+        UserError: if something is missing.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} has no config.json; give a folder that transformers' save_pretrained has written")
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            if name == WEIGHTS[1]:
+                _check_index(folder / name)
+            return folder / name
+    pickled = [path.name for path in sorted(folder.glob("*.bin"))]
+    hint = f"; {pickled[0]} is a pickle, which is not read: save the model again as safetensors" if pickled else ""
+    raise UserError(f"{folder} has no weights: no model.safetensors{hint}")
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What model.safetensors.index.json says: in which file each tensor is."""
+
+    weight_map: dict[str, str]
+    metadata: dict[str, Any]
+
+
+def _check_index(path: Path) -> None:
+    with unusable(str(path), AGAIN):
+        files = sorted(set(shaped(_Index, load_json(path)).weight_map.values()))
+        if not files:
+            raise WrongValue("weight_map is empty")
+        for name in files:
+            if os.path.basename(name) != name or not name.endswith(".safetensors"):
+                raise WrongValue.at("a file of weight_map", name, "a .safetensors file beside it")
+            if not (path.parent / name).is_file():
+                raise WrongValue(f"{name}, which weight_map names, is not there")
+
+
+def check_sha256(weights: Path, expected: str) -> None:
+    """Sees that a file is the one that is meant.
+
+    Raises:
+        UserError: if it cannot be read, or has another checksum.
+    """
+    try:
+        found = file_sha256(weights)
+    except OSError as error:
+        raise UserError(f"{weights} cannot be read ({error.strerror}); check its permissions") from error
+    if found != expected:
+        raise UserError(
+            f"{weights} has sha256 {found}, expected {expected}: the file is damaged or not the official one; "
+            "fetch it again, or say model.sha256=null if it is meant to differ"
+        )
