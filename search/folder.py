@@ -12,6 +12,7 @@ from search.options import KINDS
 from search.trials import Trial, read_trials
 from supernet.cost import Workload
 from supernet.errors import UserError
+from supernet.options import TEST_RUN
 from supernet.reading import read_record, unusable
 from supernet.runs import LOCK_FILE, check_weights, write_json
 from supernet.shapes import Count, Named, OneOf, Within, WrongValue, shaped
@@ -22,7 +23,6 @@ TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
 
 LEAST_REFERENCE = 1e-9
 """Objectives are divided by their reference."""
-TEST_RUN = "this is a test run (debug=fast), so its figures say nothing about the method"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from search.evaluation import Objectives
-from search.folder import TEST_RUN, TRIALS_FILE, RunInfo, begin_run, going_on
+from search.folder import TRIALS_FILE, RunInfo, begin_run, going_on
 from search.latencies import Latencies
 from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options import BASELINE, FINETUNE, SearchConfig, SearchData
@@ -26,6 +26,7 @@ from supernet.evaluate import Evaluator
 from supernet.latency import refuse_longer
 from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
+from supernet.options import TEST_RUN
 from supernet.processes import from_main
 from supernet.progress import Course, course
 from supernet.runs import check_weights, digest

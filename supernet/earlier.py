@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,12 @@ from rich.console import Console
 from supernet.checkpoint import read_info
 from supernet.errors import UserError
 from supernet.materials import read_materials
-from supernet.options import PRECISIONS, TrainConfig
+from supernet.options import AUTO, PRECISIONS, TrainConfig
 from supernet.origins import changed, moved, of_rows
 from supernet.processes import decided_precision
 from supernet.resume import remove_checkpoints
 from supernet.runs import only_writer
-from supernet.state import unfinished
+from supernet.state import DONE, RUNNING, read_state
 from supernet.training import checkpoints_are_left_over, search_command
 
 
@@ -61,23 +62,39 @@ def see_that_it_is_the_same(config: TrainConfig, accelerator: Accelerator, conso
 
 def _replacement(folder: Path) -> str | None:
     """What is to be said of a training that was to replace the supernet of a folder, and has not yet."""
-    state, steps = unfinished(folder), sorted(path.name for path in folder.glob("checkpoints/step-*"))
-    if state is None or (checkpoints_are_left_over(folder) and steps):
+    state, steps = read_state(folder), sorted(path.name for path in folder.glob("checkpoints/step-*"))
+    if state is None or state.state == DONE or (checkpoints_are_left_over(folder) and steps):
         return None
-    at = f"its last checkpoint is of step {int(steps[-1].partition('-')[2])}" if steps else "it has no checkpoint yet"
+    at = f"its last checkpoint is {steps[-1]}" if steps else "it has no checkpoint yet"
+    how = "overwrite=true goes on with it, overwrite=true resume=never begins it anew"
     return (
         f"note: this supernet is the old one. A training with overwrite=true that is to replace it {state}; {at}: "
-        "overwrite=true goes on with it, overwrite=true resume=never begins it anew"
+        f"{'wait for it' if state.state == RUNNING else how}"
     )
 
 
-def refuse_another_precision(config: TrainConfig) -> None:
+def refuse_if_at_work(folder: Path) -> None:
+    """Sees early that nobody is at work in the folder; the lock decides later, also about other machines.
+
+    Raises:
+        UserError: if a process of this machine is.
+    """
+    state = read_state(folder)
+    if state is not None and state.state == RUNNING and state.host == socket.gethostname():
+        raise UserError(f"the training in {folder} {state}; wait until it has ended")
+
+
+def refuse_another_precision(config: TrainConfig, given: str) -> None:
     """Sees that `auto` does not begin anew what was begun where it meant another precision.
+
+    Args:
+        config: With the precision that was decided.
+        given: The one that was given.
 
     Raises:
         UserError: if there is such a training; names both.
     """
-    for name in PRECISIONS:
+    for name in PRECISIONS if given == AUTO and config.resume != "never" else ():
         other = replace(config, train=replace(config.train, mixed_precision=name)).folder
         if name != config.train.mixed_precision and any(other.glob("checkpoints/step-*")):
             now = config.train.mixed_precision

@@ -137,7 +137,8 @@ class Trainer:
         asked = stop()
         numbers = torch.cat([losses, losses.new_tensor([float(asked)])])
         sum_over_processes(accelerator, list(self.model.parameters()), numbers)
-        if asked if accelerator.num_processes == 1 else at_once and bool(numbers[-1]):
+        given_up = asked if accelerator.num_processes == 1 else at_once and bool(numbers[-1])
+        if given_up:
             self.optimizer.zero_grad()
             set_random_state(before, accelerator.device)
             return StepResult({}, stop=True, done=False)

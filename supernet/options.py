@@ -86,6 +86,9 @@ class ModelSource:
         return os.path.basename(os.path.realpath(os.path.expanduser(self.name_or_path)))
 
 
+TEST_RUN = "this is a test run (debug=fast), so its figures say nothing about the method"
+"""What is said wherever figures of one are shown."""
+
 SOURCES = ("auto", "hub", "local", "embedded")
 QUOTES = ("auto", "csv", "literal")
 MIN_TRAIN_SAMPLES = 4

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from supernet.errors import UserError, first_line
 from supernet.runs import LOCK_FILE, only_writer, write_json
-from supernet.storage import StorageError
 
 try:
     import fcntl
@@ -106,7 +105,7 @@ def at_work(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            with suppress(StorageError):  # a full disk is what stopped it, perhaps, and then the lock tells
+            with suppress(UserError):  # of a full disk, say, which has stopped the run: then the lock tells
                 _end(folder, RunState(STOPPED, why=_reason(error)))
             raise
         end(folder)

@@ -21,13 +21,19 @@ from supernet.checkpoint import INFO_FILE, SupernetInfo
 from supernet.command import choice_of
 from supernet.compiling import compiled_layers
 from supernet.describe import describe
-from supernet.earlier import refuse_another_precision, remove_left_overs, resolved, see_that_it_is_the_same
+from supernet.earlier import (
+    refuse_another_precision,
+    refuse_if_at_work,
+    remove_left_overs,
+    resolved,
+    see_that_it_is_the_same,
+)
 from supernet.engine import Trainer
 from supernet.importance import Importance, measure_importance, order_by_importance_, read_importance, write_importance
 from supernet.materials import Materials, read_materials
 from supernet.memory import fitting_into_memory
 from supernet.models import load_pretrained
-from supernet.options import AUTO, IMPORTANCE, TrainConfig
+from supernet.options import IMPORTANCE, TrainConfig
 from supernet.processes import from_main, processes, say, sole_writer
 from supernet.progress import course
 from supernet.runs import prepare_folder
@@ -55,10 +61,10 @@ def train(config: TrainConfig) -> Path:
             if accelerator.is_main_process:
                 remove_left_overs(folder)
             return target
-        if given == AUTO and config.resume != "never":
-            refuse_another_precision(config)
+        refuse_another_precision(config, given)
         if accelerator.is_main_process:
             prepare_folder(folder.parent)
+            refuse_if_at_work(folder)
         materials = read_materials(config, accelerator)
         data, mean = materials.data, float(materials.data.train.labels.mean())
         model, tokenizer = load_pretrained(
@@ -66,7 +72,8 @@ def train(config: TrainConfig) -> Path:
         )
         if accelerator.is_main_process:
             describe(data, console)
-        importance = _importance(config, accelerator, model, data.train, tokenizer.pad_token_id, console)
+        padding = tokenizer.pad_token_id
+        importance = _importance(config, accelerator, model, data.train, padding, console)
         layer_importance = None if importance is None else importance.layers.tolist()
         if importance is not None and config.order.name == IMPORTANCE:
             order_by_importance_(model, importance)
@@ -77,9 +84,7 @@ def train(config: TrainConfig) -> Path:
             f"strategy {config.strategy.name}, "
             f"{accelerator.num_processes} process(es) on {accelerator.device} in {config.train.mixed_precision}"
         )
-        trainer = Trainer(
-            config, accelerator, model, space, data.train, pad_token_id=tokenizer.pad_token_id, teacher=teacher
-        )
+        trainer = Trainer(config, accelerator, model, space, data.train, pad_token_id=padding, teacher=teacher)
         compiled = compiled_layers(trainer.model) if config.train.compile else nullcontext()
         with compiled, sole_writer(accelerator, folder), stop_request() as stop:
             info = partial(_info, config, materials, layer_importance)

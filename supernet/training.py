@@ -25,7 +25,7 @@ from supernet.engine import StepResult, Trainer
 from supernet.errors import UserError
 from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
-from supernet.options import TrainConfig
+from supernet.options import TEST_RUN, TrainConfig
 from supernet.processes import gathered
 from supernet.progress import course, duration, print_summary, said_of
 from supernet.resume import (
@@ -287,7 +287,7 @@ class Run:
             folder=self.folder / "supernet",
         )
         if config.test_run:
-            self.console.print("note: this is a test run (debug=fast), so its figures say nothing about the method")
+            self.console.print(f"note: {TEST_RUN}")
         self.console.print(f"next: {search_command(config)}")
 
 

@@ -16,7 +16,7 @@ from supernet.errors import UserError
 from supernet.options import TrainConfig
 from supernet.origins import changed, model_digest
 from supernet.processes import processes
-from supernet.state import at_work, begin
+from supernet.state import STATE_FILE, at_work, begin
 from supernet.train import train
 
 
@@ -199,7 +199,9 @@ def test_a_launcher_that_divides_models_is_refused(monkeypatch):
         processes("auto").__enter__()
 
 
-@pytest.mark.parametrize(("number", "at"), [(1, "it has no checkpoint yet"), (4, "its last checkpoint is of step 3")])
+@pytest.mark.parametrize(
+    ("number", "at"), [(1, "it has no checkpoint yet"), (4, "its last checkpoint is step-00000003")]
+)
 def test_an_interrupted_overwrite_is_told(number, at, configure, stopped, capsys):
     target = train(configure())
     old = (target / "model.safetensors").read_bytes()
@@ -223,7 +225,11 @@ def test_a_training_that_runs_elsewhere_is_told(configure):
     folder.mkdir(parents=True)
     with at_work(folder):
         begin(folder)
-        with pytest.raises(UserError, match=r"another process is writing in .*: it has been running since"):
+        with pytest.raises(UserError, match=r"the training in .* has been running since .*; wait until it has ended"):
+            train(config)
+        state = json.loads((folder / STATE_FILE).read_text())
+        (folder / STATE_FILE).write_text(json.dumps(state | {"host": "another"}))  # it may be dead: the lock decides
+        with pytest.raises(UserError, match=r"another process is writing in .*: it has been running .* on another"):
             train(config)
 
 
