@@ -142,8 +142,8 @@ def _quotes_are_literal(file: Path, dialect: Dialect) -> bool:
     """Whether quotes are ordinary characters.
 
     They enclose fields if that gives records of one length, each on its own line, or if some line is no row by itself.
-    Else every line is a row, and quotes as such make records of several lines, or none at all. In a TSV file they are
-    literal then; elsewhere that is `_shown_by_lines`.
+    Else every line is a row, and quotes as such make records of several lines, or none at all: see `_shown_by_lines`.
+    In a TSV file that cannot be read with them they are always literal, as those of GLUE are.
     """
     valid, joined = _records(file, dialect)
     if valid and not joined:
@@ -151,8 +151,8 @@ def _quotes_are_literal(file: Path, dialect: Dialect) -> bool:
     rows = dialect.rows(file)
     _, header = next(rows, (0, []))
     lines_are_rows = all(len(row) == len(header) for _, row in rows)
-    if dialect.delimiter == "\t":
-        return lines_are_rows or not valid
+    if dialect.delimiter == "\t" and not valid:
+        return True
     return lines_are_rows and _shown_by_lines(file, dialect, joined if valid else None)
 
 
@@ -175,28 +175,36 @@ def _records(file: Path, dialect: Dialect) -> tuple[bool, list[range]]:
 
 
 class _Column:
-    """A column of a file whose lines are all rows: what the lines in doubt have, and what of it other lines have."""
+    """A column of a file whose lines are all rows: what the lines in doubt have, and what of it other lines have.
 
-    def __init__(self, doubtful: Sequence[str]) -> None:
-        self.doubtful = Counter(value for value in doubtful if value.strip())
+    Args:
+        records: Which record each line in doubt belongs to, if quotes enclose fields.
+        values: What the line has in this column.
+    """
+
+    def __init__(self, records: Sequence[int], values: Sequence[str]) -> None:
+        self.doubtful = Counter((number, value) for number, value in zip(records, values, strict=True) if value.strip())
+        self.wanted = {value for _, value in self.doubtful}
         self.elsewhere: set[str] = set()
         self.numeric = True
 
     def compare(self, value: str) -> None:
         """Takes note of a value that another line has."""
-        if value in self.doubtful:
+        if value in self.wanted:
             self.elsewhere.add(value)
         self.numeric = self.numeric and _is_number(value)
 
-    def compare_with_itself(self) -> None:
-        """Takes note of what the lines in doubt have several times, where there are no others."""
-        self.elsewhere = {value for value, count in self.doubtful.items() if count > 1}
-        self.numeric = all(map(_is_number, self.doubtful))
+    def fitting(self, *, repeated: bool = False) -> int:
+        """How many lines in doubt have what the others have: the same value, or a number where they have numbers.
 
-    def fitting(self) -> int:
-        """How many of the lines in doubt have a value such as the other lines have: the same, or a number too."""
-        fits = ((value in self.elsewhere) or (self.numeric and _is_number(value)) for value in self.doubtful)
-        return sum(count for count, fit in zip(self.doubtful.values(), fits, strict=True) if fit)
+        Args:
+            repeated: Whether a value fits as well that several lines of one record have.
+        """
+        return sum(
+            count
+            for (_, value), count in self.doubtful.items()
+            if value in self.elsewhere or (repeated and count > 1) or (self.numeric and _is_number(value))
+        )
 
 
 def _is_number(value: str) -> bool:
@@ -216,13 +224,14 @@ def _shown_by_lines(file: Path, dialect: Dialect, joined: list[range] | None) ->
     Raises:
         UserError: if the signs contradict one another.
     """
-    doubt = {number for lines_ in joined or () for number in lines_}
-    doubtful = [row for number, row in dialect.rows(file) if number in doubt]
-    columns = [_Column(values) for values in zip(*doubtful, strict=True)]
+    record_of = {number: record for record, of in enumerate(joined or ()) for number in of}
+    doubtful = [(record_of[number], row) for number, row in dialect.rows(file) if number in record_of]
+    records = [record for record, _ in doubtful]
+    columns = [_Column(records, values) for values in zip(*(row for _, row in doubtful), strict=True)]
     header, *_ = next(dialect.rows(file))
     enclosed = compared = False
     for number, row in dialect.rows(file):
-        if number in doubt:
+        if number in record_of:
             continue
         enclosed = enclosed or any(len(value) > 1 and value[0] == value[-1] == '"' for value in row)
         if number > header:
@@ -231,13 +240,10 @@ def _shown_by_lines(file: Path, dialect: Dialect, joined: list[range] | None) ->
                 column.compare(value)
     if joined is None:
         return not enclosed
-    if not compared:
-        for column in columns:
-            column.compare_with_itself()
-    fitting = max((column.fitting() for column in columns), default=0)
-    if fitting <= len(joined):
+    if max((column.fitting(repeated=True) for column in columns), default=0) <= len(joined):
         return False
-    if fitting == len(doubtful) and compared and not enclosed:
+    all_fit = compared and max(column.fitting() for column in columns) == len(doubtful)
+    if dialect.delimiter == "\t" or (all_fit and not enclosed):  # in TSV files quotes are literal as a rule
         return True
     a, b = joined[0][0], joined[0][-1]
     raise UserError(

@@ -64,7 +64,7 @@ def test_stray_quotes_are_seen_where_every_label_is_another_number(tmp_path, lab
     assert all_texts(loaded) == sorted(row[0] for row in rows)
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
 @pytest.mark.parametrize(
     "text",
     [
