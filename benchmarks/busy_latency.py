@@ -1,6 +1,6 @@
 """Latencies of nets of few to all layers, as a search measures them, on the machine as it is and with every core busy.
 
-usage: python benchmarks/busy_latency.py [--rounds 2] [--hidden 256] [--batch 4] [--length 64]
+usage: python benchmarks/busy_latency.py [--rounds 2] [--hidden 192] [--batch 4] [--length 64]
 
 A BERT of 6 layers with random weights. In each round the nets of the first 0 to 5 layers are measured in turns with
 the full net (`search.latencies`, what a search over latency_ms calls for each trial): as the machine is, and beside one
@@ -46,7 +46,7 @@ WAYS = ("in turns", "in turns, busy", "alone, busy")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--hidden", type=int, default=192)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--length", type=int, default=64)
     arguments = parser.parse_args()

@@ -63,7 +63,9 @@ def _slower(evaluated: Sequence[Evaluated]) -> str:
 
 
 def _is_slower(e: Evaluated, other: Evaluated) -> bool:
-    return e.metrics["latency_low_ms"] > other.metrics["latency_high_ms"]
+    """Whether their quartiles leave no doubt; the full net is what all others are shares of, so it has none."""
+    is_full = other.metrics["latency_share"] == 1
+    return e.metrics["latency_low_ms"] > other.metrics["latency_ms" if is_full else "latency_high_ms"]
 
 
 def _scattered(evaluated: Sequence[Evaluated]) -> str:

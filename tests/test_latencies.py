@@ -186,6 +186,11 @@ def test_a_net_that_is_slower_than_one_that_contains_it_is_told_if_that_is_certa
         "warning: sub-networks measured slower than one that contains them: 2; (4 layers, 12 heads, 1536 units) takes "
         "70.0% of the full net's latency, and (5 layers, 12 heads, 1536 units), which contains it, 60.0%"
     )
+    above = [
+        timed(6, 1.0, spread=0.8),
+        timed(5, 1.1, spread=0.09),
+    ]  # the full net's milliseconds scatter, shares do not
+    assert "takes 110.0% of the full net's latency" in end_of(tmp_path / "a", above, FakeLatencies(*above))[1][0]
     beside = [timed(6, 1.0), timed(5, 0.6, spread=0.09), timed(4, 0.62, spread=0.09)]
     assert end_of(tmp_path / "b", beside, FakeLatencies(*beside))[1] == [
         "note: 1 of the 3 sub-networks of the front are no better than another one by their latencies measured again; "
