@@ -94,7 +94,8 @@ def refuse_another_precision(config: TrainConfig, given: str) -> None:
     Raises:
         UserError: if there is such a training; names both.
     """
-    for name in PRECISIONS if given == AUTO and config.resume != "never" else ():
+    begins = config.resume != "never" and not any(config.folder.glob("checkpoints/step-*"))
+    for name in PRECISIONS if given == AUTO and begins else ():
         other = replace(config, train=replace(config.train, mixed_precision=name)).folder
         if name != config.train.mixed_precision and any(other.glob("checkpoints/step-*")):
             now = config.train.mixed_precision

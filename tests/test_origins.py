@@ -157,6 +157,13 @@ def test_auto_does_not_begin_anew_what_was_begun_in_another_precision(configure,
     assert train(configure()) != bf16
 
 
+def test_auto_goes_on_with_its_own_precision_whatever_was_begun_beside(configure, stopped, capsys):
+    stopped(4, "train.mixed_precision=bf16")
+    stopped(4, "train.mixed_precision=fp32")
+    train(configure())
+    assert "going on after step 3 of 6" in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_another_precision_is_refused(configure, stopped):
     stopped(4)
     folders = [resolved(configure(f"train.mixed_precision={name}")).folder for name in ("fp32", "bf16")]
