@@ -31,9 +31,6 @@ _command: Callable[..., Command[Any]] = cache(Command)
 """Composing takes a while: what holds if nothing is said is found once."""
 
 SWEEP_FLAGS = ("-m", "--multirun")
-SHOWING_FLAGS = ("-c", "--cfg", "--resolve", "-p", "--package")
-"""Flags of Hydra that show the configuration."""
-
 _FLAGS_WITH_VALUE = {
     "-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
     "-x", "--experimental-rerun", "-i", "--info",
@@ -60,7 +57,7 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
         others = [flag.partition("=")[0] for flag in flags if flag.startswith("-") and flag not in SWEEP_FLAGS]
         overrides = [in_grammar(argument, command.kinds, sweep=sweep) for argument in typed]
         # With other flags of Hydra's (help, a configuration folder of the user's own) the checking is left to Hydra.
-        jobs = command.jobs(overrides, sweep=sweep) if all(flag in SHOWING_FLAGS for flag in others) else []
+        jobs = [] if others else command.jobs(overrides, sweep=sweep)
         if others or any(text.lstrip("+~").startswith("hydra") for text in overrides):
             sys.argv[1:] = [*flags, *command.spelled_out(overrides)]
             _run_hydra(command, job)

@@ -17,7 +17,7 @@ from search.options import SearchConfig
 from search.profile import ProfileConfig, profile
 from search.run import search as run_search
 from supernet.config import load_config
-from tests.bad_inputs import data, models, runs, supernets, tables, values
+from tests.bad_inputs import command_lines, data, models, runs, supernets, tables, values
 from tests.bad_inputs.rows import Place
 from tests.fake_runs import make_run
 
@@ -32,7 +32,7 @@ COMMANDS = {
 }
 """How each begins, and what it is told unless the row tells it something else."""
 
-ROWS = [*values.ROWS, *data.ROWS, *models.ROWS, *supernets.ROWS, *runs.ROWS, *tables.ROWS]
+ROWS = [*values.ROWS, *command_lines.ROWS, *data.ROWS, *models.ROWS, *supernets.ROWS, *runs.ROWS, *tables.ROWS]
 
 SILENT = (".lock",)
 """Files that say nothing of a run."""
