@@ -94,8 +94,8 @@ def _with_decimal(task: Task, splits: Sequence[LabelsFound]) -> tuple[Task, list
     """The task with decimal commas if its labels have them, and a note."""
     place_of = {name: place for found in splits for name, place in zip(found.names, found.places, strict=True)}
     commas = [name for name in place_of if _COMMA.fullmatch(name)]
-    read = [parse_number(name, comma=name in commas) for name in place_of]
-    if task.decimal == "comma" or not commas or None in read:
+    read = (parse_number(name, comma="," in name) for name in place_of)
+    if task.decimal == "comma" or not commas or any(number is None for number in read):
         return task, []
     name = commas[0]
     classes = "task.kind=classification if they are classes"
