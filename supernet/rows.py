@@ -199,7 +199,9 @@ def _way_out(task: Task, label: object) -> str:
         return f"; as a number it is the class '{same[0]}': write it so in all files"
     if task.is_regression and name is not None and parse_number(name, comma=True) is not None and number is None:
         return "; say task.decimal=comma if numbers are written so"
-    short = "null" if is_missing(label) else shown(name).strip("'")
+    if name is None and not is_missing(label):
+        return ""
+    short = "null" if name is None else shown(name).strip("'")
     return f"; data.ignore_labels=[{short}] leaves such rows out"
 
 
