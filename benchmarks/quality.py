@@ -49,7 +49,8 @@ from supernet.evaluate import Evaluator
 from supernet.families import architecture_of
 from supernet.metrics import majority_error
 from supernet.options import TrainConfig
-from supernet.runs import append_json_line, digest, read_json_lines
+from supernet.reading import read_lines
+from supernet.runs import append_json_line, digest
 from supernet.slicing import extract
 from supernet.space import SearchSpace
 from supernet.spaces import search_space
@@ -113,7 +114,7 @@ def main() -> None:
     if not arguments.table:
         RESULTS.parent.mkdir(exist_ok=True)
         rows = None if arguments.rows == "all" else int(arguments.rows)
-        done = {cell_of(row) for row in read_json_lines(RESULTS)}
+        done = {cell_of(row) for row in read_lines(RESULTS, dict[str, Any], "remove it")}
         for seed, task, recipe in itertools.product(arguments.seeds, arguments.tasks, arguments.recipes):
             cell = Cell(recipe, recipe_digest(recipe), task, seed, rows, arguments.epochs)
             if cell not in done:
@@ -121,7 +122,7 @@ def main() -> None:
                 append_json_line(RESULTS, vars(cell) | measured)
                 told = {k: v for k, v in measured.items() if k not in ("front", "trials")}
                 print(json.dumps(vars(cell) | told), flush=True)
-    shown = table(read_json_lines(RESULTS))
+    shown = table(list(read_lines(RESULTS, dict[str, Any], "remove it")))
     Console(width=160).print(shown)
     with RESULTS.with_suffix(".md").open("w", encoding="utf-8") as file:
         Console(file=file, width=160).print(shown)

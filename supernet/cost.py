@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supernet.errors import UserError
-from supernet.subnetwork import LayerSlice, SubNetwork
+from supernet.subnetwork import LayerSlice, Sizes, SubNetwork
 
 _INDEX_BYTES = 8
 """Of a whole number that torch indexes with."""
@@ -105,6 +105,11 @@ class Architecture:
     def hidden(self) -> int:
         """Hidden features: of a head's weights for each token those of query, key, value and output are as many."""
         return self.head_macs // (4 * self.head_size)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Layers, and the heads and units in each."""
+        return Sizes(self.layers, self.heads, self.units)
 
     @property
     def full(self) -> SubNetwork:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -19,10 +18,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from supernet.distillation import label_loss
+from supernet.errors import UserError
 from supernet.families import architecture_of, family_of
+from supernet.model_files import refusing
 from supernet.pictures import new_figure, save_figure
 from supernet.runs import atomic_path
 from supernet.slicing import permute_
+from supernet.subnetwork import Sizes
 from supernet.tokens import Batch
 
 if TYPE_CHECKING:  # only drawing needs matplotlib
@@ -132,13 +134,27 @@ def _best_first(scores: np.ndarray) -> list[list[int]]:
     return [np.argsort(-row, kind="stable").tolist() for row in scores]
 
 
-def read_importance(folder: Path) -> Importance | None:
-    """What `write_importance` wrote; None if there is nothing whole."""
-    try:
-        with (folder / SCORES_FILE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            return Importance(saved["heads"], saved["units"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+def read_importance(folder: Path, sizes: Sizes) -> Importance | None:
+    """What `write_importance` wrote; None if there is no such file.
+
+    Args:
+        folder: Where it is.
+        sizes: Of the model that the scores are of.
+
+    Raises:
+        UserError: if the file is damaged, or another model's.
+    """
+    path, advice = folder / SCORES_FILE, "remove it, and a training that goes on measures it again"
+    if not path.exists():
         return None
+    problem = f"{path} cannot be used"
+    with refusing(problem, advice), path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        scores = Importance(saved["heads"], saved["units"])
+    for name, values, width in (("heads", scores.heads, sizes.heads), ("units", scores.units, sizes.units)):
+        fits = values.shape == (sizes.layers, width) and values.dtype == np.float64
+        if not fits or not ((values >= 0) & (values < np.inf)).all():
+            raise UserError(f"{problem} ({name} are no {sizes.layers} x {width} scores of 0 or more); {advice}")
+    return scores
 
 
 def write_importance(folder: Path, importance: Importance) -> None:

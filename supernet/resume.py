@@ -13,7 +13,6 @@ the batches, the sub-networks, the learning rate's course.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -31,7 +30,9 @@ from supernet.engine import Trainer, random_state, set_random_state
 from supernet.errors import UserError, first_line
 from supernet.origins import changed
 from supernet.processes import from_main
+from supernet.reading import load_json
 from supernet.runs import atomic_folder, file_sha256, write_json
+from supernet.shapes import shaped
 from supernet.storage import check_room, writing
 
 MANIFEST = "manifest.json"
@@ -149,8 +150,8 @@ def load_checkpoint(
         UserError: if it cannot be read, or rows, models or precision are others.
     """
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        position = Position(**state["position"])
+        state = load_json(path / "state.json")
+        position = shaped(Position, state["position"], "position")
         if different := changed(origins, position.origins):
             raise UserError(f"{different} are not those of checkpoint {path}; start anew with resume=never")
         _compare_conditions(path, state["conditions"], conditions_of(trainer), warn)
@@ -221,7 +222,7 @@ def _newest_first(folder: Path) -> list[Path]:
 def _damage(path: Path) -> str | None:
     """What is wrong with a checkpoint; None if nothing is."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = load_json(path / MANIFEST)
         if manifest["format"] != _FORMAT:
             return "it was written by another version of this program"
         for name, expected in manifest["files"].items():
@@ -231,7 +232,7 @@ def _damage(path: Path) -> str | None:
                 return f"the checksum of {name} is wrong"
     except FileNotFoundError as error:
         return f"{Path(str(error.filename)).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"it cannot be read ({first_line(error)})"
     return None
 

@@ -171,23 +171,6 @@ def append_json_line(path: Path, values: dict[str, Any]) -> None:
             raise
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; none if there is no file. A half-written last line is left out.
-
-    Raises:
-        UserError: if a line other than the last is broken; names file and line.
-    """
-    if not path.exists():
-        return []
-    rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:  # no JSON, or no UTF-8
-            raise UserError(f"{path}:{number} is no JSON ({error}); remove the file to start anew") from error
-    return rows
-
-
 def cut_half_written_line(path: Path) -> None:
     """Removes what a killed process may have left after the last whole line of a file, if there is a file."""
     if path.exists():

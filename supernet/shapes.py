@@ -87,7 +87,7 @@ def shaped(kind: Any, value: Any, key: str = "") -> Any:
 
     Args:
         kind: A dataclass, a class with `from_json`, int, float, str, bool, list, tuple, dict or Mapping of such, one of
-            them or None, Any, and any of these with notes (Annotated).
+            them or None, Any (without impossible numbers), object (anything), and any of these with notes (Annotated).
         value: What JSON had.
         key: Where it was, dotted.
 
@@ -230,6 +230,7 @@ _READERS: dict[Any, Callable[[Any, Any, str], Any]] = {
     types.UnionType: _optional,
     Annotated: _noted,
     Any: _anything,
+    object: lambda kind, value, key: value,
 }
 
 

@@ -29,6 +29,7 @@ from supernet.earlier import (
     see_that_it_is_the_same,
 )
 from supernet.engine import Trainer
+from supernet.families import architecture_of
 from supernet.importance import Importance, measure_importance, order_by_importance_, read_importance, write_importance
 from supernet.materials import Materials, read_materials
 from supernet.memory import fitting_into_memory
@@ -121,7 +122,8 @@ def _importance(
     if accelerator.is_main_process:
         goes_on = config.resume != "never" and not checkpoints_are_left_over(config.folder)
         if goes_on and any(config.folder.glob("checkpoints/step-*")):
-            measured = read_importance(config.folder)  # measured again, it might differ on a GPU in the last digits
+            # Measured again, it might differ on a GPU in the last digits.
+            measured = read_importance(config.folder, architecture_of(model.config).sizes)
         if measured is None:
             batches = training_batches(split, config.train.batch_size, seed=config.seeds.data, epoch=0)
             batches = batches[: config.order.batches]

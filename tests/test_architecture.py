@@ -49,6 +49,8 @@ def test_hydra_and_syne_tune_stay_where_they_belong():
 @pytest.mark.parametrize(
     "name",
     [
+        "supernet.shapes",
+        "supernet.reading",
         "supernet.subnetwork",
         "supernet.space",
         "supernet.spaces",

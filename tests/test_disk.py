@@ -13,12 +13,13 @@ import search.select
 from search.options import SearchConfig
 from search.profile import ProfileConfig, profile
 from search.run import search as run_search
-from search.trials import TrialFile
+from search.trials import Trial, TrialFile
 from supernet import training
 from supernet.config import load_config
 from supernet.errors import UserError
 from supernet.options import TrainConfig
-from supernet.runs import append_json_line, atomic_folder, atomic_path, only_writer, prepare_folder, read_json_lines
+from supernet.reading import read_lines
+from supernet.runs import append_json_line, atomic_folder, atomic_path, only_writer, prepare_folder
 from supernet.storage import StorageError, check_room, system_errors, writing
 from supernet.terminal import one_line_errors
 from supernet.train import train
@@ -130,12 +131,12 @@ def test_a_search_whose_disk_becomes_full_keeps_its_trials(disk, supernet_folder
     trials = disk.folder / "search" / "run" / "trials.jsonl"
     with pytest.raises(StorageError, match=r"cannot be written \(the disk is full\)"):
         run_search(config)
-    assert 2 <= len(read_json_lines(trials)) <= 4
+    assert 2 <= len(list(read_lines(trials, Trial, ""))) <= 4
     assert trials.read_bytes().endswith(b"\n")
     disk.empty()
     monkeypatch.undo()
     folder = run_search(config)
-    assert len(read_json_lines(trials)) == 4
+    assert len(list(read_lines(trials, Trial, ""))) == 4
     assert (folder / "front.json").exists()
 
 
@@ -184,7 +185,7 @@ def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(disk):
     disk.fill()
     with pytest.raises(StorageError):
         append_json_line(path, {"a": "x" * 8192})
-    assert read_json_lines(path) == [{"a": 1}]
+    assert list(read_lines(path, dict[str, int], "")) == [{"a": 1}]
     assert path.read_bytes() == b'{"a": 1}\n'
 
 

@@ -7,6 +7,7 @@ import torch
 from supernet.checkpoint import load_supernet
 from supernet.config import load_config
 from supernet.distillation import label_loss
+from supernet.errors import UserError
 from supernet.families import FAMILIES, architecture_of, family_of
 from supernet.importance import (
     Importance,
@@ -16,6 +17,7 @@ from supernet.importance import (
     write_importance,
 )
 from supernet.options import TrainConfig
+from supernet.subnetwork import Sizes
 from supernet.tokens import Batch
 from supernet.train import train
 from tests.models import tiny_model
@@ -113,13 +115,42 @@ def test_a_layer_is_worth_what_its_blocks_are():
 def test_scores_and_their_picture_are_written(tmp_path):
     importance = Importance(np.random.default_rng(0).random((3, 4)), np.zeros((3, 10)))
     write_importance(tmp_path, importance)
-    saved = read_importance(tmp_path)
+    sizes = Sizes(3, 4, 10)
+    saved = read_importance(tmp_path, sizes)
     np.testing.assert_array_equal(saved.heads, importance.heads)
     np.testing.assert_array_equal(saved.units, importance.units)
-    (tmp_path / "importance.npz").write_bytes((tmp_path / "importance.npz").read_bytes()[:100])
-    assert read_importance(tmp_path) is None
-    assert read_importance(tmp_path / "nowhere") is None
+    assert read_importance(tmp_path / "nowhere", sizes) is None
     assert (tmp_path / "importance.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("heads", "units"),
+    [
+        (np.ones((3, 4)), np.ones((3, 9))),
+        (np.ones((2, 4)), np.ones((3, 10))),
+        (np.ones(12), np.ones((3, 10))),
+        (np.full((3, 4), np.nan), np.ones((3, 10))),
+        (np.ones((3, 4)), np.full((3, 10), np.inf)),
+        (-np.ones((3, 4)), np.ones((3, 10))),
+        (np.full((3, 4), "much"), np.ones((3, 10))),
+        (np.ones((3, 4)), None),
+    ],
+)
+def test_scores_that_cannot_be_those_of_the_model_are_refused(heads, units, tmp_path):
+    arrays = {name: values for name, values in (("heads", heads), ("units", units)) if values is not None}
+    np.savez(tmp_path / "importance.npz", **arrays)
+    with pytest.raises(UserError, match=r"importance.npz cannot be used \(.*\); remove it"):
+        read_importance(tmp_path, Sizes(3, 4, 10))
+
+
+def test_damaged_scores_are_refused(tmp_path):
+    write_importance(tmp_path, Importance(np.ones((3, 4)), np.ones((3, 10))))
+    path = tmp_path / "importance.npz"
+    whole = path.read_bytes()
+    for content in (whole[:100], whole[:-30], b"", b"scores", b"PK\x05\x06" + bytes(18)):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"importance.npz cannot be used \(.*\); remove it"):
+            read_importance(tmp_path, Sizes(3, 4, 10))
 
 
 def test_a_training_by_importance_reads_training_rows_alone(model_folder, data_folder, tmp_path):
@@ -135,7 +166,7 @@ def test_a_training_by_importance_reads_training_rows_alone(model_folder, data_f
         values = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={folder}", f"output_dir={tmp_path}"]
         values += [*common, f"task.max_validation_rows={rows}", "order=importance", "space.depth=importance"]
         target = train(load_config("train", TrainConfig, values))
-        scores.append(read_importance(target.parent))
+        scores.append(read_importance(target.parent, Sizes(4, 4, 10)))
         supernet = load_supernet(target)
         np.testing.assert_allclose(supernet.info.layer_importance, scores[-1].layers)
         two = supernet.space.decode((2, 1, 1))

@@ -6,8 +6,9 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from syne_tune.backend.trial_status import Trial
@@ -20,7 +21,9 @@ from search.loop import PATIENCE
 from search.pareto import pareto_front
 from search.trials import Metrics, Outcome, TrialFile, not_finite
 from search.trials import Trial as Finished
-from supernet.runs import append_json_line, cut_half_written_line, read_json_lines, remove_leftovers
+from supernet.reading import read_lines
+from supernet.runs import append_json_line, cut_half_written_line, remove_leftovers
+from supernet.shapes import Amount, WrongValue, shaped
 from supernet.space import SearchSpace
 from supernet.subnetwork import SubNetwork
 
@@ -183,9 +186,9 @@ class Recorder(TrialScheduler):
         """Tells the scheduler the trials that are there, as if they ended now."""
         cut_half_written_line(self._epochs)
         reports: dict[SubNetwork, dict[float, dict[str, float]]] = {}
-        for row in read_json_lines(self._epochs):
-            subnet = SubNetwork.from_json(row.pop("subnet"))
-            reports.setdefault(subnet, {})[row[REPORTS]] = row  # of a training that was begun anew the last one
+        for report in read_lines(self._epochs, Report, "remove the file, and fewer trials may be stopped"):
+            # Of a training that was begun anew the last one.
+            reports.setdefault(report.subnet, {})[report.seen[REPORTS]] = dict(report.seen)
         for finished in self.file.trials:
             config = dict(zip(self.space.bounds, self.space.encode(finished.subnet), strict=True))
             # Negative numbers: the tuner counts its own trials from 0 in each sitting.
@@ -198,6 +201,29 @@ class Recorder(TrialScheduler):
                     self.scheduler.on_trial_result(trial, self._known(finished.subnet, seen))
             self._tell(finished, trial)
             self.on_trial(finished)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A line of epochs.jsonl: what a trial said of itself. A number may be infinite, or none; the trial then ended."""
+
+    subnet: SubNetwork
+    seen: Metrics
+
+    @classmethod
+    def from_json(cls, row: Any) -> Report:
+        """What a line has.
+
+        Raises:
+            WrongValue: if it is no report.
+        """
+        values = shaped(dict[str, object], row)
+        subnet = shaped(SubNetwork, values.pop("subnet", None), "subnet")
+        for name, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise WrongValue.at(name, value, "a number")
+        shaped(Amount, values.get(REPORTS), REPORTS)
+        return cls(subnet, cast(Metrics, values))
 
 
 def weights_name(number: int) -> str:

@@ -14,9 +14,9 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, final, get_type_hints
+from typing import ClassVar, TypeVar, final
 
 import numpy as np
 from safetensors import safe_open
@@ -31,6 +31,7 @@ from supernet.models import load_tokenizer, quiet_transformers, read_classifier
 from supernet.options import TrainConfig
 from supernet.processes import processes
 from supernet.runs import atomic_path, write_json
+from supernet.shapes import shaped
 from supernet.slicing import extract
 from supernet.space import SearchSpace
 from supernet.subnetwork import LayerSlice, SubNetwork
@@ -74,18 +75,11 @@ class Job:
     def read(cls, folder: Path) -> Job:
         """Inverse of `write`."""
         values = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-        config = from_plain(TrainConfig, values["config"])
+        config = shaped(TrainConfig, values["config"])
         model = read_classifier(folder / "model", config.task)
         tokenizer = load_tokenizer(folder / "model", model.config)
         train, validation = (_read_split(folder / f"{name}.npz") for name in ("train", "validation"))
         return cls(config, values["reports_per_epoch"], model, tokenizer, train, validation)
-
-
-def from_plain(kind: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass, and those within it, from what `asdict` made of it."""
-    kinds = get_type_hints(kind)
-    parts = {k: from_plain(kinds[k], v) if is_dataclass(kinds.get(k)) else v for k, v in values.items()}
-    return kind(**parts)
 
 
 @final

@@ -6,7 +6,6 @@ order of heads and units, the rows and the validation split are the supernet's; 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from search.evaluation import Objectives
 from search.finetune.moasha import SubNetworkMOASHA
 from search.finetune.recorder import Recorder, weights_name
-from search.finetune.trial import Job, from_plain
+from search.finetune.trial import Job
 from search.finetune.workers import Workers
 from search.loop import PATIENCE
 from search.objectives import QUALITY
@@ -34,9 +33,12 @@ from supernet.data import TaskData
 from supernet.errors import UserError
 from supernet.families import architecture_of
 from supernet.importance import order_by_importance_, read_importance
+from supernet.model_files import refusing
 from supernet.models import load_pretrained, locate
 from supernet.options import IMPORTANCE, PRECISIONS, ModelSource, Seeds, TrackingOptions, TrainConfig
 from supernet.processes import usable_cores
+from supernet.reading import load_json, unusable
+from supernet.shapes import shaped
 from supernet.signals import ended_by_signals
 from supernet.slicing import extract
 from supernet.strategies import Strategy
@@ -192,7 +194,7 @@ class Finetuning:
         if architecture_of(model.config) != architecture_of(self.supernet.model.config):
             raise UserError(f"the supernet was made from another model than {folder}; give evaluator.model=FOLDER")
         if self.supernet.info.order.name == IMPORTANCE:
-            importance = read_importance(self.supernet_folder.parent)
+            importance = read_importance(self.supernet_folder.parent, architecture_of(model.config).sizes)
             if importance is None:
                 raise UserError(
                     f"the supernet's heads and units were ordered by importance, and {self.supernet_folder.parent} has "
@@ -209,13 +211,11 @@ def _training_of(supernet_folder: Path) -> TrainConfig:
         UserError: if it cannot be read.
     """
     path = supernet_folder.parent / "config.json"
-    try:
-        return from_plain(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"evaluator=finetune begins with the weights that the supernet's training began with, but {path}, which "
-            f"names them, cannot be used ({error}); give supernet=OUTPUT_DIR/train/NAME, the run folder of a training"
-        ) from error
+    what = "evaluator=finetune begins with the weights that the supernet's training began with, but"
+    with unusable(
+        f"{what} {path}, which names them,", "give supernet=OUTPUT_DIR/train/NAME, the run folder of a training"
+    ):
+        return shaped(TrainConfig, load_json(path))
 
 
 def tune(recorder: Recorder, workers: Workers, count: int, work: Path) -> None:
@@ -262,7 +262,10 @@ def finetuned(
         if not path.exists():
             return None
         model = extract(full, subnet)
-        load_model(model, path)
+        with refusing(
+            f"{path}, the weights of trial {numbers[subnet]}, cannot be used", "start anew with overwrite=true"
+        ):
+            load_model(model, path)
         return model.eval()
 
     return read

@@ -53,6 +53,15 @@ _VALUES = (
     ("format", DROPPED, "it was written by another version"),
 )
 
+_TRAINING = (
+    # key, value, words
+    ("train.epochs", "many", 'train.epochs is "many"; it must be a whole number'),
+    ("train.learning_rate", -1, "train.learning_rate is -1.0; it must be a number greater than 0"),
+    ("model.name", 7, "model.name is 7; it must be text"),
+    ("seeds", None, "seeds is null; it must be a table"),
+    ("task", DROPPED, "task is missing"),
+)
+
 ROWS = [
     *(
         Bad(f"supernet.json: {key} = {value!s:.20}", ("search", "profile")[i % 2], "",
@@ -82,6 +91,21 @@ ROWS = [
     Bad("supernet is a file", "search", "supernet={trained}/config.json", ("there is no such folder",)),
     Bad("an empty folder", "search", "supernet={trained}", ("is incomplete: no supernet.json",),
         (remove("trained/supernet"),)),
+    *(
+        Bad(f"training's config.json: {key} = {value!s:.20}", "search", "evaluator=finetune",
+            ("trained/config.json, which names them, cannot be used", words),
+            (change("trained/config.json", key, value),))
+        for key, value, words in _TRAINING
+    ),
+    *(
+        Bad(f"training's config.json: {what}", "search", "evaluator=finetune",
+            ("trained/config.json, which names them, cannot be used",), (put("trained/config.json", content),))
+        for what, content in BAD_JSON.items()
+    ),
+    Bad("no scores to order by", "search", "evaluator=finetune", ("no importance.npz to do so again",),
+        (change(_INFO, "order.name", "importance"),)),
+    Bad("scores are damaged", "search", "evaluator=finetune", ("trained/importance.npz cannot be used",),
+        (change(_INFO, "order.name", "importance"), put("trained/importance.npz", b"scores"))),
     Bad("no supernet at all", "search", "supernet=null", ("there is no trained supernet in",)),
     Bad("no supernet at all", "profile", "supernet=null", ("there is no trained supernet in",)),
     Bad("other rows", "search", "data.dir={data}", ("are not those that the supernet was trained with",),
