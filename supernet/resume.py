@@ -99,7 +99,7 @@ def check_room_for_checkpoints(folder: Path, trainer: Trainer) -> None:
     """Sees that the disk has room for what a training may have there at once.
 
     Each checkpoint holds the weights and, of each that is trained, Adam's two averages; one more is written before the
-    oldest is removed. Then there are the best supernet so far and the last, each also beside the one it replaces.
+    oldest is removed. Then there are the last supernet and the best one; the new best is written beside the old.
 
     Raises:
         StorageError: if there is less room.
@@ -109,11 +109,12 @@ def check_room_for_checkpoints(folder: Path, trainer: Trainer) -> None:
     averages = 2 * sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
     written = options.epochs + (0 if options.checkpoint_every is None else trainer.steps // options.checkpoint_every)
     kept = min(options.keep_checkpoints, written)
+    fewer = ", or keep fewer with train.keep_checkpoints=1" if kept > 1 else ""
     check_room(
         folder,
-        (kept + 1) * (weights + averages) + 2 * weights,
+        min(kept + 1, written) * (weights + averages) + min(2, options.epochs) * weights,
         what=f"{kept} checkpoint(s) and the supernet",
-        advice="choose another place with output_dir=FOLDER, or keep fewer with train.keep_checkpoints=1",
+        advice=f"choose another place with output_dir=FOLDER{fewer}",
     )
 
 

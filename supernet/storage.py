@@ -113,7 +113,7 @@ def check_room(folder: Path, needed: int, *, what: str, advice: str) -> None:
     if needed > free + taken:
         raise StorageError(
             f"{folder} has too little room: {what} may need {_size(needed - taken)}, and {_size(free)} are free; "
-            f"make room, {advice}"
+            f"make room, or {advice}"
         )
 
 

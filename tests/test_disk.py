@@ -256,7 +256,7 @@ def test_a_model_in_a_circle_of_links_is_told(tmp_path):
 
 def test_what_is_there_counts_as_room(tmp_path):
     with pytest.raises(
-        StorageError, match=r"too little room: all may need 1048576.0 GiB, and .* are free; make room, wait"
+        StorageError, match=r"too little room: all may need 1048576.0 GiB, and .* are free; make room, or wait"
     ):
         check_room(tmp_path / "new", 2**50, what="all", advice="wait")
     with (tmp_path / "large").open("wb") as file:
