@@ -101,20 +101,20 @@ def _value(typed: str, kind: Kind) -> str:
 
 def _is_meant_for_the_grammar(typed: str, parsed: Override, kind: Kind) -> bool:
     """Whether what could be a text is something that people write for the grammar's sake."""
-    if typed == _NULL:
-        return not kind.column
+    if typed in ("", _NULL):
+        return not typed or not kind.column
     escaped = re.search(r"\\[\\()\[\]{}:=, \t]", typed) is not None
     return (
         escaped
         or parsed.is_sweep_override()
-        or isinstance(parsed.value(), (QuotedString, list, dict))
-        or typed[0] in "'\""
+        or isinstance(parsed.value(), (list, dict))
+        or typed.startswith(("'", '"'))
     )
 
 
 def _text(typed: str) -> str:
     """An element of a list of texts."""
-    return typed if typed[0] in "'\"" and _parsed(f"key={typed}") is not None else quoted(typed)
+    return typed if typed.startswith(("'", '"')) and _parsed(f"key={typed}") is not None else quoted(typed)
 
 
 def _divided(text: str) -> list[str]:

@@ -85,6 +85,12 @@ def test_a_title_with_a_comma_is_one():
     assert load_config("report", ReportConfig, ["title=Searchers, on sst2"]).title == "Searchers, on sst2"
 
 
+@pytest.mark.parametrize("blank", ["", " ", "''"])
+def test_a_text_without_letters_is_none(blank):
+    with pytest.raises(UserError, match=r"data\.dir is empty; give it a value, or leave it out"):
+        load_config("train", TrainConfig, [f"data.dir={blank}"])
+
+
 def test_a_sweep_has_each_value_as_typed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "01,größe [1].csv").touch()

@@ -42,6 +42,8 @@ _VALUES = (
     ("train", "data.dir={out}/Größe[1].csv", "Größe[1].csv is not a folder"),
     ("search", "supernet={out}/~größe", "there is no such folder"),
     ("train", "train.epochs=", "is empty; give it a value"),
+    ("train", "data.dir=a,", "is not understood; write key=value"),
+    ("train", "data.dir=,", "is not understood; write key=value"),
     ("train", "seed=0,1", "add -m to run with each of them in turn"),
     ("train", "seed=range(0,3)", "seed=range(0,3) has several values; add -m"),
     ("train", "data.text=title,body", "write data.text=[title,body] for a list"),
