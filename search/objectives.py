@@ -67,7 +67,8 @@ SHARE = "params_share"
 ROUNDING = 1e-6
 LIMITS = {
     **dict.fromkeys(LATENCY, Within(0)),
-    **{name: Within(-ROUNDING, o.high + ROUNDING) for name, o in OBJECTIVES.items()},
+    **{name: Within(0, o.high) for name, o in OBJECTIVES.items()},
+    "error": Within(-ROUNDING, OBJECTIVES["error"].high + ROUNDING),
     SHARE: Within(0, 1),
 }
 """What a metric can be, by name. A correlation of floats may miss 1 by a little."""

@@ -6,7 +6,6 @@ A training that goes on after an interruption goes on in the same run of each.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import resource
 import shutil
@@ -20,7 +19,9 @@ from accelerate import Accelerator
 
 from supernet.errors import UserError, first_line
 from supernet.options import TrackingOptions
+from supernet.reading import load_json
 from supernet.runs import append_json_line, write_json
+from supernet.shapes import shaped
 
 RUN_IDS = "tracking.json"
 
@@ -113,8 +114,9 @@ def peak_memory_gib(device: torch.device) -> float:
 
 def _run_ids(folder: Path) -> dict[str, str]:
     try:
-        return dict(json.loads((folder / RUN_IDS).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        ids: dict[str, str] = shaped(dict[str, str], load_json(folder / RUN_IDS))
+        return ids
+    except (OSError, ValueError, RecursionError):
         return {}
 
 

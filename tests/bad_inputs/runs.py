@@ -56,7 +56,7 @@ _TRIALS = (
     (3, "metrics.params", DROPPED, "metrics.params is missing"),
     (3, "metrics.latency_ms", DROPPED, "metrics.latency_ms is missing"),
     (3, "metrics.params_share", DROPPED, "metrics.params_share is missing"),
-    (3, "metrics.latency_ms", -1.5, "metrics.latency_ms is -1.5; it must be -1e-06 or more"),
+    (3, "metrics.latency_ms", -1.5, "metrics.latency_ms is -1.5; it must be 0 or more"),
     (3, "metrics.latency_ms", 1e300, "metrics.latency_ms is 1e+300; it must be a finite number, and no larger"),
     (3, "metrics.params_share", 1.5, "metrics.params_share is 1.5; it must be from 0 to 1"),
     (3, "metrics.params_share", -0.5, "metrics.params_share is -0.5; it must be from 0 to 1"),
