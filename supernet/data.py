@@ -136,7 +136,7 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
         task, options, rows, {name: _origin(parts[name]) for name in parts}
     )
     notes += [*said, *shared_texts(train, validation, test)]
-    files = tuple(name for split in parts.values() for name in _files(split))
+    files = tuple(dict.fromkeys(name for split in parts.values() for name in _files(split)))
     found = Found(origins, files, _unused(task, parts, source), tuple(notes), source.revision)
     return TaskRows(train, validation, test, task, found)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from supernet.errors import UserError
 from supernet.readers import Record, arrow_rows, check_columns, listing, numbered
-from supernet.stdlib import stdlib_splits
+from supernet.stdlib import stdlib_folder, stdlib_splits
 from supernet.tasks import Task
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Source:
 
 def embedded_source() -> Source:
     """The rows of task=stdlib."""
-    parts = [Part("stdlib", "Python's own sources", list, _embedded_rows(*split)) for split in stdlib_splits()]
+    name = str(stdlib_folder())
+    parts = [Part(name, "Python's own sources", list, _embedded_rows(*split)) for split in stdlib_splits()]
     return Source(parts[:1], [], parts[1:])
 
 

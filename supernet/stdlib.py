@@ -68,6 +68,11 @@ _SPLIT_SEED = 20240502  # of the test set, which must stay the same whatever see
 TextsLabels: TypeAlias = tuple[list[str], list[int]]
 
 
+def stdlib_folder() -> Path:
+    """Where the sources of this Python's standard library lie."""
+    return Path(sysconfig.get_paths()["stdlib"])
+
+
 def stdlib_rows(folder: Path | None = None) -> TextsLabels:
     """The first paragraphs of the docstrings of functions and classes, and the ids of their areas.
 
@@ -83,7 +88,7 @@ def stdlib_rows(folder: Path | None = None) -> TextsLabels:
     Raises:
         UserError: if an area has too few rows, which means that the sources are not installed.
     """
-    return _read(folder or Path(sysconfig.get_paths()["stdlib"]))
+    return _read(folder or stdlib_folder())
 
 
 def stdlib_splits(folder: Path | None = None) -> tuple[TextsLabels, TextsLabels]:
