@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from supernet.errors import UserError, first_line, unknown
-from supernet.keys import MOSTLY_MEANT, Kind, check_key, kinds_of
+from supernet.keys import MOSTLY_MEANT, TRUTH, Kind, check_key, kinds_of
 from supernet.overrides import choices, combinations, parse
 from supernet.sweep import Job
 
@@ -132,9 +132,16 @@ class Command(Generic[C]):
             check_key(key, value, keys, self.groups)
         if override.value() == "":
             raise UserError(f"{key} is empty; give it a value, or leave it out")
+        self._check_truth(key, override.value())
         if override.is_sweep_override() and not sweep:
             self._refuse_several(override)
         return override
+
+    def _check_truth(self, key: str, value: object) -> None:
+        """OmegaConf takes any number but 0 for true."""
+        kind = self.kinds.get(key)
+        if kind is not None and kind.word == TRUTH and isinstance(value, (int, float)) and value not in (0, 1):
+            raise UserError(f"{key} {value!r} must be {TRUTH}")
 
     def _check_choices(self, group: str, given: Sequence[str]) -> None:
         for name in given:

@@ -174,7 +174,9 @@ class Trainer:
         # Not taken before it is needed: a model without layers, which may be trained alone, has none.
         return architecture_of(self.model.config)
 
-    def _gradients(self, mine: np.ndarray, passes: list[Pass], *, rows: int, given_up: Callable[[], bool]) -> Tensor:
+    def _gradients(
+        self, mine: np.ndarray, passes: list[Pass], *, rows: int, given_up: Callable[[], bool] = _never
+    ) -> Tensor:
         """Gradients of this process's rows, in micro-batches that get smaller until they fit into memory."""
 
         def backward(loss: Tensor) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from supernet.errors import UserError
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+TRUTH = "true or false"
+_WORDS = {int: "a whole number", float: "a number", bool: TRUTH, str: "text"}
 
 COLUMNS = {f"{section}.{name}" for section in ("data", "task") for name in ("text", "label", "choices")}
 """Keys that name columns. A column may be called null."""

@@ -83,7 +83,12 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """
     path = folder / "config.json"
     with unusable(str(path), AGAIN):
-        shaped(dict[str, Any], load_json(path))
+        values = shaped(dict[str, Any], load_json(path))
+    if "auto_map" in values and values.get("model_type") not in FAMILIES:
+        raise UserError(
+            f"{path}: model_type '{values.get('model_type')}' needs the code beside it, which is not executed; take a "
+            f"model of these families: {', '.join(FAMILIES)}"
+        )
     with refusing(f"{path} cannot be used"), quiet_transformers():
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if config.model_type in FAMILIES:

@@ -1,4 +1,5 @@
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,13 @@ TASK_NAMES = sorted(file.stem for file in TASK_FOLDER.glob("*.yaml"))
 def read_task(name, **values):
     """A task of the task table, with some values changed."""
     return Task(**(yaml.safe_load((TASK_FOLDER / f"{name}.yaml").read_text()) | values))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_are_heard():
+    """Tests that are run in the background are deaf to SIGINT, and so would be all that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,7 @@ MISTAKES = [
     ("train", "train.warmup=2", "train.warmup is 2.0; it must be a share"),
     ("train", "train.mixed_precision=fp8", "train.mixed_precision 'fp8' is unknown; allowed: auto, bf16, fp16, fp32"),
     ("train", "strategy.k=-1", "strategy.k is -1; it must be 0 or more"),
-    ("train", "distillation.temperature=0", "distillation.temperature is 0.0; it must be a number greater than 0"),
+    ("train", "distillation.temperature=0", "distillation.temperature is 0.0; it must be a number from 0.01 to 1000"),
     ("train", "seed=-1", "seeds.model is -1"),
     ("train", "data.source=hup", "data.source 'hup' is unknown; .*did you mean hub"),
     ("train", "data.source=local", "data.source=local needs data.dir=FOLDER"),

@@ -357,7 +357,7 @@ def test_code_of_a_model_is_not_executed(known, hub, model_files, tmp_path):
     if known:
         assert load_pretrained(model().folder, read_task("sst2"), seed=0)[0].config.model_type == "bert"
     else:
-        assert "config.json cannot be used" in one_line(model)
+        assert "model_type 'its_own' needs the code beside it, which is not executed" in one_line(model)
     assert not (tmp_path / "mark").exists()
     assert not [request for request in hub.asked if "its.py" in request]
 

@@ -60,6 +60,8 @@ _NUMBERS = (
     ("search", "baseline.budgets", "[0.5, 0.5]", "different shares"),
     ("search", "baseline.budgets", "[1.5]", "above 0 and up to 1"),
     ("search", "overwrite", "perhaps", "must be true or false"),
+    ("search", "overwrite", "2", "overwrite 2 must be true or false"),
+    ("train", "train.compile", "-1.5", "train.compile -1.5 must be true or false"),
     ("profile", "turns", "0", "must be 1 or more"),
     ("profile", "check_subnets", "-1", "must be 0 or more"),
     ("profile", "seed", "99999999999", "from 0 to"),
