@@ -45,12 +45,13 @@ class Choice:
     @property
     def as_good(self) -> float:
         """The error on validation rows up to which a sub-network is as good as the chosen one."""
-        return self.chosen.metrics["error"] + self.noise
+        return min(self.chosen.metrics["error"] + self.noise, self.limits.get("error", math.inf))
 
     @property
     def explained(self) -> str:
         """In words, what the largest sub-network is that is as good."""
         plus = f", one standard error ({self.noise:.4f}) above the chosen one's" if self.noise else ""
+        plus = ", the limit" if self.as_good < self.chosen.metrics["error"] + self.noise else plus
         what = f"as good means an error on validation rows of at most {self.as_good:.4f}{plus}"
         if self.largest.subnet == self.chosen.subnet:
             return f"no larger one within the limits is as good; {what}"

@@ -188,7 +188,7 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
             f"{folder} holds results of another run: {'; '.join(changed)}; start anew with overwrite=true, or give "
             "this run another name=NAME"
         )
-    if (renewed := replace(old, supernet=info.supernet, test_run=info.test_run)) != old:
+    if (renewed := replace(old, supernet=info.supernet, test_run=old.test_run and info.test_run)) != old:
         write_json(folder / RUN_FILE, asdict(renewed))
 
 

@@ -60,22 +60,19 @@ class Latencies:
 
     def __call__(self, subnet: SubNetwork, model: PreTrainedModel) -> Latency:
         """The latency of a sub-network's model, extracted or made in another way."""
-        return self.full if subnet == self.subnet else self.again([subnet], lambda _: model)[0][subnet]
+        return self.full if subnet == self.subnet else self.again([subnet], lambda _: model)[subnet]
 
-    def again(self, subnets: Iterable[SubNetwork], model_of: SubnetModels) -> tuple[dict[SubNetwork, Latency], float]:
+    def again(self, subnets: Iterable[SubNetwork], model_of: SubnetModels) -> dict[SubNetwork, Latency]:
         """The latencies of several sub-networks and of the full net, all measured in the same turns.
 
         Args:
             subnets: Which ones.
             model_of: Makes their models.
-
-        Returns:
-            The latencies, and what the full net takes now, as a share of what it took when the run began.
         """
         others = [subnet for subnet in subnets if subnet != self.subnet]
         whole_ms = self.full["latency_ms"]
         if not others:
-            return {self.subnet: self.full}, self._measure_full()["latency_ms"] / whole_ms
+            return {self.subnet: self.full}
         shares, timing = measure_shares(
             [partial(model_of, subnet) for subnet in others],
             self._model,
@@ -86,8 +83,11 @@ class Latencies:
         found = {
             self.subnet: _stated(1.0, timing.low_ms / timing.median_ms, timing.high_ms / timing.median_ms, whole_ms)
         }
-        found |= {s: _stated(x.median, x.low, x.high, whole_ms) for s, x in zip(others, shares, strict=True)}
-        return found, timing.median_ms / whole_ms
+        return found | {s: _stated(x.median, x.low, x.high, whole_ms) for s, x in zip(others, shares, strict=True)}
+
+    def drift(self) -> float:
+        """What the full net takes now, as a share of what it took when the run began, measured in the same way."""
+        return self._measure_full()["latency_ms"] / self.full["latency_ms"]
 
     def _measure_full(self) -> Latency:
         timing = measure_latency(

@@ -14,13 +14,11 @@ from search.objectives import LATENCY
 from search.pareto import pareto_front
 from search.report.front import costs_of, main_cost
 from search.report.results import Results, Tested
+from search.report.summary import CHANGED
 from search.trials import Evaluated, Metrics, all_evaluated
 
 WIDE = 0.1
 """Quartiles further apart than this share of a latency are told."""
-
-CHANGED = 0.25
-"""So is a full net that takes more than this share longer, or less long, at the end of a run than at its beginning."""
 
 
 def remeasured(
@@ -31,7 +29,7 @@ def remeasured(
     The trials stay as they are. So do the members of the front, whether or not the new latencies leave each of them
     undominated; they are put in order again.
     """
-    found, now = latencies.again([tested.evaluated.subnet for tested in results.shown], model_of)
+    found = latencies.again([tested.evaluated.subnet for tested in results.shown], model_of)
 
     def renewed(tested: Tested) -> Tested:
         e = tested.evaluated
@@ -42,7 +40,7 @@ def remeasured(
     results = replace(results, front=front, full=None if results.full is None else renewed(results.full))
     latest = {tested.evaluated.subnet: tested.evaluated for tested in results.shown}
     known = list(({e.subnet: e for e in all_evaluated(run.trials)} | latest).values())
-    said = [_slower(known), _scattered(known), _inexact(latencies.full, found[latencies.subnet], now)]
+    said = [_slower(known), _scattered(known), _inexact(latencies.full, found[latencies.subnet], latencies.drift())]
     return results, [line for line in (*said, _dominated(run, results)) if line]
 
 

@@ -115,7 +115,7 @@ class Stage:
 
     def remarks(self) -> list[str]:
         """What a reader of the figures should know at the end: of a test run, and of a supernet that was replaced."""
-        said = [TEST_RUN] if self.info.test_run else []
+        said = [TEST_RUN] if (going_on(self.folder) or self.info).test_run else []
         try:
             check_weights(Path(self.info.supernet), self.supernet.weights)
         except UserError as error:

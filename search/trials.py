@@ -239,7 +239,7 @@ def largest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], 
     Raises:
         ValueError: if there is none.
     """
-    as_good = _within(evaluated, {**limits, "error": error})
+    as_good = _within(evaluated, {**limits, "error": min(error, limits.get("error", math.inf))})
     return max(as_good, key=lambda e: (e.metrics["params_share"], -e.metrics["error"]))
 
 

@@ -58,8 +58,8 @@ def test_a_latency_is_the_share_of_what_the_full_net_took_when_the_run_began():
     net = extract(model, THREE_LAYERS, share=True)
     assert latencies(THREE_LAYERS, net) == pytest.approx(dict(zip(LATENCY, (4000, 4000, 4000, 0.8), strict=True)))
     assert latencies(FULL, model) == latencies.full
-    found, slower = latencies.again([THREE_LAYERS, FULL], lambda subnet: extract(model, subnet, share=True))
-    assert slower == pytest.approx(3)
+    found = latencies.again([THREE_LAYERS, FULL], lambda subnet: extract(model, subnet, share=True))
+    assert latencies.drift() == pytest.approx(3)
     assert {subnet: latency["latency_ms"] for subnet, latency in found.items()} == pytest.approx(
         {THREE_LAYERS: 4000, FULL: 5000}
     )
@@ -153,7 +153,10 @@ class FakeLatencies:
         self.found, self.now = {e.subnet: {name: e.metrics[name] for name in LATENCY} for e in found}, now
 
     def again(self, subnets, model_of):
-        return {subnet: self.found[subnet] for subnet in subnets}, self.now
+        return {subnet: self.found[subnet] for subnet in subnets}
+
+    def drift(self):
+        return self.now
 
 
 def end_of(tmp_path, trials, latencies):
@@ -220,7 +223,7 @@ def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatc
     monkeypatch.setattr(Latencies, "again", lambda *arguments: calls.append(measure(*arguments)) or calls[-1])
     folder = run(supernet_folder, tmp_path)
     rows = json.loads((folder / "front.json").read_text())["front"]
-    last, _ = calls[-1]
+    last = calls[-1]
     assert {SubNetwork.from_json(row["subnet"]): {name: row[name] for name in LATENCY} for row in rows} == last
     assert FULL in last
     trials = {trial.subnet: trial.outcome.metrics for trial in read_run(folder).trials}

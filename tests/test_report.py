@@ -5,12 +5,14 @@ import io
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from search.folder import TRIALS_FILE, read_run
+from search.objectives import LATENCY
 from search.report import chart
 from search.report.export import escaped
 from search.report.front import curve_of, front_of, hypervolume_of
@@ -193,7 +195,10 @@ def runs_of(tmp_path, *values):
         ([{"seed": 0}, {"seed": 1}], {"random": 2}),
         ([{"label": "drop", "kind": "baseline"}, {"label": "ehvi"}, {}], {"ehvi": 1, "random": 1, "drop": 1}),
         ([{"strategy": "kd"}, {"label": "ehvi"}], {"random, strategy kd": 1, "ehvi, strategy full": 1}),
-        ([{"space": "small"}, {"space": "medium", "seed": 1}], {"random, space small": 1, "random, space medium": 1}),
+        (
+            [{"space": "small"}, {"space": "medium", "weights": "b"}],
+            {"random, space small": 1, "random, space medium": 1},
+        ),
         (
             [{"settings": {"searcher": {"known_cost": k}}, "label": "ehvi", "seed": s} for k in (0, 1) for s in (0, 1)]
             + [{}],
@@ -208,12 +213,50 @@ def runs_of(tmp_path, *values):
             {"random, supernet A": 1, "random, supernet B": 1},
         ),
         ([{"weights": "a"}, {"weights": "b"}], {"random, weights a": 1, "random, weights b": 1}),
+        (
+            [{}, {"seed": 1}, {"seed": 2, "test_run": True}],
+            {"random, test_run False": 2, "random, test_run True": 1},
+        ),
+        ([{"metric": "accuracy"}, {"metric": "f1"}], {"random, metric accuracy": 1, "random, metric f1": 1}),
     ],
 )
 def test_groups_are_named_by_what_they_differ_in(values, names, tmp_path):
     groups = grouped(runs_of(tmp_path, *values), pool_supernets=False)
     assert {name: len(members) for name, members in groups.items()} == names
     assert list(groups) == sorted(groups, key=lambda name: groups[name][0].info.kind == "baseline")
+
+
+def test_runs_of_one_supernet_belong_together_whatever_their_space_was_called(tmp_path):
+    runs = runs_of(tmp_path, {"space": "small"}, {"space": "small64", "seed": 1})
+    assert [len(members) for members in grouped(runs, pool_supernets=False).values()] == [2]
+    assert len(grouped(runs, pool_supernets=True)) == 2
+
+
+def test_latencies_of_all_runs_are_stated_for_one_full_net(tmp_path):
+    """One run was made on a busy day, when everything took twice as long."""
+    quiet, busy = (
+        make_run(tmp_path / str(factor), objectives=("error", "params", "latency_ms"), evaluations=5, tested=False)
+        for factor in (1, 2)
+    )
+
+    def measured(run, factor):
+        def renewed(metrics, whole):
+            ms = factor * metrics["latency_ms"]
+            return {**metrics, **dict(zip(LATENCY, (ms, ms, ms, metrics["latency_ms"] / whole), strict=True))}
+
+        whole = run.info.reference["latency_ms"]
+        trials = [replace(t, outcome=replace(t.outcome, metrics=renewed(t.outcome.metrics, whole))) for t in run.trials]
+        return replace(run, info=replace(run.info, reference=renewed(run.info.reference, whole)), trials=trials)
+
+    runs = [measured(quiet, 1), measured(busy, 2)]
+    values = report_of({"one": runs[:1], "other": runs[1:]})
+    one, other = (group["runs"][0] for group in values["groups"])
+    whole = quiet.info.reference["latency_ms"]
+    assert one["reference"]["latency_ms"] == pytest.approx(1.5 * whole)
+    assert other["reference"] == pytest.approx(one["reference"])
+    tried = [[p["metrics"]["latency_ms"] for p in run["points"]] for run in (one, other)]
+    assert tried[0] == pytest.approx(tried[1])
+    assert f"the full net took {whole:.2f} to {2 * whole:.2f} ms when these runs began" in " ".join(values["notes"])
 
 
 def test_supernets_are_repetitions_if_the_user_says_so(tmp_path):

@@ -110,10 +110,14 @@ def test_the_largest_that_is_as_good(overrides, run, capsys):
         e for e in all_evaluated(run.trials)
         if all(e.metrics[n] <= limit for n, limit in choice.limits.items()) and e.metrics["error"] <= error + noise
     ]  # fmt: skip
+    assert choice.as_good == min(error + noise, choice.limits.get("error", 1))
     assert choice.largest.metrics["params"] == max(e.metrics["params"] for e in within)
     select(config(f"run={run.folder}", *overrides))
     said = capsys.readouterr().out
-    assert f"at most {error + noise:.4f}, one standard error ({noise:.4f}) above the chosen one's" in said
+    above = (
+        f"one standard error ({noise:.4f}) above the chosen one's" if choice.as_good == error + noise else "the limit"
+    )
+    assert f"at most {choice.as_good:.4f}, {above}" in said
     larger = choice.largest.subnet != choice.chosen.subnet
     assert ("no larger one within the limits is as good" in said) != larger
     assert (

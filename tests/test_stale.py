@@ -165,6 +165,9 @@ def test_a_test_run_is_marked_until_it_goes_on_as_a_real_one(runs, capsys):
     assert run(runs, "max_evaluations=6") == folder
     assert not read_run(folder).info.test_run
     assert chosen(folder, capsys)["remarks"] == []
+    run(runs, "debug=fast")
+    assert "test run" not in capsys.readouterr().out
+    assert not read_run(folder).info.test_run  # nothing was evaluated any more
     info = runs / "train" / "trained" / "supernet" / "supernet.json"
     info.write_text(json.dumps(json.loads(info.read_text()) | {"test_run": True}))
     folder = run(runs, "overwrite=true")

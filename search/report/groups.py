@@ -68,24 +68,29 @@ def grouped(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, lis
     alike = by_key(runs, lambda run: json.dumps(_identity(run.info, pool_supernets), sort_keys=True)).values()
     groups = sorted(alike, key=lambda group: group[0].info.kind == BASELINE)
     identities = [_identity(group[0].info, pool_supernets) for group in groups]
-    names = [[str(identity["label"])] for identity in identities]
+    infos = [group[0].info for group in groups]
+    names = [[info.label] for info in infos]
     for key in ALWAYS_NAMED:
-        if len({identity[key] for identity in identities}) > 1:
-            for name, identity in zip(names, identities, strict=True):
-                name.append(f"{key} {identity[key]}")
+        if len({getattr(info, key) for info in infos}) > 1:
+            for name, info in zip(names, infos, strict=True):
+                name.append(f"{key} {getattr(info, key)}")
     settings = [key for identity in identities for key in identity if key.startswith("settings.")]
-    for keys in (["kind"], ["model"], settings):
+    for keys in (["kind"], ["model"], ["test_run"], settings):
         _name_differences(names, identities, keys)
-    supernets = [{"supernet": _supernet_name(group[0].info), "weights": group[0].info.weights} for group in groups]
+    supernets = [{"supernet": _supernet_name(info), "weights": info.weights} for info in infos]
     for key in ("supernet", "weights"):
         _name_differences(names, supernets, [key])
+    # Groups differ in something, so that with all of it no two have the same name.
+    _name_differences(names, identities, sorted({key for identity in identities for key in identity}))
     return {", ".join(name): group for name, group in zip(names, groups, strict=True)}
 
 
 def _identity(info: RunInfo, pool_supernets: bool) -> dict[str, Any]:
     """What repetitions have in common."""
     values = flat(asdict(replace(info, sizes=None)))
-    left_out = {*_SEEDS, "supernet", "majority_error", "sizes", *(["weights"] if pool_supernets else [])}
+    # The space follows from the weights; older runs have another name for the same one.
+    told_by_weights = "weights" if pool_supernets else "space"
+    left_out = {*_SEEDS, "supernet", "majority_error", "sizes", told_by_weights}
     return {k: v for k, v in values.items() if k not in left_out and not k.startswith("reference.")}
 
 

@@ -209,11 +209,11 @@ function walk(event) {
 
 // --- a budget --------------------------------------------------------------------------------------------------------
 
-const full = () => Math.max(...runs.map(run => run.reference[state.cost]));
-const allowed = () => byId("limit").value / 100 * full();
+const allowedIn = run => byId("limit").value / 100 * run.reference[state.cost];
+const allowed = () => Math.max(...runs.map(allowedIn));
 function bestWithin() {
   if (!report.costs.length) return null;
-  const within = points.filter(p => shown(p) && p.tried && p.metrics[state.cost] <= allowed());
+  const within = points.filter(p => shown(p) && p.tried && p.metrics[state.cost] <= allowedIn(p.run));
   const key = p => [p.metrics.error, p.metrics[state.cost]];
   return within.reduce((best, p) => !best || key(p)[0] < key(best)[0] || (key(p)[0] === key(best)[0] && key(p)[1] < key(best)[1]) ? p : best, null);
 }

@@ -63,7 +63,8 @@ class Results:
 
     def final(self, evaluated: Iterable[Evaluated]) -> list[Evaluated]:
         """Sub-networks with what the end of the run measured of them, which may be a better latency, where it did."""
-        measured = {tested.evaluated.subnet: tested.evaluated.metrics for tested in self.shown}
+        own = self.front if self.full_is_supernets else self.shown
+        measured = {tested.evaluated.subnet: tested.evaluated.metrics for tested in own}
         return [replace(e, metrics={**e.metrics, **measured.get(e.subnet, {})}) for e in evaluated]
 
     def is_full(self, tested: Tested) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from search.report.front import (
     main_cost,
 )
 from search.report.results import MAJORITY, Results, read_results
-from search.trials import STARTS, Evaluated, all_evaluated, best_within
+from search.trials import STARTS, Evaluated, Metrics, all_evaluated, best_within
 from supernet.subnetwork import SubNetwork
 
 BUDGETS = (0.75, 0.5, 0.25)
@@ -33,6 +34,10 @@ SPREAD = (
 )
 
 
+CHANGED = 0.25
+"""A full net that takes more than this share longer at one moment than at another is told."""
+
+_MILLISECONDS = ("latency_ms", "latency_low_ms", "latency_high_ms")
 _MS = {"unit": "ms", "scale": 1.0, "digits": 2}
 _PERCENT = {"unit": "%", "scale": 0.01, "digits": 1}
 _HOW_SHOWN = {
@@ -58,6 +63,7 @@ def report_of(
     info = next(iter(groups.values()))[0].info
     axes = {name: axis_of(name, info) for name in info.objectives}
     results = {run.folder: read_results(run) for runs in groups.values() for run in runs}
+    whole_ms = _common_latency(groups)
     return {
         "title": title or f"{info.task}: {info.model}, {' x '.join(info.objectives)}",
         "task": info.task,
@@ -71,17 +77,54 @@ def report_of(
         "majority": _majority(info, results.values(), budgets),
         "normalisation": NORMALISATION,
         "spread": SPREAD,
-        "notes": notes_on(groups),
+        "notes": [*notes_on(groups), *_supernets_full_nets(groups, results)],
         "axes": {name: {"title": axis.title, "scale": axis.scale} for name, axis in axes.items()},
         "shown": _HOW_SHOWN,
-        "groups": [_group(name, runs, results, budgets) for name, runs in groups.items()],
+        "groups": [_group(name, runs, results, budgets, whole_ms) for name, runs in groups.items()],
     }
+
+
+def _common_latency(groups: Mapping[str, Sequence[RunRecord]]) -> float | None:
+    """What the full net took when runs began, their median; None if no latency was measured in turns with it."""
+    found = _latencies_of_full_nets(groups)
+    return float(np.median(found)) if found else None
+
+
+def _latencies_of_full_nets(groups: Mapping[str, Sequence[RunRecord]]) -> list[float]:
+    infos = [run.info for runs in groups.values() for run in runs]
+    return [info.reference["latency_ms"] for info in infos if "latency_share" in info.reference]
+
+
+def _in_terms_of(whole_ms: float | None, metrics: Metrics, reference: Metrics) -> dict[str, float]:
+    """Metrics with the milliseconds stated for a full net of `whole_ms`, instead of the run's own."""
+    if whole_ms is None or "latency_share" not in reference:
+        return dict(metrics)
+    factor = whole_ms / reference["latency_ms"]
+    return {name: value * factor if name in _MILLISECONDS else value for name, value in metrics.items()}
 
 
 def notes_on(groups: Mapping[str, Sequence[RunRecord]]) -> list[str]:
     """What a reader of the figures should know, a sentence each."""
     of_runs = [f"{run.folder}: {remark}" for runs in groups.values() for run in runs for remark in remarks(run)]
-    return of_runs + [note for name, runs in groups.items() for note in _without_chance(name, runs)]
+    no_chance = [note for name, runs in groups.items() for note in _without_chance(name, runs)]
+    return [*of_runs, *no_chance, *_of_other_moments(groups)]
+
+
+def _of_other_moments(groups: Mapping[str, Sequence[RunRecord]]) -> list[str]:
+    """That the full net was faster in some runs than in others, so that milliseconds of one hold for no other."""
+    found = _latencies_of_full_nets(groups)
+    if not found or max(found) <= (1 + CHANGED) * min(found):
+        return []
+    return [
+        f"the full net took {min(found):.2f} to {max(found):.2f} ms when these runs began; latencies are stated for a "
+        f"full net of {np.median(found):.2f} ms"
+    ]
+
+
+def _supernets_full_nets(groups: Mapping[str, Sequence[RunRecord]], results: Mapping[Path, Results]) -> list[str]:
+    """Which groups have no full net of their own."""
+    names = [name for name, runs in groups.items() if any(results[run.folder].full_is_supernets for run in runs)]
+    return [f"group '{name}' has no full net of its own; the one shown is the supernet's" for name in names]
 
 
 def _without_chance(name: str, runs: Sequence[RunRecord]) -> list[str]:
@@ -120,9 +163,13 @@ def mean_curve(x_r: Sequence[Sequence[float]], y_r: Sequence[Sequence[float]]) -
 
 
 def _group(
-    name: str, runs: Sequence[RunRecord], results: Mapping[Any, Results], budgets: Sequence[float]
+    name: str,
+    runs: Sequence[RunRecord],
+    results: Mapping[Path, Results],
+    budgets: Sequence[float],
+    whole_ms: float | None,
 ) -> dict[str, Any]:
-    curves, rows = [curve_of(run) for run in runs], [_run(run, results[run.folder], budgets) for run in runs]
+    curves, rows = [curve_of(run) for run in runs], [_run(run, results[run.folder], budgets, whole_ms) for run in runs]
     return {
         "name": name,
         "kind": runs[0].info.kind,
@@ -158,20 +205,23 @@ def _curves(curves: Sequence[Curve]) -> dict[str, dict[str, list[float]]]:
     }
 
 
-def _run(run: RunRecord, results: Results, budgets: Sequence[float]) -> dict[str, Any]:
+def _run(run: RunRecord, results: Results, budgets: Sequence[float], whole_ms: float | None) -> dict[str, Any]:
     info, scores, cost = run.info, results.test_scores, main_cost(run.info.objectives)
     front = {e.subnet for e in front_of(run)}
     evaluated = results.final(all_evaluated(run.trials))
     full = _full_net(evaluated, results)
     best = [best_within(evaluated, {cost: share * info.reference[cost]}) for share in budgets]
 
+    def stated(e: Evaluated) -> dict[str, float]:
+        return _in_terms_of(whole_ms, e.metrics, info.reference)
+
     def point(e: Evaluated, *, tried: bool) -> dict[str, Any]:
-        what = {"text": str(e.subnet), "layers": _counts(e.subnet), "metrics": dict(e.metrics), "tried": tried}
+        what = {"text": str(e.subnet), "layers": _counts(e.subnet), "metrics": stated(e), "tried": tried}
         marks = {"front": e.subnet in front, "full": full is not None and e.subnet == full.subnet}
         return what | marks | {"test": scores.get(e.subnet)}
 
     def told(e: Evaluated | None) -> dict[str, Any] | None:
-        return None if e is None else {**e.metrics, "test": scores.get(e.subnet)}
+        return None if e is None else {**stated(e), "test": scores.get(e.subnet)}
 
     points = [point(e, tried=True) for e in evaluated]
     if full is not None and not any(p["full"] for p in points):
@@ -181,7 +231,7 @@ def _run(run: RunRecord, results: Results, budgets: Sequence[float]) -> dict[str
         "seed": info.seed,
         "evaluations": len(run.trials),
         "failed": failed_trials(run),
-        "reference": info.reference,
+        "reference": _in_terms_of(whole_ms, info.reference, info.reference),
         "hypervolume": hypervolume_of(all_evaluated(run.trials), info),
         "full": told(full),
         "full_is_supernets": results.full_is_supernets,
