@@ -14,7 +14,8 @@ from supernet.tasks import Task
 from supernet.train import train
 from tests.models import tiny_model
 
-torch.set_num_threads(1)  # the models are tiny: more threads would only wait for each other
+THREADS = 1  # the models are tiny: more threads would only wait for each other
+torch.set_num_threads(THREADS)
 
 TASK_FOLDER = Path(__file__).parent.parent / "conf" / "task"
 TASK_NAMES = sorted(file.stem for file in TASK_FOLDER.glob("*.yaml"))
@@ -30,6 +31,13 @@ def _interrupts_are_heard():
     """Tests that are run in the background are deaf to SIGINT, and so would be all that they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_before():
+    """A launcher's variables give a process its share of the cores, which is not to last beyond the test."""
+    yield
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")
