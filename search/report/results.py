@@ -11,7 +11,7 @@ from search.objectives import ROUNDING, SHARE
 from search.trials import Evaluated, KnownMetrics, all_evaluated
 from supernet.errors import UserError
 from supernet.reading import load_json, unusable
-from supernet.shapes import Count, Within, WrongValue, shaped
+from supernet.shapes import Count, Named, Within, WrongValue, shaped
 from supernet.subnetwork import SubNetwork
 
 FRONT_FILE = "front.json"
@@ -118,10 +118,11 @@ def read_results(run: RunRecord) -> Results:
     path, name = run.folder / FRONT_FILE, f"test_{run.info.metric}"
     if not path.exists():
         return Results()
+    required = Named({}, tuple(run.info.reference))
     with unusable(str(path), "remove it and run the same search again"):
         values = shaped(dict[str, Any], load_json(path))
         kept = shaped(_Kept, {f.name: values[f.name] for f in fields(_Kept) if f.name in values})
-        rows = [(row, _tested(row, name, f"front[{i}]")) for i, row in enumerate(kept.front)]
+        rows = [(row, _tested(row, name, required, f"front[{i}]")) for i, row in enumerate(kept.front)]
         front = [tested for row, tested in rows if row.get("on_front", True)]
         known = {e.subnet for e in all_evaluated(run.trials)}
         for subnet in (tested.evaluated.subnet for tested in front):
@@ -136,10 +137,11 @@ def read_results(run: RunRecord) -> Results:
         )
 
 
-def _tested(row: dict[str, Any], name: str, key: str) -> Tested:
-    metrics = {key: v for key, v in row.items() if key not in _ROW_MARKS and not key.startswith(name)}
-    evaluated = Evaluated(shaped(SubNetwork, row.get("subnet"), f"{key}.subnet"), shaped(KnownMetrics, metrics, key))
-    return Tested(evaluated, shaped(_Score, row.get(name), f"{key}.{name}"))
+def _tested(row: dict[str, Any], name: str, required: Named, key: str) -> Tested:
+    values = {k: v for k, v in row.items() if k not in _ROW_MARKS and not k.startswith(name)}
+    subnet, metrics = shaped(SubNetwork, row.get("subnet"), f"{key}.subnet"), shaped(KnownMetrics, values, key)
+    required.check(metrics, key)
+    return Tested(Evaluated(subnet, metrics), shaped(_Score, row.get(name), f"{key}.{name}"))
 
 
 def check_front(run: RunRecord, front: Sequence[Evaluated]) -> None:

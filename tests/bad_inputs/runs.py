@@ -107,6 +107,8 @@ _FRONT = (
     ("front.0.test_accuracy", 17, "front[0].test_accuracy is 17.0; it must be from -1 to 1"),
     ("front.0.test_accuracy", "high", 'front[0].test_accuracy is "high"; it must be a number'),
     ("front.0.error", -1, "front[0].error is -1.0; it must be from"),
+    ("front.0.params", DROPPED, "front[0].params is missing"),
+    ("front.0.latency_ms", DROPPED, "front[0].latency_ms is missing"),
     ("front.0.params", "few", 'front[0].params is "few"; it must be a number'),
     ("majority", 3, "majority is 3; it must be a table"),
     ("validation_rows", -3, "validation_rows is -3; it must be 0 or more"),
