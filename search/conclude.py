@@ -39,7 +39,8 @@ def conclude(stage: Stage, model_of: ModelOf) -> None:
     said: list[str] = []
     if stage.latencies is not None:
         stage.console.print("measuring the latencies of the front once more, in turns with the full net")
-        results, said = remeasured(stage.latencies, run, results, partial(_model, model_of=model_of))
+        with stage.course("measuring latencies once more"):
+            results, said = remeasured(stage.latencies, run, results, partial(_model, model_of=model_of))
     write_results(run, results)
     print_report(stage.console, run, results, remarks=[*said, *(f"note: {remark}" for remark in stage.remarks())])
 
@@ -86,4 +87,7 @@ def _full_net(stage: Stage, run: RunRecord, model_of: ModelOf) -> tuple[Evaluate
         return own, model, True
     model = extract(stage.supernet.model, subnet, share=True)
     outcome = attempt(lambda: Outcome(stage.objectives.measure(subnet, model)))
-    return None if outcome.metrics is None else Evaluated(subnet, outcome.metrics), model, False
+    if outcome.metrics is None:
+        stage.console.print(f"the full net could not be measured: {outcome.failure}")
+        return None, model, False
+    return Evaluated(subnet, outcome.metrics), model, False

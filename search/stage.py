@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from search.evaluation import Objectives
-from search.folder import TRIALS_FILE, RunInfo, begin_run, going_on
+from search.folder import LEAST_REFERENCE, TRIALS_FILE, RunInfo, begin_run, going_on
 from search.latencies import Latencies
 from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options import BASELINE, FINETUNE, SearchConfig, SearchData
@@ -128,7 +128,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
 
     Raises:
         UserError: if there is no supernet, or it is too short for the workload, or its rows cannot be had, or a latency
-            table does not fit.
+            table does not fit, or an objective has no scale.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False, quiet=not accelerator.is_main_process)
     output = user_path(config.output_dir)
@@ -153,7 +153,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
             f"measured by {info.task.metric}, not accuracy; leave it out"
         )
     folder = config.folder(supernet_folder, asdict(info))
-    latencies = _latencies(config, supernet, accelerator, folder)
+    latencies = _latencies(config, supernet, accelerator, folder, beside=_beside(console))
     objectives = _objectives(config, supernet, data.validation, accelerator, latencies)
     run = RunInfo(
         kind=config.kind,
@@ -187,7 +187,9 @@ def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator, *, pa
     return Evaluator(split, task, supernet.tokenizer, device=device, mixed_precision=precision, parts=parts)
 
 
-def _latencies(config: SearchConfig, supernet: Supernet, accelerator: Accelerator, folder: Path) -> Latencies | None:
+def _latencies(
+    config: SearchConfig, supernet: Supernet, accelerator: Accelerator, folder: Path, *, beside: Console
+) -> Latencies | None:
     """What measures latencies, in terms of what the full net took when the run began; None if none are measured."""
     if "latency_ms" not in config.objectives or config.latency_table is not None:
         return None
@@ -201,7 +203,8 @@ def _latencies(config: SearchConfig, supernet: Supernet, accelerator: Accelerato
     if accelerator.is_main_process:
         old = None if config.overwrite else going_on(folder)
         known = {} if old is None else {name: old.reference[name] for name in LATENCY if name in old.reference}
-        full = known if len(known) == len(LATENCY) else latencies().full
+        with course(beside, "measuring the latency of the full net"):
+            full = known if len(known) == len(LATENCY) else latencies().full
     return latencies(full=from_main(accelerator, full))
 
 
@@ -227,11 +230,26 @@ def _objectives(
 def _reference(
     config: SearchConfig, supernet: Supernet, data: TaskData, objectives: Objectives, latencies: Latencies | None
 ) -> dict[str, float]:
-    """The worst value of each objective that counts; see `RunInfo`."""
+    """The worst value of each objective that counts; see `RunInfo`.
+
+    Raises:
+        UserError: if one is 0: nothing can be divided by it.
+    """
     worst = {"error": 1.0, "loss": prior_loss(supernet.info.task, data.validation.labels)}
     worst |= objectives.costs(supernet.space.largest)
     worst |= {} if latencies is None else latencies.full
-    return {name: worst[name] for name in (*config.objectives, *LATENCY[1:]) if name in worst}
+    reference = {name: worst[name] for name in (*config.objectives, *LATENCY[1:]) if name in worst}
+    if flat := [name for name, value in reference.items() if not value >= LEAST_REFERENCE]:
+        reason = _WITHOUT_SCALE.get(flat[0], f"it is {reference[flat[0]]:g} for the full net; leave it out")
+        raise UserError(f"objective {flat[0]} has no scale: {reason}")
+    return reference
+
+
+_WITHOUT_SCALE = {
+    "loss": "the validation rows all have one label; use error, or more rows with data.validation_rows",
+    "latency_ms": "the full net takes no time; measure the latency table again with 'python -m search.profile'",
+}
+"""Why the worst value of an objective can be 0, and what to do."""
 
 
 def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> dict[str, Any]:

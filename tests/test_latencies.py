@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from search import stage
 from search.folder import RunRecord, read_run
 from search.latencies import Latencies
 from search.objectives import LATENCY
@@ -221,6 +222,8 @@ def test_latencies_that_scatter_and_milliseconds_of_a_busy_machine_are_told(tmp_
 def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatch, capsys):
     calls, measure = [], Latencies.again
     monkeypatch.setattr(Latencies, "again", lambda *arguments: calls.append(measure(*arguments)) or calls[-1])
+    shown, course = [], stage.course
+    monkeypatch.setattr(stage, "course", lambda c, what, *a, **k: shown.append(what) or course(c, what, *a, **k))
     folder = run(supernet_folder, tmp_path)
     rows = json.loads((folder / "front.json").read_text())["front"]
     last = calls[-1]
@@ -230,6 +233,7 @@ def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatc
     assert all(trials[s]["latency_ms"] != latency["latency_ms"] for s, latency in last.items() if s != FULL)
     said = capsys.readouterr().out
     assert "measuring the latencies of the front once more, in turns with the full net" in said
+    assert {"measuring the latency of the full net", "measuring latencies once more"} < set(shown)
 
 
 def test_a_baseline_measures_its_latencies_alike(supernet_folder, tmp_path):

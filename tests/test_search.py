@@ -20,7 +20,7 @@ from supernet.checkpoint import load_supernet
 from supernet.config import load_config
 from supernet.cost import Workload, encoder_params, total_flops, total_params
 from supernet.errors import UserError
-from supernet.evaluate import Scores
+from supernet.evaluate import Evaluator, Scores
 from supernet.families import architecture_of
 from supernet.options import TrainConfig
 from supernet.processes import processes
@@ -99,6 +99,19 @@ def test_the_full_net_and_the_commonest_answer_are_measured_on_the_test_rows(sup
         commonest = np.bincount(stage.data.validation.labels).argmax()
         assert found.majority_score == np.mean(stage.data.test.labels == commonest)
         assert found.validation_rows == len(stage.data.validation) == 60
+
+
+def test_a_full_net_that_cannot_be_measured_is_told(supernet_folder, tmp_path, monkeypatch, capsys):
+    measure = Evaluator.measure
+
+    def fails(self, model):
+        if len(model.base_model.encoder.layer) == 4:
+            raise RuntimeError("no memory")
+        return measure(self, model)
+
+    monkeypatch.setattr(Evaluator, "measure", fails)
+    run(supernet_folder, tmp_path, "baseline=layer_dropping", "baseline.budgets=[0.5,0.25]")
+    assert "the full net could not be measured: RuntimeError: no memory\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("searcher", ["random", "ehvi"])

@@ -64,6 +64,9 @@ ROWS = [
             (put("table", content),))
         for what, content in BAD_JSON.items()
     ),
+    Bad("table of zeros", "search", _USE, ("latency_ms has no scale: the full net takes no time", "search.profile"),
+        (change("table", "around_ms", 0), change("table", "attention.0.ms", [0] * 4),
+         change("table", "feed_forward.0.ms", [0] * 9))),
     Bad("no table", "search", _USE, ("/table: there is no such file",), (remove("table"),)),
     Bad("table is a folder", "search", _USE, ("/table cannot be used (it is a folder)",), (folder_instead("table"),)),
     Bad("table without latency", "search", "latency_table={table}", ("latency_ms is not among the objectives",)),
