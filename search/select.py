@@ -103,7 +103,7 @@ def _as_json(run: RunRecord, choice: Choice, results: Results) -> dict[str, Any]
         "note": NOT_THE_SUPERNET_S.get(info.kind),
         "remarks": said + notes(results),
     }
-    about |= {"limits": choice.limits, "below_limit": choice.below_limit, "latency_conditions": info.conditions}
+    about |= {"limits": choice.limits, "below_limit": choice.below_limit, "conditions": info.conditions}
     others = {"full_net": told(choice.full), "largest_as_good": told(choice.largest), "as_good_error": choice.as_good}
     return about | (told(choice.chosen) or {}) | others | {"majority": results.majority(info)}
 

@@ -19,8 +19,9 @@ from search.report.front import curve_of, front_of, hypervolume_of
 from search.report.groups import comparable, comparable_sets, grouped
 from search.report.one_run import print_report, write_results
 from search.report.overlay import ReportConfig, find_runs, report
-from search.report.results import check_front, read_results
+from search.report.results import MAJORITY, check_front, read_results
 from search.report.summary import BUDGETS, mean_curve, report_of
+from search.select import SelectConfig, select
 from search.trials import Evaluated, Outcome, Trial, all_evaluated
 from supernet.config import load_config
 from supernet.errors import UserError
@@ -165,6 +166,32 @@ def test_what_is_printed_of_a_run(tmp_path):
         against = [f"{score - FULL_SCORE:+.4f}"] * (member.evaluated.subnet != FULL)
         assert [f"{score:.4f}", *against] in [line.split()[-1 - len(against) :] for line in said.splitlines()]
         assert f"{share:.1%}" in said
+
+
+def test_a_tie_with_the_full_net_is_told_and_the_full_net_has_no_difference(tmp_path):
+    run = make_run(tmp_path / "run")
+    results = results_of(run)
+    said = printed(run, replace(results, majority_score=results.full.test_score))
+    assert table_in(said, "commonest answer")[-2:] == [f"{FULL_SCORE:.4f}", "+0.0000"]
+    assert table_in(said, "full net")[-1] == f"{FULL_SCORE:.4f}"
+
+
+@pytest.mark.parametrize(
+    ("objectives", "evaluations", "limit"),
+    [
+        (("error", "params"), 40, "max_params=50%"),
+        (("error", "total_params"), 40, "max_params=50%"),  # more than half are embeddings
+        (("error", "latency_ms"), 40, "max_latency_ms=50%"),
+        (("error", "params"), 1, "max_params=100%"),
+    ],
+)
+def test_the_next_command_finds_a_sub_network(objectives, evaluations, limit, tmp_path, capsys):
+    run = make_run(tmp_path / "run", objectives=objectives, evaluations=evaluations)
+    said = printed(run, results_of(run))
+    command = said.splitlines()[-1].partition(f"next: python -m search.select run={run.folder} ")[2]
+    assert command == limit
+    select(load_config("select", SelectConfig, [f"run={run.folder}", command]))
+    assert f"run {run.folder}" in capsys.readouterr().out
 
 
 def test_a_table_in_a_file_loses_nothing_to_its_width(tmp_path, monkeypatch):
@@ -411,6 +438,7 @@ def test_other_formats(given, tmp_path, capsys):
     points = [p for group in values["groups"] for run in group["runs"] for p in run["points"] if p["front"]]
     assert len([row for row in rows if row["on_front"] == "True"]) == len(points)
     assert len([row for row in rows if row["full_net"] == "True"]) == 3
+    assert (rows[-1]["text"], rows[-1]["error [1]"], rows[-1]["test_accuracy [1]"]) == (MAJORITY, "0.4912", "0.5")
     if more:
         tex = (folder / "report.tex").read_text().splitlines()
         assert r"drop\_50\%\_\&\$more & 1 & " in "".join(tex)
@@ -418,6 +446,14 @@ def test_other_formats(given, tmp_path, capsys):
         assert {line.count(" & ") for line in rows} == {tex[1].rpartition("{")[2].count("r")}
         assert f"{half['error']['mean']:.4f} $\\pm$ {half['error']['std']:.4f}" in "".join(tex)
         assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_what_costs_hold_for_stands_beside_the_tables(tmp_path, capsys):
+    make_run(tmp_path / "search" / "run", objectives=("error", "flops"), evaluations=3)
+    (folder,) = report(load_config("report", ReportConfig, [f"output_dir={tmp_path}", "format=latex"]))
+    line = "costs for batch x length 1x128"
+    assert line in capsys.readouterr().out.splitlines()
+    assert f"% {line}" in (folder / "report.tex").read_text().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -437,6 +473,7 @@ def test_text_for_latex_is_shown_as_it_is(text, shown):
     ("override", "message"),
     [
         ("format=xlsx", "format 'xlsx' is unknown; allowed: csv, latex, pdf, svg"),
+        ("format={a:1}", "format '{'a': 1}' is unknown; allowed: csv, latex, pdf, svg"),
         ("format=[csv,tex]", "format 'tex' is unknown; .*"),
         ("budgets=[0.5,2]", r"budgets is \[0.5, 2.0\]; give different shares"),
         ("budgets=[]", r"budgets is \[\]; give different shares"),

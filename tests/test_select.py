@@ -161,6 +161,7 @@ def test_as_json_with_the_test_metric_only_of_the_front(run, capsys):
     assert told["largest_as_good"]["metrics"]["error"] <= told["as_good_error"]
     assert told["majority"]["error"] == 0.4912
     assert told["majority"]["test_accuracy"] == 0.5
+    assert told["conditions"] == run.info.conditions
 
     (run.folder / "front.json").rename(run.folder / "away.json")
     try:

@@ -23,8 +23,8 @@ def group_table(values: Values) -> Table:
     """For people: how far each group came, and its error within budgets."""
     table = Table(title=values["title"], box=SIMPLE_HEAD, collapse_padding=True)
     table.caption = (
-        f"At a share of the full net's {OBJECTIVES[values['cost']].label}: the best error on validation rows, in "
-        f"brackets the test {values['metric']} of the same sub-network. Means over runs, with ± the standard "
+        f"At a share of the full net's cost ({OBJECTIVES[values['cost']].label}): the best error on validation rows, "
+        f"in brackets the test {values['metric']} of the same sub-network. Means over runs, with ± the standard "
         "deviation; below the hypervolume, the lowest and the highest."
     )
     for heading in ("group", "runs", "trials", "hypervolume", *_titles(values)):
@@ -57,17 +57,20 @@ def group_rows(values: Values) -> list[dict[str, Any]]:
 
 
 def front_rows(values: Values) -> list[dict[str, Any]]:
-    """For CSV: the members of every run's front, its full net, and all that a baseline gave."""
-    return [
+    """For CSV: the members of every run's front, its full net, all that a baseline gave, and the commonest answer."""
+    test, majority = f"test_{values['metric']}", values["majority"]
+    rows = [
         {"group": group["name"], "run": run["folder"], "seed": str(run["seed"]), "text": point["text"]}
         | {"on_front": point["front"], "full_net": point["full"]}
         | point["metrics"]
-        | {f"test_{values['metric']}": point["test"]}
+        | {test: point["test"]}
         for group in values["groups"]
         for run in group["runs"]
         for point in run["points"]
         if point["front"] or point["full"] or group["kind"] == BASELINE
     ]
+    name = majority["name"]
+    return [*rows, {"group": name, "text": name, "error": majority["error"], test: majority["test"]}]
 
 
 def latex_table(values: Values) -> str:
@@ -76,7 +79,7 @@ def latex_table(values: Values) -> str:
     spans = [rf"\multicolumn{{2}}{{c}}{{{title}}}" for title in titles]
     kinds = ["error", escaped(f"test {values['metric']}")] * len(titles)
     lines = [
-        f"% {values['title']}".replace("\n", " "),
+        *(f"% {line}".replace("\n", " ") for line in (values["title"], values["conditions"]) if line),
         rf"\begin{{tabular}}{{lrr{'rr' * len(titles)}}}",
         r"\hline",
         " & ".join(["", "", "", *spans]) + r" \\",

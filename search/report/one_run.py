@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from search.folder import TRIALS_FILE, RunRecord
-from search.objectives import OBJECTIVES
+from search.objectives import OBJECTIVES, SHARE
 from search.report.chart import draw_curves, draw_front
 from search.report.export import write_csv
 from search.report.front import NORMALISATION, curve_of, failed_trials, hypervolume_of, main_cost
@@ -63,5 +63,13 @@ def print_report(console: Console, run: RunRecord, results: Results, *, remarks:
     for line in filter(None, [info.conditions, *notes(results), *remarks]):
         console.print(line)
     console.print(f"results in {run.folder}: front.csv {FRONT_FILE} front.png hypervolume.png {TRIALS_FILE}")
-    limit = f"max_{main_cost(info.objectives)}=50%"
-    console.print(f"next: python -m search.select run={shlex.quote(str(run.folder))} {limit}")
+    console.print(f"next: python -m search.select run={shlex.quote(str(run.folder))} {_limit(run, results)}")
+
+
+def _limit(run: RunRecord, results: Results) -> str:
+    """One that a sub-network keeps: half of the main cost, or of the encoder, as embeddings alone can be more."""
+    cost, evaluated = main_cost(run.info.objectives), results.final(all_evaluated(run.trials))
+    if any(e.metrics[cost] <= run.info.reference[cost] / 2 for e in evaluated):
+        return f"max_{cost}=50%"
+    smallest = min(e.metrics[SHARE] for e in evaluated)
+    return "max_params=50%" if smallest <= 0.5 else "max_params=100%"

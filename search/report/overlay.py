@@ -70,7 +70,7 @@ class ReportConfig:
     def formats(self) -> list[str]:
         """What `format` names."""
         given = self.format if isinstance(self.format, (list, tuple)) else [self.format]
-        return [str(kind) for kind in dict.fromkeys(given) if kind is not None]
+        return list(dict.fromkeys(str(kind) for kind in given if kind is not None))
 
 
 def report(config: ReportConfig) -> list[Path]:
@@ -130,8 +130,8 @@ def _write(folder: Path, groups: Mapping[str, Sequence[RunRecord]], console: Con
     draw_overlay(folder / "report.png", values, info)
     more = [name for kind in config.formats for name in FORMATS[kind](folder, values, info)]
     show_table(console, group_table(values))
-    for line in values["notes"]:
-        console.print(f"note: {line}")
+    for line in filter(None, [values["conditions"], *(f"note: {note}" for note in values["notes"])]):
+        console.print(line)
     console.print(f"report in {folder}: {' '.join(['report.html', 'report.png', 'report.json', *more])}")
 
 

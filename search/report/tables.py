@@ -51,6 +51,7 @@ def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: s
         f"test {info.metric}",
         "against full net",
     )
+    full = None if results.full is None else results.full.evaluated.subnet
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)
     table.add_column("", overflow="fold", min_width=len("commonest"))
     for heading in headings:
@@ -63,7 +64,7 @@ def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: s
             f"{metrics['params_share']:.1%}",
             *(OBJECTIVES[name].show(metrics[name]) for name in names),
             *(spread.get(heading, "") for heading in measured),
-            *_show_scores(line.test_score, results),
+            *_show_scores(line.test_score, results, is_full=line.evaluated.subnet == full),
         )
     errors = [f"{info.majority_error:.4f}" if name == "error" else "" for name in names]
     table.add_row(MAJORITY, *[""] * 4, *errors, *[""] * len(measured), *_show_scores(results.majority_score, results))
@@ -80,10 +81,10 @@ def spread_of(metrics: Metrics) -> list[tuple[str, str]]:
     return found
 
 
-def _show_scores(score: float | None, results: Results) -> tuple[str, str]:
-    """The metric on the test split, and how far it is from the full net's."""
-    difference = results.against_full(score)
-    return "" if score is None else f"{score:.4f}", f"{difference:+.4f}" if difference else ""
+def _show_scores(score: float | None, results: Results, *, is_full: bool = False) -> tuple[str, str]:
+    """The metric on the test split, and, of all but the full net, how far it is from the full net's."""
+    difference = None if is_full else results.against_full(score)
+    return "" if score is None else f"{score:.4f}", "" if difference is None else f"{difference:+.4f}"
 
 
 def notes(results: Results) -> list[str]:
