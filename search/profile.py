@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from supernet.checkpoint import Supernet, find_supernet, load_supernet
@@ -22,6 +21,7 @@ from supernet.latency_share import clocks_of
 from supernet.latency_table import Conditions, LatencyTable, build_table, prediction_errors
 from supernet.options import MAX_SEED, PRECISIONS
 from supernet.processes import processes
+from supernet.progress import plain_console
 from supernet.runs import folder_name, prepare_folder
 from supernet.sampling import stratified
 from supernet.storage import user_path
@@ -75,7 +75,7 @@ def profile(config: ProfileConfig) -> Path:
         UserError: if there is no supernet, its model is too short for the workload, or the file cannot be written.
     """
     check_environment()
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = plain_console()
     folder = find_supernet(config.supernet, user_path(config.output_dir))
     supernet = load_supernet(folder)
     with processes(config.mixed_precision, key="mixed_precision") as accelerator:
@@ -88,7 +88,7 @@ def profile(config: ProfileConfig) -> Path:
         _check_writable(path)
         console.print(f"supernet {folder}; {conditions}")
         subnets = _random_subnets(supernet, config.check_subnets, config.seed)
-        with Console(stderr=True).status("measuring"):
+        with plain_console(stderr=True).status("measuring"):
             clock = clocks_of(accelerator.device)[0]
             table, timings = build_table(
                 supernet.model, config.workload, check=subnets, turns=config.turns, clock=clock, **place

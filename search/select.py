@@ -24,6 +24,7 @@ from search.report.tables import FULL, Line, notes, show_table, spread_of, table
 from search.trials import Evaluated, Metrics
 from supernet.config import run_app
 from supernet.errors import UserError, unknown
+from supernet.progress import plain_console
 from supernet.storage import user_path
 from supernet.subnetwork import SubNetwork
 
@@ -87,7 +88,7 @@ def select(config: SelectConfig) -> None:
     if config.format == "json":
         print(json.dumps(_as_json(run, choice, results)))
     else:
-        _print(Console(soft_wrap=True, highlight=False, markup=False), run, choice, results)
+        _print(plain_console(), run, choice, results)
 
 
 def _as_json(run: RunRecord, choice: Choice, results: Results) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from supernet.latency import refuse_longer
 from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
 from supernet.options import TEST_RUN
-from supernet.processes import from_main
-from supernet.progress import Course, course
+from supernet.processes import from_main, main_first
+from supernet.progress import Course, course, plain_console
 from supernet.runs import check_weights, digest
 from supernet.state import begin
 from supernet.storage import user_path
@@ -130,7 +130,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         UserError: if there is no supernet, or it is too short for the workload, or its rows cannot be had, or a latency
             table does not fit, or an objective has no scale.
     """
-    console = Console(soft_wrap=True, highlight=False, markup=False, quiet=not accelerator.is_main_process)
+    console = plain_console(quiet=not accelerator.is_main_process)
     output = user_path(config.output_dir)
     supernet_folder = find_supernet(config.supernet, output)
     supernet = load_supernet(supernet_folder)
@@ -143,7 +143,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
     if set(FOR_WORKLOAD) & set(config.objectives):
         refuse_longer(supernet.model.config, config.workload)
     loading = course(_beside(console), f"loading the rows of task {supernet.info.task.name}")
-    with loading, accelerator.main_process_first():  # so that one process tokenises and the others find the cache
+    with loading, main_first(accelerator):  # so that one process tokenises and the others find the cache
         data = _load_data(supernet, config.data)
     supernet.model.to(accelerator.device)
     info = supernet.info
@@ -179,7 +179,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
 
 def _beside(console: Console) -> Console:
     """For what is not to be in the output: progress."""
-    return Console(stderr=True, quiet=console.quiet)
+    return plain_console(stderr=True, quiet=console.quiet)
 
 
 def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator, *, parts: int = 1) -> Evaluator:

@@ -40,7 +40,7 @@ def see_that_it_is_the_same(config: TrainConfig, accelerator: Accelerator, conso
     except UserError as error:
         raise UserError(f"{error} (overwrite=true)") from error
     said = f"already trained: {target} (overwrite=true trains it again)"
-    was = of_rows(info.splits) | info.begun_with
+    was = of_rows(info.splits, info.task.answers) | info.begun_with
     try:
         materials = read_materials(config, accelerator)
     except UserError as error:

@@ -46,7 +46,8 @@ def local_source(task: Task, place: str, quotes: str = "auto") -> Source:
     if not test and not task.validation_splits:
         raise _no_file(task, folder, task.test_splits)
     used = {*train, *validation, *test}
-    others = [file for file in _entries(folder) if file not in used and _is_data(file)]
+    places = dict.fromkeys((path, folder))  # the one that was named, and the one in it that was chosen
+    others = [file for place in places for file in _entries(place) if file not in used and _is_data(file)]
     unused = [f"file {file}" for file in others]
     unused += [f"folder {other} (data.dir={other} to use it)" for other in passed_over]
 

@@ -59,14 +59,15 @@ def parse_number(name: str, *, comma: bool = False) -> int | float | None:
     if comma:
         name = "" if "." in name else name.replace(",", ".", 1)
     try:
-        return int(name)
-    except ValueError:
-        pass
-    try:
         number = float(name)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    if not math.isfinite(number):  # a whole one of hundreds of digits, too
+        return None
+    try:
+        return int(name)
+    except ValueError:
+        return number
 
 
 def other_writing(name: str) -> str | None:

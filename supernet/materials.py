@@ -12,6 +12,7 @@ from supernet.families import architecture_of
 from supernet.models import Pretrained, check_model, load_tokenizer, locate, read_config
 from supernet.options import TrainConfig
 from supernet.origins import of_models, of_rows
+from supernet.processes import main_first
 from supernet.space import SearchSpace
 from supernet.spaces import search_space
 from supernet.teacher import teacher_folder
@@ -35,8 +36,8 @@ class Materials:
 
     @property
     def origins(self) -> dict[str, str]:
-        """Digests of rows and models."""
-        return of_rows(self.data.digests()) | self.models
+        """Digests of rows, classes and models."""
+        return of_rows(self.data.digests(), self.data.task.answers) | self.models
 
     @property
     def revisions(self) -> dict[str, str | None]:
@@ -57,6 +58,6 @@ def read_materials(config: TrainConfig, accelerator: Accelerator) -> Materials:
         )
 
     build_space([0.0] * a.layers)
-    with accelerator.main_process_first():  # so that one process tokenises and the others find the cache
+    with main_first(accelerator):  # so that one process tokenises and the others find the cache
         data = load_task(config.task, config.data, load_tokenizer(pretrained.folder))
     return Materials(pretrained, build_space, data, of_models(pretrained.folder, teacher_folder(config.distillation)))

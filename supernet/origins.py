@@ -7,11 +7,12 @@ held against what is there now.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from supernet.errors import UserError
 from supernet.hub_model import WEIGHTS
+from supernet.runs import digest
 
 PRETRAINED, TEACHER = "pre-trained model", "teacher"
 
@@ -23,9 +24,9 @@ def model_digest(folder: Path) -> str:
         UserError: if a file cannot be read.
     """
     sha256 = hashlib.sha256()
-    parts = [*(folder / name for name in WEIGHTS), *sorted(folder.glob("model-*.safetensors")), folder / "config.json"]
+    parts = [*(folder / name for name in WEIGHTS), *sorted(folder.glob("*.safetensors")), folder / "config.json"]
     try:
-        for path in filter(Path.is_file, parts):
+        for path in filter(Path.is_file, dict.fromkeys(parts)):
             with path.open("rb") as file:
                 while block := file.read(1 << 20):
                     sha256.update(block)
@@ -40,9 +41,9 @@ def of_models(pretrained: Path, teacher: Path | None) -> dict[str, str]:
     return {name: model_digest(folder) for name, folder in models.items()}
 
 
-def of_rows(digests: Mapping[str, str]) -> dict[str, str]:
-    """The digests of the splits, under names to be shown."""
-    return {f"{split} rows": digest for split, digest in digests.items()}
+def of_rows(digests: Mapping[str, str], classes: Sequence[str]) -> dict[str, str]:
+    """The digests of the splits and of the classes, whose numbers the splits have, under names to be shown."""
+    return {f"{split} rows": of_split for split, of_split in digests.items()} | {"classes": digest(list(classes))}
 
 
 def changed(now: Mapping[str, str], was: Mapping[str, str]) -> str:

@@ -153,6 +153,21 @@ def _of_launcher(given: str, precision: str, key: str) -> list[str]:
     return said
 
 
+@contextmanager
+def main_first(accelerator: Accelerator) -> Iterator[None]:
+    """Runs the block in the main process, then in the others, also if it has raised an error.
+
+    Accelerate's own keeps the others waiting after an error that the main process lives on with.
+    """
+    if not accelerator.is_main_process:
+        accelerator.wait_for_everyone()
+    try:
+        yield
+    finally:
+        if accelerator.is_main_process:
+            accelerator.wait_for_everyone()
+
+
 def say(accelerator: Accelerator, text: str) -> None:
     """Prints a line that may be this process's alone; the main process's has no prefix."""
     prefix = "" if accelerator.is_main_process else f"process {accelerator.process_index}: "

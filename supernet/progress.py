@@ -19,6 +19,11 @@ FRESH = 5.0
 """Seconds after which what is shown is old. To look at a loss means to wait for the device, so not every step does."""
 
 
+def plain_console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Where text comes out as it is: names of folders and classes may look like rich's [markup] and :emoji: codes."""
+    return Console(stderr=stderr, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
 class Course:
     """How far a piece of work has come.
 

@@ -5,18 +5,20 @@ A process that is killed cannot write that it was. But it holds a lock on the fo
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Annotated
 
 from supernet.errors import UserError, first_line
+from supernet.reading import read_record
 from supernet.runs import LOCK_FILE, only_writer, write_json
+from supernet.shapes import OneOf, Within
 
 try:
     import fcntl
@@ -25,10 +27,6 @@ except ImportError:  # not on Windows
 
 STATE_FILE = "state.json"
 RUNNING, STOPPED, DONE = STATES = ("running", "stopped", "done")
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,18 @@ class RunState:
         why: What stopped it.
     """
 
-    state: str
-    host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
-    since: str = field(default_factory=_now)
-    why: str = ""
+    state: Annotated[str, OneOf(STATES)]
+    host: str
+    pid: Annotated[int, Within(1, 2**31 - 1)]
+    since: str
+    why: str
+
+    @classmethod
+    def now(cls, state: str, why: str = "") -> RunState:
+        """This process's."""
+        return cls(
+            state, socket.gethostname(), os.getpid(), datetime.now(timezone.utc).isoformat(timespec="seconds"), why
+        )
 
     def __str__(self) -> str:
         """With the verb: "was stopped at ..."."""
@@ -65,21 +70,12 @@ def read_state(folder: Path) -> RunState | None:
         UserError: if the file cannot be used.
     """
     path = folder / STATE_FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        state = RunState(**{name: kind(values[name]) for name, kind in _KINDS.items()})
-        if state.state not in STATES:
-            raise ValueError(f"state '{state.state}'")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be used ({first_line(error)}); remove it") from error
+    state = read_record(path, RunState, "remove it")
     if state.state == RUNNING and state.host == socket.gethostname() and not _is_locked(folder, state.pid):
-        return RunState(STOPPED, state.host, state.pid, state.since, "its process has ended without a word: killed")
+        return replace(state, state=STOPPED, why="its process has ended without a word: killed")
     return state
-
-
-_KINDS = {"state": str, "host": str, "pid": int, "since": str, "why": str}
 
 
 def unfinished(folder: Path) -> str | None:
@@ -106,19 +102,19 @@ def at_work(folder: Path) -> Iterator[None]:
             yield
         except BaseException as error:
             with suppress(UserError):  # of a full disk, say, which has stopped the run: then the lock tells
-                _end(folder, RunState(STOPPED, why=_reason(error)))
+                _end(folder, RunState.now(STOPPED, _reason(error)))
             raise
         end(folder)
 
 
 def begin(folder: Path) -> None:
     """Writes down that a run begins its work, when it is clear that it can; inside `at_work`."""
-    write_json(folder / STATE_FILE, asdict(RunState(RUNNING)))
+    write_json(folder / STATE_FILE, asdict(RunState.now(RUNNING)))
 
 
 def end(folder: Path) -> None:
     """Writes down that a run's result is whole; inside `at_work`, whose end does so too."""
-    _end(folder, RunState(DONE))
+    _end(folder, RunState.now(DONE))
 
 
 def _end(folder: Path, state: RunState) -> None:
@@ -132,8 +128,9 @@ def _reason(error: BaseException) -> str:
     """What stopped a run, in a word or a line."""
     if isinstance(error, KeyboardInterrupt):
         return "Ctrl-C"
-    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
-        return signal.Signals(error.code - 128).name
+    code = error.code if isinstance(error, SystemExit) else None
+    if isinstance(code, int) and code - 128 in [*signal.Signals]:
+        return signal.Signals(code - 128).name
     return first_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
 
 

@@ -36,7 +36,7 @@ from supernet.memory import fitting_into_memory
 from supernet.models import load_pretrained
 from supernet.options import IMPORTANCE, TrainConfig
 from supernet.processes import from_main, processes, say, sole_writer
-from supernet.progress import course
+from supernet.progress import course, plain_console
 from supernet.runs import prepare_folder
 from supernet.signals import stop_request
 from supernet.teacher import load_teacher
@@ -56,7 +56,7 @@ def train(config: TrainConfig) -> Path:
     folder, target = config.folder, config.folder / "supernet"
     check_trackers(config.tracking)
     with processes(given, log_with=config.tracking.to, logging_dir=folder / "tensorboard") as accelerator:
-        console = Console(stderr=True, quiet=not accelerator.is_main_process, soft_wrap=True, highlight=False)
+        console = plain_console(stderr=True, quiet=not accelerator.is_main_process)
         if os.path.isfile(target / INFO_FILE) and not config.overwrite:
             see_that_it_is_the_same(config, accelerator, console)
             if accelerator.is_main_process:

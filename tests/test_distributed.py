@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,6 +224,17 @@ def test_a_mistake_is_told_once_and_by_whom_it_concerns(script, more, message, m
     assert len(re.findall(f"^{message}", done.stderr, re.MULTILINE)) == 1
     assert done.stderr.count("error: ") == 1
     assert done.stderr.count("Traceback") == 1  # the launcher's own
+
+
+@pytest.mark.slow
+def test_two_processes_that_find_a_supernet_without_its_rows_end_well(model_folder, data_folder, tmp_path):
+    shutil.copytree(data_folder, tmp_path / "data")
+    overrides = options(model_folder, tmp_path / "data", tmp_path, "train.epochs=1")
+    train(load_config("train", TrainConfig, overrides))
+    shutil.rmtree(tmp_path / "data")
+    done = launch([*TWO, str(ROOT / "train_supernet.py"), *overrides])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("whether of the same rows and model cannot be seen: ") == 1
 
 
 FILES = {"cpu": ("NO", 1), "cpu_2_processes": ("MULTI_GPU", 2), "gpu": ("NO", 1), "gpus": ("MULTI_GPU", 2)}

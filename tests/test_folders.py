@@ -114,6 +114,14 @@ def test_every_file_that_is_not_used_is_named(tmp_path):
     assert rows.found.files == (str(tmp_path / "train.csv"),)
 
 
+def test_a_file_in_the_folder_that_was_named_is_not_passed_over_in_silence(tmp_path):
+    make(tmp_path / "data", "train.csv")
+    make(tmp_path, "x.csv")
+    rows = load(tmp_path)
+    assert rows.found.files == (str(tmp_path / "data" / "train.csv"),)
+    assert rows.found.unused == (f"file {tmp_path / 'x.csv'}",)
+
+
 def test_every_column_that_is_not_used_is_named(tmp_path):
     rows = [row | {"id": i, "source": "web"} for i, row in enumerate(records(20))]
     write(tmp_path / "train.jsonl", rows)

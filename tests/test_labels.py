@@ -8,7 +8,8 @@ import pytest
 from supernet.classes import LabelsFound, find_labels
 from supernet.config import load_config
 from supernet.data import SPLITS
-from supernet.labels import other_writing, spellings
+from supernet.errors import UserError
+from supernet.labels import other_writing, parse_number, spellings
 from supernet.lookalikes import alike_notes
 from supernet.options import DataOptions, TrainConfig
 from supernet.tasks import Task
@@ -69,6 +70,18 @@ def test_codes_are_said_to_be_and_may_be_numbers(tmp_path):
 @pytest.mark.parametrize("labels", [[0.5, 1.5, 2.0], ["0.5", "1.0", "1", "2.25"], ["0", "0.0", "-0.5", "0.5"]])
 def test_numbers_are_a_regression_however_their_whole_ones_are_written(tmp_path, labels):
     assert load(write(tmp_path / "all.jsonl", records(60, labels))).task.kind == "regression"
+
+
+@pytest.mark.parametrize("name", ["9" * 400, "-" + "9" * 400, "9" * 5000, "1e400", "inf", "nan"])
+def test_what_is_no_finite_number_is_none(name):
+    assert parse_number(name) is None
+
+
+def test_a_label_of_hundreds_of_digits_is_no_number(tmp_path):
+    rows = [row | {"label": float(i)} for i, row in enumerate(records(20))]
+    write(tmp_path / "all.jsonl", [*rows, rows[0] | {"label": int("9" * 400)}])
+    with pytest.raises(UserError, match=r"all\.jsonl:21: label '.*' in column 'label' is not a number"):
+        load(tmp_path, task=read_task("custom", kind="regression"))
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.parquet"])

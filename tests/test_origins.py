@@ -97,6 +97,32 @@ def test_what_was_trained_with_others_is_not_taken_for_done(change, name, config
     assert train(configure()) == target
 
 
+def test_classes_that_are_called_otherwise_are_others(configure, place, stopped):
+    def rename(classes):
+        for file in (place / "rows").iterdir():
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            file.write_text("".join(json.dumps(row | {"label": classes[row["label"]]}) + "\n" for row in rows))
+
+    rename({0: "neg", 1: "pos"})
+    train(configure())
+    stopped(4, "seed=1")
+    rename({"neg": "bird", "pos": "cat"})
+    with pytest.raises(UserError, match="was trained with other ones: classes changed since; overwrite=true"):
+        train(configure())
+    with pytest.raises(UserError, match=r"^classes are not those of checkpoint"):
+        train(configure("seed=1"))
+
+
+def test_every_file_of_weights_is_a_part_of_a_model(place):
+    folder = place / "tiny-bert"
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    (folder / "model.safetensors.index.json").write_text("{}")
+    before = model_digest(folder)
+    with (folder / "part.safetensors").open("ab") as file:
+        file.write(b"more")
+    assert model_digest(folder) != before
+
+
 def test_a_teacher_is_one_of_the_models(configure, place):
     teacher = train(configure("seed=1"))
     shutil.copytree(teacher, place / "teacher")

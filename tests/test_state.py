@@ -32,6 +32,7 @@ def test_a_run_writes_what_becomes_of_it(tmp_path):
     [
         (KeyboardInterrupt(), "Ctrl-C"),
         (SystemExit(128 + signal.SIGTERM), "SIGTERM"),
+        (SystemExit(300), "SystemExit: 300"),
         (UserError("the disk is full"), "the disk is full"),
         (ValueError("no\nmore"), "ValueError: no"),
     ],
@@ -68,7 +69,7 @@ def test_a_killed_run_is_told_as_stopped_whatever_process_has_its_number_now(tmp
         assert read_state(tmp_path).state == RUNNING
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"state": "sleeping"}', "[" * 100_000])
+@pytest.mark.parametrize("content", ["{", "[]", '{"state": "sleeping"}', '{"state": "done"}', "[" * 100_000])
 def test_a_damaged_file_is_named(content, tmp_path):
     (tmp_path / STATE_FILE).write_text(content)
     with pytest.raises(UserError, match=rf"{STATE_FILE} cannot be used .*remove it"):
@@ -76,6 +77,20 @@ def test_a_damaged_file_is_named(content, tmp_path):
     with at_work(tmp_path):
         begin(tmp_path)
         assert read_state(tmp_path).state == RUNNING
+
+
+@pytest.mark.parametrize(
+    "pid", ["1e400", "Infinity", "NaN", "-1", "0", "2147483648", "9" * 30, "9" * 5000, '"7"', "true"]
+)
+def test_an_impossible_process_number_is_refused(pid, tmp_path):
+    with at_work(tmp_path):
+        begin(tmp_path)
+        values = json.loads((tmp_path / STATE_FILE).read_text())
+        text = json.dumps(values | {"pid": "PID"}).replace('"PID"', pid)
+        (tmp_path / STATE_FILE).write_text(text)
+        with pytest.raises(UserError, match=rf"{STATE_FILE} cannot be used .*(pid is|thousands of digits).*remove it"):
+            read_state(tmp_path)
+        begin(tmp_path)
 
 
 def test_a_run_that_cannot_begin_leaves_the_state_as_it_was(tmp_path):

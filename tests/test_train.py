@@ -131,6 +131,14 @@ def test_a_mistake_leaves_what_was_there(model_folder, data_folder, tmp_path):
     assert (folder.parent / "metrics.jsonl").read_text() == before
 
 
+def test_a_folder_is_told_as_it_is_called(model_folder, data_folder, tmp_path, capsys):
+    output = tmp_path / "runs[final] :smile: [" / "x]"
+    folder = run(model_folder, data_folder, output, "train.epochs=1")
+    said = capsys.readouterr().err
+    assert f"supernet saved in {folder}\n" in said
+    assert f"'supernet={folder.parent}'" in said
+
+
 def test_an_output_folder_that_cannot_be_written(model_folder, data_folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"output folder .* cannot be written .*output_dir=FOLDER"):

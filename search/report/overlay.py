@@ -29,6 +29,7 @@ from search.report.tables import show_table
 from search.trials import all_evaluated
 from supernet.config import run_app
 from supernet.errors import UserError, unknown
+from supernet.progress import plain_console
 from supernet.runs import folder_name, prepare_folder, write_json
 from supernet.storage import user_path
 
@@ -79,7 +80,7 @@ def report(config: ReportConfig) -> list[Path]:
     Raises:
         UserError: if there are no runs, or one is damaged.
     """
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = plain_console()
     output = user_path(config.output_dir)
     runs = [read_run(folder) for folder in find_runs(config.runs, output / "search")]
     for run in [run for run in runs if not all_evaluated(run.trials)]:
