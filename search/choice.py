@@ -152,7 +152,7 @@ def _limit(run: RunRecord, full: Evaluated | None, name: str, text: str) -> floa
     value, is_share = parse_limit(name, text)
     if not is_share:
         return value
-    whole = run.info.reference.get(name, None if full is None else full.metrics[name])
+    whole = run.info.reference.get(name, None if full is None else full.metrics.get(name))
     if whole is None:
         raise UserError(f"max_{name}={text}: {run.folder} does not know the full net's {name}; give a number above 1")
     return value * whole
