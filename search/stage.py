@@ -27,7 +27,8 @@ from supernet.latency import refuse_longer
 from supernet.latency_table import Conditions, load_table
 from supernet.metrics import majority_error, prior_loss
 from supernet.options import TEST_RUN
-from supernet.processes import from_main, main_first
+from supernet.origins import of_rows
+from supernet.processes import from_main, main_first, see_that_all_have_the_same
 from supernet.progress import Course, course, plain_console
 from supernet.runs import check_weights, digest
 from supernet.state import begin
@@ -145,6 +146,9 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
     loading = course(_beside(console), f"loading the rows of task {supernet.info.task.name}")
     with loading, main_first(accelerator):  # so that one process tokenises and the others find the cache
         data = _load_data(supernet, config.data)
+    see_that_all_have_the_same(
+        {"supernet's weights": supernet.weights} | of_rows(supernet.info.splits, supernet.info.task.answers)
+    )
     supernet.model.to(accelerator.device)
     info = supernet.info
     if config.evaluator.stop_confidence is not None and info.task.metric != "accuracy":

@@ -16,7 +16,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from supernet.errors import UserError, first_line, unknown
@@ -109,7 +109,7 @@ class Command(Generic[C]):
         with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
             try:
                 return hydra.compose(self.name, overrides=list(overrides))
-            except (HydraException, OmegaConfBaseException) as error:
+            except (HydraException, OmegaConfBaseException, OverflowError) as error:
                 raise UserError(self.message(error)) from error
 
     def _checked(self, text: str, keys: Mapping[str, bool], *, sweep: bool) -> Override:
@@ -132,6 +132,8 @@ class Command(Generic[C]):
             check_key(key, value, keys, self.groups)
         if override.value() == "":
             raise UserError(f"{key} is empty; give it a value, or leave it out")
+        if override.value() == MISSING:
+            raise UserError(f"{key} has no value; {self._advice(key)}")
         self._check_truth(key, override.value())
         if override.is_sweep_override() and not sweep:
             self._refuse_several(override)

@@ -35,6 +35,8 @@ _FLAGS_WITH_VALUE = {
     "-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
     "-x", "--experimental-rerun", "-i", "--info",
 }  # fmt: skip
+_OF_FLAGS = ("The --", "Only one of --", "Expecting one subcommand")
+"""How Hydra's errors about its flags begin."""
 HYDRA_FLAGS = {"-h", "--help", "--hydra-help", "--version", "--resolve", "-r", "--run", "-s", "--shell-completion"}
 HYDRA_FLAGS |= _FLAGS_WITH_VALUE | {*SWEEP_FLAGS}
 
@@ -96,7 +98,7 @@ def _run_hydra(command: Command[C], job: Callable[[C], object]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(command.message(error)) from error
     except ValueError as error:
-        if not str(error).startswith(("The --", "Only one of --")):  # of Hydra's flags
+        if not str(error).startswith(_OF_FLAGS):
             raise
         raise UserError(first_line(error)) from error
 

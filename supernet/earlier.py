@@ -18,7 +18,7 @@ from supernet.origins import changed, moved, of_rows
 from supernet.processes import decided_precision
 from supernet.resume import remove_checkpoints
 from supernet.runs import only_writer
-from supernet.state import DONE, RUNNING, read_state
+from supernet.state import DONE, RUNNING, end_of_another, read_state
 from supernet.training import checkpoints_are_left_over, search_command
 
 
@@ -106,7 +106,12 @@ def refuse_another_precision(config: TrainConfig, given: str) -> None:
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Removes checkpoints that a killed process had yet to remove, unless another is at work in the folder."""
+    """Ends what a process had yet to when it was killed after it had saved its supernet: `Run.finish`.
+
+    Unless another is at work in the folder.
+    """
     with suppress(UserError, OSError), only_writer(folder):
         if checkpoints_are_left_over(folder):
+            if any(folder.glob("checkpoints/step-*")):  # else they are not this supernet's: one to replace it has begun
+                end_of_another(folder)
             remove_checkpoints(folder / "checkpoints")

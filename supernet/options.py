@@ -411,9 +411,6 @@ class TrainConfig:
             raise ValueError("train.mixed_precision=auto has to be decided before the folder has a name")
         values = asdict(self) | {"data": asdict(self.data.absolute())}
         values["model"]["name_or_path"] = self.model.absolute_path()
-        for part, key in (("model", "revision"), ("data", "hub_revision")):
-            if values[part][key] is None:
-                del values[part][key]  # as in versions that did not have it, so that their runs keep their names
         if self.distillation.teacher is not None:
             values["distillation"]["teacher"] = os.path.abspath(os.path.expanduser(self.distillation.teacher))
         for key in ("output_dir", "overwrite", "resume", "tracking"):

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import HydraException
 
 from supernet.errors import UserError
@@ -39,6 +39,8 @@ def in_grammar(argument: str, kinds: Mapping[str, Kind], *, sweep: bool) -> str:
     parts = _divided(value)
     if kind.text and not sweep and value != _NULL and (_is_file(value) or any(part[:1] == " " for part in parts[1:])):
         return f"{key}={quoted(value)}"
+    if not all(part.strip() for part in parts):  # not in the grammar; to be told as it was typed
+        return argument
     return f"{key}={','.join(_value(part.strip(), kind) for part in parts)}"
 
 
@@ -55,7 +57,16 @@ def parse(argument: str) -> Override:
 
 
 def choices(override: Override) -> list[str]:
-    """The values of an override, as people write them; one, if there is no sweep over it."""
+    """The values of an override, as people write them; one, if there is no sweep over it.
+
+    Raises:
+        UserError: if they are not given one by one.
+    """
+    named = override.is_discrete_sweep() and not isinstance(override.value(), Glob)
+    if override.is_sweep_override() and not named:
+        raise UserError(
+            f"{override.input_line} names no values; give them one by one: {override.get_key_element()}=VALUE,VALUE"
+        )
     values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
     return [_shown(value) for value in values]
 
@@ -81,11 +92,9 @@ def quoted(text: str) -> str:
 def _alternatives(override: Override) -> list[tuple[str, str]]:
     if not override.is_sweep_override():
         return [("", str(override.input_line))]
-    key = override.get_key_element()
-    if not override.is_discrete_sweep():
-        raise UserError(f"{override.input_line} names no values; give them one by one: {key}=1,2,3")
+    shown, key = choices(override), override.get_key_element()
     texts = (f"{key}={value}" for value in override.sweep_string_iterator())
-    return [(f"{override.key_or_group}={s}", text) for s, text in zip(choices(override), texts, strict=True)]
+    return [(f"{override.key_or_group}={s}", text) for s, text in zip(shown, texts, strict=True)]
 
 
 def _value(typed: str, kind: Kind) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from supernet.errors import UserError, first_line
 from supernet.group import in_group
 from supernet.options import AUTO, PRECISIONS
+from supernet.origins import changed
 from supernet.runs import prepare_folder
 from supernet.state import at_work
 
@@ -194,6 +195,23 @@ def gathered(items: list[T]) -> list[T]:
     """
     with _nobody_missing():
         return cast("list[T]", gather_object(items))
+
+
+def see_that_all_have_the_same(digests: Mapping[str, str]) -> None:
+    """Holds what the processes work with against each other: on several machines files may differ.
+
+    Args:
+        digests: Of this process.
+
+    Raises:
+        UserError: in every process, if another one has others; names what.
+    """
+    first, *others = gathered([dict(digests)])
+    for number, other in enumerate(others, start=1):
+        if different := changed(other, first):
+            raise UserError(
+                f"process {number} works with other files than process 0 ({different}); give every machine the same"
+            )
 
 
 @contextmanager

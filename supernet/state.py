@@ -117,6 +117,12 @@ def end(folder: Path) -> None:
     _end(folder, RunState.now(DONE))
 
 
+def end_of_another(folder: Path) -> None:
+    """Does so for a process that was killed before it could; inside `only_writer`."""
+    if read_state(folder) is not None:
+        write_json(folder / STATE_FILE, asdict(RunState.now(DONE)))
+
+
 def _end(folder: Path, state: RunState) -> None:
     """Writes down how a run has ended, if it had begun."""
     before = read_state(folder)

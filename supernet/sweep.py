@@ -22,7 +22,7 @@ from rich.cells import cell_len, set_cell_size
 from supernet.errors import UserError, first_line
 from supernet.group import in_group, is_main
 from supernet.storage import system_errors
-from supernet.terminal import say_error
+from supernet.terminal import nobody_reads, say_error
 
 C = TypeVar("C")
 
@@ -108,6 +108,8 @@ def _run(job: Job[C], run: Callable[[C], object], i: int, outcomes: list[Outcome
         if is_main():
             say_error(error)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            raise  # nor would they the table
         put_down(FAILED, f"{type(error).__name__}: {first_line(error)}")
         traceback.print_exc()
     except BaseException:

@@ -36,8 +36,6 @@ def load_teacher(
     if folder is None:
         return None
     given = f"distillation.teacher={options.teacher}"
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{given}: no such folder, or no config.json in it; give a fine-tuned model's folder")
     config = read_config(folder)
     _check_outputs(given, config, task)
     if config.model_type in FAMILIES:
@@ -66,11 +64,21 @@ def load_teacher(
 
 
 def teacher_folder(options: Distillation) -> Path | None:
-    """Where the teacher lies, if there is one."""
+    """Where the teacher lies, if there is to be one.
+
+    Raises:
+        UserError: if there is none.
+    """
     if options.teacher is None:
         return None
     folder = user_path(options.teacher)
-    return folder / "supernet" if (folder / "supernet").is_dir() else folder
+    folder = folder / "supernet" if (folder / "supernet").is_dir() else folder
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"distillation.teacher={options.teacher}: no such folder, or no config.json in it; give a fine-tuned "
+            "model's folder"
+        )
+    return folder
 
 
 def _check_outputs(given: str, config: PreTrainedConfig, task: Task) -> None:

@@ -48,7 +48,7 @@ def one_line_errors() -> Iterator[None]:
             _say("interrupted")
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
-        if not _nobody_reads():
+        if not nobody_reads():
             raise
         _discard_output()
         sys.exit(CLOSED_PIPE)
@@ -107,7 +107,7 @@ def _flush() -> None:
         raise UserError(f"standard output cannot be written ({error.strerror}); direct it elsewhere") from error
 
 
-def _nobody_reads() -> bool:
+def nobody_reads() -> bool:
     """Whether standard output or standard error is a pipe whose other end is closed."""
     poll = select.poll()
     for descriptor in (1, 2):

@@ -35,7 +35,7 @@ from supernet.materials import Materials, read_materials
 from supernet.memory import fitting_into_memory
 from supernet.models import load_pretrained
 from supernet.options import IMPORTANCE, TrainConfig
-from supernet.processes import from_main, processes, say, sole_writer
+from supernet.processes import from_main, processes, say, see_that_all_have_the_same, sole_writer
 from supernet.progress import course, plain_console
 from supernet.runs import prepare_folder
 from supernet.signals import stop_request
@@ -67,6 +67,7 @@ def train(config: TrainConfig) -> Path:
             prepare_folder(folder.parent)
             refuse_if_at_work(folder)
         materials = read_materials(config, accelerator)
+        see_that_all_have_the_same(materials.origins)
         data, mean = materials.data, float(materials.data.train.labels.mean())
         model, tokenizer = load_pretrained(
             materials.pretrained.folder, data.task, seed=config.seeds.model, label_mean=mean

@@ -237,6 +237,29 @@ def test_two_processes_that_find_a_supernet_without_its_rows_end_well(model_fold
     assert done.stderr.count("whether of the same rows and model cannot be seen: ") == 1
 
 
+ELSEWHERE = """
+import os, sys
+sys.path.insert(0, os.getcwd())
+from supernet import cli
+os.chdir(sys.argv.pop(1 + int(os.environ["RANK"])))
+del sys.argv[1]
+cli.main()
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_have_other_files_do_not_train_together(model_folder, data_folder, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(data_folder, tmp_path / name / "data")
+    file = tmp_path / "two" / "data" / "sst2" / "train.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    (tmp_path / "own.py").write_text(ELSEWHERE)
+    given = options(model_folder, "data", tmp_path, "data.max_train_samples=null")
+    done = launch([*TWO, str(tmp_path / "own.py"), str(tmp_path / "one"), str(tmp_path / "two"), *given])
+    assert done.returncode != 0
+    assert "error: process 1 works with other files than process 0 (train rows" in done.stderr
+
+
 FILES = {"cpu": ("NO", 1), "cpu_2_processes": ("MULTI_GPU", 2), "gpu": ("NO", 1), "gpus": ("MULTI_GPU", 2)}
 FILES["nodes"] = ("MULTI_GPU", 16)
 

@@ -16,7 +16,7 @@ from supernet.errors import UserError
 from supernet.options import TrainConfig
 from supernet.origins import changed, model_digest
 from supernet.processes import processes
-from supernet.state import STATE_FILE, at_work, begin
+from supernet.state import DONE, STATE_FILE, at_work, begin, read_state
 from supernet.train import train
 
 
@@ -123,7 +123,7 @@ def test_every_file_of_weights_is_a_part_of_a_model(place):
     assert model_digest(folder) != before
 
 
-def test_a_teacher_is_one_of_the_models(configure, place):
+def test_a_teacher_is_one_of_the_models(configure, place, capsys):
     teacher = train(configure("seed=1"))
     shutil.copytree(teacher, place / "teacher")
     given = f"distillation.teacher={place}/teacher"
@@ -137,6 +137,9 @@ def test_a_teacher_is_one_of_the_models(configure, place):
     save_file(weights, place / "teacher" / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="other ones: teacher changed since"):
         train(configure(given))
+    shutil.rmtree(place / "teacher")
+    train(configure(given))
+    assert f"cannot be seen: {given}: no such folder" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_said(configure, place, capsys):
@@ -266,7 +269,8 @@ def test_a_training_that_runs_elsewhere_is_told(configure):
             train(config)
 
 
-def test_a_supernet_whose_process_is_killed_after_saving_is_done(configure, monkeypatch, capsys):
+@pytest.mark.parametrize("before", ["end", "remove_checkpoints"])
+def test_a_supernet_whose_process_is_killed_after_saving_is_done(before, configure, monkeypatch, capsys):
     class KilledError(BaseException):
         pass
 
@@ -274,8 +278,10 @@ def test_a_supernet_whose_process_is_killed_after_saving_is_done(configure, monk
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "remove_checkpoints", kill)
+        patch.setattr(training, before, kill)
         with pytest.raises(KilledError):
             train(configure())
-    train(configure())
-    assert "the old one" not in capsys.readouterr().err
+    for _ in range(2):
+        target = train(configure())
+        assert "the old one" not in capsys.readouterr().err
+    assert read_state(target.parent).state == DONE

@@ -118,7 +118,7 @@ def test_a_sweep_has_each_value_as_typed(tmp_path, monkeypatch):
         (["train.epochs=3,0"], "train.epochs is 0; it must be 1 or more"),
         (["train.epochs=3,x"], "train.epochs 'x' must be a whole number"),
         (["seed=0,1", "data.source=hub,local"], "data.source=local needs data.dir"),
-        (["seed=interval(0,1)"], "names no values; give them one by one: seed=1,2,3"),
+        (["seed=interval(0,1)"], "names no values; give them one by one: seed=VALUE,VALUE"),
     ],
 )
 def test_all_values_of_a_sweep_are_checked(overrides, message):

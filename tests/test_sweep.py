@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import supernet.cli
+from supernet import sweep
 from supernet.errors import UserError
 from supernet.sweep import Job, run_jobs
 
@@ -39,6 +40,17 @@ def test_a_job_that_fails_does_not_keep_the_next_from_running(capsys, tmp_path):
     assert "ValueError: a mistake of this program" in table["seed=1"]
     assert table["seed=2"].split()[0] == "done"
     assert str(tmp_path) in table["seed=2"]
+
+
+@pytest.mark.parametrize("unread", [True, False])
+def test_a_sweep_that_nobody_reads_ends_without_a_word(unread, capsys, monkeypatch):
+    def run(seed):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sweep, "nobody_reads", lambda: unread)
+    with pytest.raises(BrokenPipeError if unread else UserError):
+        run_jobs(JOBS, run)
+    assert ("Traceback" in capsys.readouterr().err) != unread
 
 
 def test_all_well(capsys):

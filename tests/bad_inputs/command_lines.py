@@ -28,6 +28,7 @@ _KEYS = (
     ("train", "task.classes[0]=x", "key 'task.classes[0]' is unknown"),
     ("report", "--resolve", "can only be used in conjunction with --cfg"),
     ("train", "--cfg=job task=mnil", "Could not find 'task/mnil'"),
+    ("train", "--shell-completion", "Expecting one subcommand from ['install', 'uninstall', 'query']"),
     ("select", "--cfg=job -m", "Only one of --run, --multirun, --cfg"),
     ("select", "--config-dir={out}/none", "config directory"),
 )
@@ -52,7 +53,15 @@ _VALUES = (
     ("train", "-m train.epochs=1,0", "train.epochs is 0; it must be 1 or more"),
     ("train", "-m task=sst2,sts2", "task 'sts2' is unknown"),
     ("train", "seed=0,-1 -m", "seeds.model is -1"),
-    ("train", "-m seed=interval(0,1)", "give them one by one: seed=1,2,3"),
+    ("train", "-m seed=interval(0,1)", "give them one by one: seed=VALUE,VALUE"),
+    ("train", "seed=interval(0,1)", "seed=interval(0,1) names no values"),
+    ("train", "-m task=glob(*)", "task=glob(*) names no values; give them one by one: task=VALUE,VALUE"),
+    ("train", "data.label=glob(*)", "data.label=glob(*) names no values"),
+    ("train", "-m data.label=glob(*)", "data.label=glob(*) names no values"),
+    ("train", "seed=???", "seed has no value; give a whole number, for example seed=0"),
+    ("train", "data.label=???", "data.label has no value; give it a value"),
+    ("train", f"train.learning_rate={'9' * 400}", "int too large to convert to float"),
+    ("train", "data.dir=,x", "'data.dir=,x' is not understood; write key=value"),
 )
 
 _NULL = {
