@@ -4,9 +4,11 @@ Each gives one line on stderr and a status that is not 0: no traceback, no warni
 was there before is as it was. The rows are in the tables of `tests/bad_inputs`.
 """
 
+import gc
 import sys
 
 import pytest
+import yaml
 
 import search.cli
 import search.profile
@@ -61,6 +63,16 @@ def stock(tmp_path_factory, model_folder, data_folder, supernet_folder):
 def cache(tmp_path_factory):
     """Tokenised rows, which all rows of the tables share."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _composing_is_quick():
+    """Some 600 commands are composed of a dozen files each, and the garbage of that is not among the libraries."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "SafeLoader", getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # OmegaConf's loader is one
+        gc.freeze()
+        yield
+        gc.unfreeze()
 
 
 def tree(folder):

@@ -19,6 +19,9 @@ BAD_JSON = {
 }
 """What no file that should hold a JSON object may be."""
 
+SOME_BAD_JSON = {what: BAD_JSON[what] for what in ("cut off", "nested 100000 deep", "a list")}
+"""For files that the same function reads as one that all of `BAD_JSON` is tried on: supernet.json, run.json."""
+
 
 @dataclass(frozen=True)
 class Place:

@@ -1,6 +1,6 @@
 """Trained supernets: supernet.json and what lies beside it, read by a search and by `search.profile`."""
 
-from tests.bad_inputs.rows import BAD_JSON, DROPPED, Bad, change, cut, folder_instead, link, put, remove
+from tests.bad_inputs.rows import BAD_JSON, DROPPED, SOME_BAD_JSON, Bad, change, cut, folder_instead, link, put, remove
 
 _INFO = "trained/supernet/supernet.json"
 
@@ -100,7 +100,7 @@ ROWS = [
     *(
         Bad(f"training's config.json: {what}", "search", "evaluator=finetune",
             ("trained/config.json, which names them, cannot be used",), (put("trained/config.json", content),))
-        for what, content in BAD_JSON.items()
+        for what, content in SOME_BAD_JSON.items()
     ),
     Bad("no scores to order by", "search", "evaluator=finetune", ("no importance.npz to do so again",),
         (change(_INFO, "order.name", "importance"),)),

@@ -1,6 +1,6 @@
 """Latency tables, which a search predicts with."""
 
-from tests.bad_inputs.rows import BAD_JSON, DROPPED, Bad, change, folder_instead, put, remove
+from tests.bad_inputs.rows import DROPPED, SOME_BAD_JSON, Bad, change, folder_instead, put, remove
 
 _USE = "objectives=[error,latency_ms] latency_table={table} workload.length=16"
 _NAN = float("nan")
@@ -62,7 +62,7 @@ ROWS = [
     *(
         Bad(f"table: {what}", "search", _USE, ("latency table", "/table cannot be used", "build one with"),
             (put("table", content),))
-        for what, content in BAD_JSON.items()
+        for what, content in SOME_BAD_JSON.items()
     ),
     Bad("table of zeros", "search", _USE, ("latency_ms has no scale: the full net takes no time", "search.profile"),
         (change("table", "around_ms", 0), change("table", "attention.0.ms", [0] * 4),
