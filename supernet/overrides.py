@@ -86,7 +86,7 @@ def combinations(overrides: Sequence[Override]) -> list[tuple[str, list[str]]]:
 
 def quoted(text: str) -> str:
     """A text in quotes, such that neither the grammar nor OmegaConf's interpolation takes a part of it for its own."""
-    return "'" + re.sub(r"(\\*)(\$\{|'|$)", lambda m: 2 * m[1] + ("\\" if m[2] else "") + m[2], text) + "'"
+    return "'" + re.sub(r"(\\*)(\$\{|'|\Z)", lambda m: 2 * m[1] + ("\\" if m[2] else "") + m[2], text) + "'"
 
 
 def _alternatives(override: Override) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 from transformers import AutoConfig, AutoModel, BertTokenizerFast
 
 from supernet.config import load_config
@@ -16,6 +17,12 @@ from tests.models import tiny_model
 
 THREADS = 1  # the models are tiny: more threads would only wait for each other
 torch.set_num_threads(THREADS)
+
+# Every run of the suite tries the same examples; `--hypothesis-profile=search` looks for new ones.
+# There is no deadline, because a busy machine is slow.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=5000, deadline=None)
+settings.load_profile("same")
 
 TASK_FOLDER = Path(__file__).parent.parent / "conf" / "task"
 TASK_NAMES = sorted(file.stem for file in TASK_FOLDER.glob("*.yaml"))

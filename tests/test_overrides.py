@@ -26,6 +26,7 @@ ODD = "aä字 0.,[](){}=:'\"\\$~%&#*?!|;<>@+-_/\n"
 @example("${oc.env:HOME}")
 @example("\\\\${")
 @example("\\")
+@example("\\\n")
 @example("it's \\' \\\\'")
 def test_a_quoted_text_is_that_text_again(text):
     assert OmegaConf.create({"key": parse(f"key={quoted(text)}").value()}).key == text
