@@ -15,7 +15,8 @@ from typing import Any
 from search.objectives import OBJECTIVES, QUALITY
 from supernet.cost import Workload
 from supernet.errors import UserError, unknown
-from supernet.options import MAX_SEED, PRECISIONS
+from supernet.options import MAX_SEED
+from supernet.precision import PRECISIONS
 from supernet.runs import digest, file_sha256, folder_name
 from supernet.storage import user_path
 

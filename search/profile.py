@@ -19,7 +19,8 @@ from supernet.families import architecture_of
 from supernet.latency import Timing
 from supernet.latency_share import clocks_of
 from supernet.latency_table import Conditions, LatencyTable, build_table, prediction_errors
-from supernet.options import MAX_SEED, PRECISIONS
+from supernet.options import MAX_SEED
+from supernet.precision import PRECISIONS
 from supernet.processes import processes
 from supernet.progress import plain_console
 from supernet.runs import folder_name, prepare_folder

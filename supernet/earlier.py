@@ -13,8 +13,9 @@ from rich.console import Console
 from supernet.checkpoint import read_info
 from supernet.errors import UserError
 from supernet.materials import read_materials
-from supernet.options import AUTO, PRECISIONS, TrainConfig
+from supernet.options import TrainConfig
 from supernet.origins import changed, moved, of_rows
+from supernet.precision import AUTO, PRECISIONS
 from supernet.processes import decided_precision
 from supernet.resume import remove_checkpoints
 from supernet.runs import only_writer

@@ -9,9 +9,10 @@ from accelerate import Accelerator
 
 from supernet.data import TaskData, load_task
 from supernet.families import architecture_of
+from supernet.model_files import of_models
 from supernet.models import Pretrained, check_model, load_tokenizer, locate, read_config
 from supernet.options import TrainConfig
-from supernet.origins import of_models, of_rows
+from supernet.origins import of_rows
 from supernet.processes import main_first
 from supernet.space import SearchSpace
 from supernet.spaces import search_space

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from supernet.subnetwork import MOST
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
 _SHOWN = 200
 """Characters of a library's error that are shown."""
+PRETRAINED, TEACHER = "pre-trained model", "teacher"
 AGAIN = "fetch the model again, or take another"
 
 _COUNT = Annotated[int, Within(1, MOST)]
@@ -167,3 +169,27 @@ def check_sha256(weights: Path, expected: str) -> None:
             f"{weights} has sha256 {found}, expected {expected}: the file is damaged or not the official one; "
             "fetch it again, or say model.sha256=null if it is meant to differ"
         )
+
+
+def model_digest(folder: Path) -> str:
+    """16 hexadecimal digits that stand for a model: its weights, in one file or several, and its configuration.
+
+    Raises:
+        UserError: if a file cannot be read.
+    """
+    sha256 = hashlib.sha256()
+    parts = [*(folder / name for name in WEIGHTS), *sorted(folder.glob("*.safetensors")), folder / "config.json"]
+    try:
+        for path in filter(Path.is_file, dict.fromkeys(parts)):
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    sha256.update(block)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    return sha256.hexdigest()[:16]
+
+
+def of_models(pretrained: Path, teacher: Path | None) -> dict[str, str]:
+    """The digests of the models that a training begins with."""
+    models = {PRETRAINED: pretrained} | ({} if teacher is None else {TEACHER: teacher})
+    return {name: model_digest(folder) for name, folder in models.items()}

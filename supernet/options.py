@@ -13,6 +13,7 @@ from typing import Any
 
 from supernet.errors import UserError, unknown
 from supernet.labels import label_name
+from supernet.precision import AUTO, PRECISIONS
 from supernet.runs import digest, folder_name
 from supernet.sampling import SamplingOptions
 from supernet.spaces import SpaceOptions
@@ -28,12 +29,6 @@ MAX_DECAY = 100
 
 MAX_SEED = 2**31
 """Well below what NumPy's and torch's global generators take, with room for a seed of each process."""
-
-AUTO = "auto"
-"""The precision that suits the machine."""
-
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-"""Our names, and Accelerate's."""
 
 RESUME = ("auto", "never")
 """Whether an interrupted training goes on, or starts anew."""

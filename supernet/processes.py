@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from supernet.errors import UserError, first_line
 from supernet.group import in_group
-from supernet.options import AUTO, PRECISIONS
 from supernet.origins import changed
+from supernet.precision import AUTO, PRECISIONS
 from supernet.runs import prepare_folder
 from supernet.state import at_work
 

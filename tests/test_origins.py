@@ -13,8 +13,9 @@ from supernet.config import load_config
 from supernet.earlier import resolved
 from supernet.engine import Trainer
 from supernet.errors import UserError
+from supernet.model_files import model_digest
 from supernet.options import TrainConfig
-from supernet.origins import changed, model_digest
+from supernet.origins import changed
 from supernet.processes import processes
 from supernet.state import DONE, STATE_FILE, at_work, begin, read_state
 from supernet.train import train

@@ -35,7 +35,8 @@ from supernet.families import architecture_of
 from supernet.importance import order_by_importance_, read_importance
 from supernet.model_files import refusing
 from supernet.models import load_pretrained, locate
-from supernet.options import IMPORTANCE, PRECISIONS, ModelSource, Seeds, TrackingOptions, TrainConfig
+from supernet.options import IMPORTANCE, ModelSource, Seeds, TrackingOptions, TrainConfig
+from supernet.precision import PRECISIONS
 from supernet.processes import usable_cores
 from supernet.reading import load_json, unusable
 from supernet.shapes import shaped
