@@ -1,6 +1,6 @@
 """Stage one: accelerate launch train_supernet.py task=mnli data.dir=DATA"""
 
-from supernet.start import leave_at_interrupt
+from supernet.console.start import leave_at_interrupt
 
 if __name__ == "__main__":
     leave_at_interrupt()

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
 
 # isort: split
 import numpy as np
@@ -32,12 +32,12 @@ from transformers import AutoModelForSequenceClassification, BertConfig, PreTrai
 
 from benchmarks.common import busy_processes, device_name
 from search.latencies import Latencies
-from supernet.cost import Workload
-from supernet.families import architecture_of
-from supernet.latency import measure_latency
-from supernet.processes import usable_cores
-from supernet.slicing import extract
-from supernet.subnetwork import SubNetwork
+from supernet.evaluation.latency import measure_latency
+from supernet.models.families import architecture_of
+from supernet.models.slicing import extract
+from supernet.runtime.processes import usable_cores
+from supernet.space.cost import Workload
+from supernet.space.subnetwork import SubNetwork
 
 LAYERS = 6
 WAYS = ("in turns", "in turns, busy", "alone, busy")

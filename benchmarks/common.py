@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from supernet.config import load_config
-from supernet.models import load_pretrained, locate
-from supernet.options import TrainConfig
-from supernet.tasks import Task
-from supernet.tokens import Split
+from supernet.console.config import load_config
+from supernet.data.tokens import Split
+from supernet.models.pretrained import load_pretrained, locate
+from supernet.options.task import Task
+from supernet.options.training import TrainConfig
 
 
 def classification_task() -> Task:

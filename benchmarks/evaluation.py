@@ -28,7 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
 
 # isort: split
 import numpy as np
@@ -38,13 +38,13 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from benchmarks.common import classification_task, device_name, generated_split, matmul_rate, minilm
 from benchmarks.masked import masked
-from supernet.cost import Architecture, encoder_flops
-from supernet.evaluate import AUTOCAST, Evaluator
-from supernet.families import architecture_of
-from supernet.slicing import extract
-from supernet.spaces import SpaceOptions, search_space
-from supernet.subnetwork import SubNetwork
-from supernet.tokens import Split, collate
+from supernet.data.tokens import Split, collate
+from supernet.evaluation.evaluator import AUTOCAST, Evaluator
+from supernet.models.families import architecture_of
+from supernet.models.slicing import extract
+from supernet.space.cost import Architecture, encoder_flops
+from supernet.space.spaces import SpaceOptions, search_space
+from supernet.space.subnetwork import SubNetwork
 
 PARTS = {
     "matrix products": ("aten::addmm", "aten::mm", "aten::linear", "aten::bmm", "aten::matmul"),

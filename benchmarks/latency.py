@@ -18,19 +18,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
 
 # isort: split
 import numpy as np
 import torch
 
 from benchmarks.common import device_name, minilm
-from supernet.cost import Architecture, Workload
-from supernet.families import architecture_of
-from supernet.latency_table import build_table, prediction_errors
-from supernet.sampling import stratified
-from supernet.spaces import SpaceOptions, search_space
-from supernet.subnetwork import SubNetwork
+from supernet.evaluation.latency_table import build_table, prediction_errors
+from supernet.models.families import architecture_of
+from supernet.space.cost import Architecture, Workload
+from supernet.space.sampling import stratified
+from supernet.space.spaces import SpaceOptions, search_space
+from supernet.space.subnetwork import SubNetwork
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from supernet.subnetwork import Kept, SubNetwork
+from supernet.space.subnetwork import Kept, SubNetwork
 
 Hook = Callable[[nn.Module, Any, Any], Any]
 

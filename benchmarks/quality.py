@@ -31,7 +31,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
 
 # isort: split
 import numpy as np
@@ -41,21 +41,21 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import device_name
-from supernet.checkpoint import Supernet, load_supernet
-from supernet.config import load_config
-from supernet.cost import params_share
-from supernet.data import load_task
-from supernet.evaluate import Evaluator
-from supernet.families import architecture_of
-from supernet.metrics import majority_error
-from supernet.options import TrainConfig
-from supernet.reading import read_lines
-from supernet.runs import append_json_line, digest
-from supernet.slicing import extract
-from supernet.space import SearchSpace
-from supernet.spaces import search_space
-from supernet.subnetwork import SubNetwork
-from supernet.train import train
+from supernet.artifact import Supernet, load_supernet
+from supernet.console.config import load_config
+from supernet.data.load import load_task
+from supernet.data.metrics import majority_error
+from supernet.evaluation.evaluator import Evaluator
+from supernet.models.families import architecture_of
+from supernet.models.slicing import extract
+from supernet.options.training import TrainConfig
+from supernet.runtime.files import append_json_line, digest
+from supernet.runtime.reading import read_lines
+from supernet.space.base import SearchSpace
+from supernet.space.cost import params_share
+from supernet.space.spaces import search_space
+from supernet.space.subnetwork import SubNetwork
+from supernet.training.train import train
 
 RESULTS = Path(__file__).resolve().parent / "results" / "quality.jsonl"
 SAMPLES = 100

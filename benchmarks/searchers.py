@@ -35,14 +35,14 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from supernet import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
 
 # isort: split
 from search.pareto import hypervolume
-from search.searchers import AskTell, make_scheduler
-from supernet.space import SearchSpace
-from supernet.spaces import LayerSpace, MediumSpace, SmallSpace
-from supernet.subnetwork import LayerSlice, SubNetwork
+from search.searchers.schedulers import AskTell, make_scheduler
+from supernet.space.base import SearchSpace
+from supernet.space.spaces import LayerSpace, MediumSpace, SmallSpace
+from supernet.space.subnetwork import LayerSlice, SubNetwork
 
 INITIAL = 3
 """The largest, the smallest and the middle sub-network: not the searcher's own proposals."""

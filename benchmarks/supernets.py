@@ -20,16 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from search.baselines import BASELINES
-from search.folder import read_run
+from search.baselines.table import BASELINES
 from search.options import SearchConfig
 from search.report.front import curve_of
 from search.report.overlay import ReportConfig, report
 from search.run import search
-from search.searchers import SEARCHERS
-from supernet.config import load_config
-from supernet.options import TrainConfig
-from supernet.train import train
+from search.run_folder import read_run
+from search.searchers.schedulers import SEARCHERS
+from supernet.console.config import load_config
+from supernet.options.training import TrainConfig
+from supernet.training.train import train
 
 EVALUATIONS = dict.fromkeys(SEARCHERS, 50) | {"random": 300}
 

@@ -32,13 +32,13 @@ from transformers import AutoTokenizer
 
 from benchmarks.common import busy_processes, classification_task, device_name, generated_split, minilm
 from benchmarks.train_step import WAYS as STEPS
-from supernet.evaluate import Evaluator
-from supernet.families import architecture_of
-from supernet.slicing import extract
-from supernet.spaces import SpaceOptions, search_space
-from supernet.strategies import Strategy
-from supernet.threads import SPIN_COUNT
-from supernet.tokens import collate
+from supernet.data.tokens import collate
+from supernet.evaluation.evaluator import Evaluator
+from supernet.models.families import architecture_of
+from supernet.models.slicing import extract
+from supernet.runtime.threads import SPIN_COUNT
+from supernet.space.spaces import SpaceOptions, search_space
+from supernet.space.strategies import Strategy
 
 WAYS = {"spinning": "300000", "sleeping": SPIN_COUNT}
 """GOMP_SPINCOUNT of each child; the first is libgomp's own."""

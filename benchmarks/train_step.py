@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
 
 # isort: split
 import numpy as np
@@ -35,16 +35,16 @@ from transformers import AutoModelForSequenceClassification, BertConfig, PreTrai
 
 from benchmarks.common import device_name, generated_split, matmul_rate, minilm
 from benchmarks.masked import masked
-from supernet.cost import total_flops
-from supernet.distillation import label_loss, soft_loss
-from supernet.families import architecture_of
-from supernet.gradients import accumulate_gradients
-from supernet.options import Distillation
-from supernet.slicing import view
-from supernet.spaces import SpaceOptions, search_space
-from supernet.strategies import Pass, Strategy
-from supernet.subnetwork import SubNetwork
-from supernet.tokens import Batch, collate
+from supernet.data.tokens import Batch, collate
+from supernet.models.families import architecture_of
+from supernet.models.slicing import view
+from supernet.options.training import Distillation
+from supernet.space.cost import total_flops
+from supernet.space.spaces import SpaceOptions, search_space
+from supernet.space.strategies import Pass, Strategy
+from supernet.space.subnetwork import SubNetwork
+from supernet.training.gradients import accumulate_gradients
+from supernet.training.losses import label_loss, soft_loss
 
 DISTILLATION = Distillation()
 

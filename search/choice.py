@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.folder import RunRecord
 from search.objectives import OBJECTIVES, SHARE
 from search.report.front import main_cost
 from search.report.results import Results, read_results
+from search.run_folder import RunRecord
 from search.trials import Evaluated, all_evaluated, best_within, cheapest_within, largest_within
-from supernet.errors import UserError
+from supernet.runtime.errors import UserError
 
 COUNTS = ("params", "total_params", "flops")
 """Costs of which nobody means 1 or less: such a limit is a share of the full net's."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from search.options import SearchConfig
-from supernet.config import run_app
-from supernet.environment import check_environment
-from supernet.group import end_group
-from supernet.start import loading
+from supernet.console.config import run_app
+from supernet.console.environment import check_environment
+from supernet.console.start import loading
+from supernet.runtime.distributed import end_group
 
 
 def main() -> None:

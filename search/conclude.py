@@ -7,18 +7,18 @@ from functools import partial
 
 from transformers import PreTrainedModel
 
-from search.folder import RunRecord, read_run
 from search.loop import attempt
 from search.remeasure import remeasured
 from search.report.front import front_of
 from search.report.one_run import print_report, write_results
 from search.report.results import Results, Tested, check_front
-from search.stage import Stage
+from search.run_folder import RunRecord, read_run
+from search.session import Stage
 from search.trials import Evaluated, Outcome, all_evaluated
-from supernet.errors import UserError
-from supernet.metrics import majority_score
-from supernet.slicing import extract
-from supernet.subnetwork import SubNetwork
+from supernet.data.metrics import majority_score
+from supernet.models.slicing import extract
+from supernet.runtime.errors import UserError
+from supernet.space.subnetwork import SubNetwork
 
 ModelOf = Callable[[SubNetwork], PreTrainedModel | None]
 """The model of a sub-network that was tried, to measure it on the test split; None if its weights were not kept."""

@@ -8,12 +8,12 @@ from functools import partial
 from transformers import PreTrainedModel
 
 from search.objectives import LATENCY
-from supernet.cost import Workload
-from supernet.families import architecture_of
-from supernet.latency import Clock, measure_latency
-from supernet.latency_share import clocks_of, measure_shares
-from supernet.slicing import extract
-from supernet.subnetwork import SubNetwork
+from supernet.evaluation.latency import Clock, measure_latency
+from supernet.evaluation.latency_share import clocks_of, measure_shares
+from supernet.models.families import architecture_of
+from supernet.models.slicing import extract
+from supernet.space.cost import Workload
+from supernet.space.subnetwork import SubNetwork
 
 Latency = Mapping[str, float]
 """The metrics `LATENCY` of a sub-network."""
@@ -31,9 +31,9 @@ class Latencies:
     Args:
         supernet: The full net, on the device to measure on.
         workload: Batch and length.
-        mixed_precision: no | bf16 | fp16, as in `supernet.latency.measure_latency`.
+        mixed_precision: no | bf16 | fp16, as in `supernet.evaluation.latency.measure_latency`.
         full: The full net's own latency when the run began; None measures it now.
-        clocks: As in `supernet.latency_share.measure_shares`.
+        clocks: As in `supernet.evaluation.latency_share.measure_shares`.
 
     Attributes:
         subnet: The full net.

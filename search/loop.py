@@ -16,9 +16,9 @@ from typing import Protocol
 from accelerate import Accelerator
 
 from search.trials import Metrics, Outcome, Trial, TrialFile, not_finite
-from supernet.errors import UserError, first_line
-from supernet.processes import from_main, gathered
-from supernet.subnetwork import SubNetwork
+from supernet.runtime.errors import UserError, first_line
+from supernet.runtime.processes import from_main, gathered
+from supernet.space.subnetwork import SubNetwork
 
 PATIENCE = 10
 """Failed trials in a row that end a search."""
@@ -35,7 +35,7 @@ class Searcher(Protocol):
 
 
 class Evaluate(Protocol):
-    """What the loop needs of what measures sub-networks (`search.evaluation.Objectives`)."""
+    """What the loop needs of what measures sub-networks (`search.measure.Objectives`)."""
 
     def bound(self, subnet: SubNetwork, trials: Sequence[Trial]) -> float | None: ...
     def __call__(self, subnet: SubNetwork, bound: float | None) -> Outcome: ...

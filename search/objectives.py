@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from supernet.cost import Architecture, Workload, encoder_params, memory_mb, size_mb, total_flops, total_params
-from supernet.shapes import LARGEST, Within
-from supernet.subnetwork import SubNetwork
+from supernet.runtime.shapes import LARGEST, Within
+from supernet.space.cost import Architecture, Workload, encoder_params, memory_mb, size_mb, total_flops, total_params
+from supernet.space.subnetwork import SubNetwork
 
 Formula = Callable[[Architecture, SubNetwork, Workload], float]
 

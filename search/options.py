@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from search.objectives import OBJECTIVES, QUALITY
-from supernet.cost import Workload
-from supernet.errors import UserError, unknown
-from supernet.options import MAX_SEED
-from supernet.precision import PRECISIONS
-from supernet.runs import digest, file_sha256, folder_name
-from supernet.storage import user_path
+from supernet.options.training import MAX_SEED
+from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.files import digest, file_sha256, folder_name
+from supernet.runtime.precision import PRECISIONS
+from supernet.runtime.storage import user_path
+from supernet.space.cost import Workload
 
 MOASHA = "moasha"
 """A searcher that stops trainings early; the others are the keys of `search.searchers.SEARCHERS`."""

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from supernet.checkpoint import Supernet, find_supernet, load_supernet
-from supernet.config import run_app
-from supernet.cost import Workload
-from supernet.environment import check_environment
-from supernet.errors import UserError, unknown
-from supernet.families import architecture_of
-from supernet.latency import Timing
-from supernet.latency_share import clocks_of
-from supernet.latency_table import Conditions, LatencyTable, build_table, prediction_errors
-from supernet.options import MAX_SEED
-from supernet.precision import PRECISIONS
-from supernet.processes import processes
-from supernet.progress import plain_console
-from supernet.runs import folder_name, prepare_folder
-from supernet.sampling import stratified
-from supernet.storage import user_path
-from supernet.subnetwork import SubNetwork
+from supernet.artifact import Supernet, find_supernet, load_supernet
+from supernet.console.config import run_app
+from supernet.console.environment import check_environment
+from supernet.console.progress import plain_console
+from supernet.evaluation.latency import Timing
+from supernet.evaluation.latency_share import clocks_of
+from supernet.evaluation.latency_table import Conditions, LatencyTable, build_table, prediction_errors
+from supernet.models.families import architecture_of
+from supernet.options.training import MAX_SEED
+from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.files import folder_name, prepare_folder
+from supernet.runtime.precision import PRECISIONS
+from supernet.runtime.processes import processes
+from supernet.runtime.storage import user_path
+from supernet.space.cost import Workload
+from supernet.space.sampling import stratified
+from supernet.space.subnetwork import SubNetwork
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from search.folder import LEAST_REFERENCE, RunRecord
 from search.latencies import Latencies, SubnetModels
 from search.objectives import LATENCY
 from search.pareto import pareto_front
 from search.report.front import costs_of, main_cost
 from search.report.results import Results, Tested
 from search.report.summary import CHANGED
+from search.run_folder import LEAST_REFERENCE, RunRecord
 from search.trials import Evaluated, Metrics, all_evaluated
 
 WIDE = 0.1

@@ -8,20 +8,20 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from search.baselines import BASELINES
+from search.baselines.run import prune
+from search.baselines.table import BASELINES
 from search.conclude import ModelOf, conclude
 from search.finetune.tuning import Finetuning, finetuned
 from search.loop import Dialogue, run_search
 from search.options import BASELINE, FINETUNE, MOASHA, SEARCH, SearchConfig
-from search.prune import prune
-from search.searchers import SEARCHERS, AskTell, make_scheduler
-from search.stage import Stage, prepare
+from search.searchers.schedulers import SEARCHERS, AskTell, make_scheduler
+from search.session import Stage, prepare
 from search.trials import STARTS, Trial
-from supernet.errors import UserError, unknown
-from supernet.processes import processes, sole_writer
-from supernet.progress import Course
-from supernet.signals import ended_by_signals
-from supernet.slicing import extract
+from supernet.console.progress import Course
+from supernet.models.slicing import extract
+from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.processes import processes, sole_writer
+from supernet.runtime.signals import ended_by_signals
 
 
 def search(config: SearchConfig) -> Path:

@@ -16,17 +16,17 @@ from typing import Any
 from rich.console import Console
 
 from search.choice import Choice, choose, label_of, parse_limit, show_all
-from search.folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run, remarks, supernet_of
 from search.objectives import OBJECTIVES, SHARE
 from search.options import BASELINE, FINETUNE
 from search.report.results import Results, read_results
 from search.report.tables import FULL, Line, notes, show_table, spread_of, table_of
+from search.run_folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run, remarks, supernet_of
 from search.trials import Evaluated, Metrics
-from supernet.config import run_app
-from supernet.errors import UserError, unknown
-from supernet.progress import plain_console
-from supernet.storage import user_path
-from supernet.subnetwork import SubNetwork
+from supernet.console.config import run_app
+from supernet.console.progress import plain_console
+from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.storage import user_path
+from supernet.space.subnetwork import SubNetwork
 
 FORMATS = ("text", "json")
 NOT_THE_SUPERNET_S = {

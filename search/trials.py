@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from search.objectives import LIMITS, SHARE
-from supernet.reading import read_lines, unusable
-from supernet.runs import append_json_line, cut_half_written_line
-from supernet.shapes import Amount, Count, Named, WrongValue, shaped
-from supernet.subnetwork import SubNetwork
+from supernet.runtime.files import append_json_line, cut_half_written_line
+from supernet.runtime.reading import read_lines, unusable
+from supernet.runtime.shapes import Amount, Count, Named, WrongValue, shaped
+from supernet.space.subnetwork import SubNetwork
 
 STARTS = 3
 """Sub-networks that every search begins with, whatever its seed: the largest, the smallest and the middle one."""

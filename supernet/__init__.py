@@ -1,6 +1,6 @@
 """Stage one: fine-tune a pre-trained encoder as a super-network whose sub-networks are good too."""
 
-from supernet.threads import sleep_while_waiting
+from supernet.runtime.threads import sleep_while_waiting
 
 __version__ = "0.3.0"
 

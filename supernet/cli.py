@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from supernet.config import run_app
-from supernet.environment import check_environment
-from supernet.group import end_group
-from supernet.options import TrainConfig
-from supernet.start import loading
+from supernet.console.config import run_app
+from supernet.console.environment import check_environment
+from supernet.console.start import loading
+from supernet.options.training import TrainConfig
+from supernet.runtime.distributed import end_group
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
 def _train(config: TrainConfig) -> Path:
     check_environment()
     with loading():  # not above: it brings torch along, which help and mistakes need not wait for
-        from supernet.train import train
+        from supernet.training.train import train
 
     return train(config)
 

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import settings
 from transformers import AutoConfig, AutoModel, BertTokenizerFast
 
-from supernet.config import load_config
-from supernet.options import TrainConfig
-from supernet.tasks import Task
-from supernet.train import train
+from supernet.console.config import load_config
+from supernet.options.task import Task
+from supernet.options.training import TrainConfig
+from supernet.training.train import train
 from tests.models import tiny_model
 
 THREADS = 1  # the models are tiny: more threads would only wait for each other

@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from accelerate.utils import gather_object
 
-from supernet.config import load_config
-from supernet.engine import Trainer
-from supernet.group import end_group
-from supernet.options import TrainConfig
-from supernet.train import train
+from supernet.console.config import load_config
+from supernet.options.training import TrainConfig
+from supernet.runtime.distributed import end_group
+from supernet.training.train import train
+from supernet.training.trainer import Trainer
 
 
 def main():

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from search.folder import TRIALS_FILE, RunInfo, begin_run, read_run
 from search.report.front import front_of
 from search.report.one_run import write_results
 from search.report.results import Results, Tested
+from search.run_folder import TRIALS_FILE, RunInfo, begin_run, read_run
 from search.trials import Evaluated, Outcome, Trial, all_evaluated
-from supernet.cost import Architecture, encoder_params, params_share, total_flops, total_params
-from supernet.runs import append_json_line
-from supernet.spaces import MediumSpace
-from supernet.subnetwork import Sizes
+from supernet.runtime.files import append_json_line
+from supernet.space.cost import Architecture, encoder_params, params_share, total_flops, total_params
+from supernet.space.spaces import MediumSpace
+from supernet.space.subnetwork import Sizes
 
 ARCHITECTURE = Architecture(
     layers=6,

@@ -19,7 +19,7 @@ import torch
 
 from search.options import SearchConfig
 from search.run import search
-from supernet.config import load_config
+from supernet.console.config import load_config
 
 
 def main():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from search.pareto import hypervolume
-from search.searchers import AskTell, make_scheduler
-from supernet.space import SearchSpace
-from supernet.spaces import LayerSpace, MediumSpace, NativeSpace, SmallSpace
-from supernet.subnetwork import SubNetwork
+from search.searchers.schedulers import AskTell, make_scheduler
+from supernet.space.base import SearchSpace
+from supernet.space.spaces import LayerSpace, MediumSpace, NativeSpace, SmallSpace
+from supernet.space.subnetwork import SubNetwork
 
 SMALL = SmallSpace(layers=12, heads=12, units=3072)
 MEDIUM = MediumSpace(layers=3, heads=12, units=1536)

@@ -1,4 +1,4 @@
-"""The import rules that keep the two stages apart."""
+"""The rooms of the house, what each may import, and how large it may be."""
 
 import ast
 from pathlib import Path
@@ -11,18 +11,90 @@ MODULES = {
     for package in ("supernet", "search")
     for path in (ROOT / package).rglob("*.py")
 }
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+ROOMS = {
+    "supernet.runtime": "",
+    "supernet.console": "runtime",
+    "supernet.space": "runtime",
+    "supernet.options": "runtime space",
+    "supernet.models": "runtime space options",
+    "supernet.data": "runtime space options",
+    "supernet.evaluation": "runtime space options models data",
+    "supernet.artifact": "runtime space options models",
+    "supernet.training": "runtime console space options models data evaluation artifact",
+    "supernet.cli": "runtime console options training",
+}
+"""Each room of stage one, and the others that its modules may import. The package itself is below all of them."""
 
 
 def imports(name):
-    """Names of the modules that a module imports, anywhere in it."""
+    """Names of the modules that a module imports, anywhere in it; a package counts too, as its `__init__.py` runs."""
     found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            inside = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= inside & MODULES.keys() or {node.module or ""}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found.add(node.module or "")
     return found
+
+
+def room_of(name):
+    return ".".join(name.split(".")[:2])
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_what_they_may(room):
+    allowed = {f"supernet.{name}" for name in ROOMS[room].split()} | {room, "supernet"}
+    wrong = {
+        (name, i)
+        for name in MODULES
+        if room_of(name) == room
+        for i in imports(name)
+        if i.split(".")[0] == "supernet" and room_of(i) not in allowed
+    }
+    assert not wrong
+
+
+def test_every_module_of_stage_one_is_in_a_room_and_rooms_are_in_order():
+    assert {room_of(name) for name in MODULES if name.startswith("supernet.")} == ROOMS.keys()
+    seen = []
+    for room, allowed in ROOMS.items():
+        assert {f"supernet.{name}" for name in allowed.split()} <= set(seen)
+        seen.append(room)
+
+
+def test_rooms_are_at_most_eight_deep():
+    depth = {}
+    for room, allowed in ROOMS.items():
+        depth[room] = 1 + max((depth[f"supernet.{name}"] for name in allowed.split()), default=0)
+    assert max(depth.values()) <= 8
+
+
+def test_rooms_are_small():
+    folders = {path.parent for path in MODULES.values()}
+    sizes = {f: len([p for p in f.glob("*.py") if p.name != "__init__.py"]) for f in folders}
+    assert max(sizes.values()) <= 16, sizes
+
+
+def test_modules_and_functions_are_short():
+    assert not [name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 300]
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    assert not [
+        (name, node.name)
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, functions) and (node.end_lineno or 0) - node.lineno + 1 > 50
+    ]
+
+
+def test_packages_hold_a_docstring_alone():
+    """An import in an `__init__.py` comes with every module of the package. Two have to come, before torch."""
+    packages = {name: TREES[name].body for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert not [name for name, body in packages.items() if name not in ("supernet", "search") and len(body) != 1]
+    assert imports("supernet") == {"supernet.runtime.threads"}
+    assert imports("search") == {"supernet", "supernet.console.start"}
 
 
 def importers(package):
@@ -41,30 +113,20 @@ def test_nobody_imports_a_command():
 
 
 def test_hydra_and_syne_tune_stay_where_they_belong():
-    assert importers("hydra") | importers("omegaconf") == {"supernet.config", "supernet.command", "supernet.overrides"}
+    assert importers("hydra") | importers("omegaconf") == {
+        "supernet.console.config",
+        "supernet.console.command",
+        "supernet.console.overrides",
+    }
     users = importers("syne_tune")
     assert {name for name in users if not name.startswith("search.finetune.")} == {"search.searchers.schedulers"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "supernet.shapes",
-        "supernet.reading",
-        "supernet.subnetwork",
-        "supernet.space",
-        "supernet.spaces",
-        "supernet.sampling",
-        "supernet.cost",
-        "search.pareto",
-        "supernet.tasks",
-        "supernet.config",  # options and configuration: help and a mistake on the command line wait for no library
-        "supernet.options",
-        "search.options",
-        "search.select",
-        "search.report.overlay",
-    ],
-)
+TORCH_FREE = ("supernet.runtime.reading", "supernet.console", "supernet.space", "supernet.options", "search.options")
+TORCH_FREE += ("search.pareto", "search.objectives", "search.select", "search.report.overlay")
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(TORCH_FREE)])
 def test_values_and_formulas_need_no_torch(name):
     reached, todo = set(), [name]
     while todo:
@@ -87,5 +149,5 @@ def test_yaml_holds_no_python_paths():
 
 
 def test_paths_of_users_are_read_in_one_way():
-    """`Path.expanduser` fails where a name begins with ~ and is no user's; `supernet.storage.user_path` does not."""
+    """`Path.expanduser` fails where a name begins with ~ and is no user's; `storage.user_path` does not."""
     assert not [name for name, path in MODULES.items() if ").expanduser()" in path.read_text()]

@@ -18,7 +18,7 @@ import supernet.cli
 from search.options import SearchConfig
 from search.profile import ProfileConfig, profile
 from search.run import search as run_search
-from supernet.config import load_config
+from supernet.console.config import load_config
 from tests.bad_inputs import command_lines, data, models, runs, supernets, tables, values
 from tests.bad_inputs.rows import Place
 from tests.fake_runs import make_run

@@ -7,19 +7,19 @@ import pytest
 import torch
 from transformers import AutoModelForMultipleChoice
 
-from search.baselines import BASELINES
 from search.baselines.base import training_rows
 from search.baselines.gradients import head_scores, mask_gradients
 from search.baselines.kwon import most_params, prune_by_fisher, rank, rearrange, search_masks
+from search.baselines.table import BASELINES
 from search.baselines.widths import DROP_ORDERS
 from search.options import DROPS, BaselineOptions
-from supernet.cost import encoder_params, params_share
-from supernet.distillation import label_loss
-from supernet.errors import UserError
-from supernet.families import FAMILIES, architecture_of, family_of
-from supernet.slicing import extract
-from supernet.subnetwork import LayerSlice, SubNetwork
-from supernet.tokens import Split, collate
+from supernet.data.tokens import Split, collate
+from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.slicing import extract
+from supernet.runtime.errors import UserError
+from supernet.space.cost import encoder_params, params_share
+from supernet.space.subnetwork import LayerSlice, SubNetwork
+from supernet.training.losses import label_loss
 from tests.models import VARIANTS, double_stays_double, tiny_model  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("double_stays_double")

@@ -7,10 +7,10 @@ from transformers import AutoModelForMultipleChoice
 
 from search.baselines import tuning
 from search.baselines.tuning import Walk, best_factors, scale_, tune_masks_
-from supernet.families import FAMILIES, architecture_of, family_of
-from supernet.slicing import extract, view
-from supernet.subnetwork import LayerSlice, SubNetwork
-from supernet.tokens import collate
+from supernet.data.tokens import collate
+from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.slicing import extract, view
+from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.models import VARIANTS, double_stays_double, tiny_model  # noqa: F401
 from tests.test_baselines import families, split_of
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from supernet.checkpoint import Supernet, SupernetInfo, find_supernet, load_supernet, save_supernet
-from supernet.errors import UserError
-from supernet.options import DataOptions, Distillation, OrderOptions
-from supernet.sampling import SamplingOptions
-from supernet.spaces import SpaceOptions
-from supernet.strategies import Strategy
+from supernet.artifact import Supernet, SupernetInfo, find_supernet, load_supernet, save_supernet
+from supernet.options.training import DataOptions, Distillation, OrderOptions
+from supernet.runtime.errors import UserError
+from supernet.space.sampling import SamplingOptions
+from supernet.space.spaces import SpaceOptions
+from supernet.space.strategies import Strategy
 from tests.conftest import read_task
 from tests.models import tiny_model
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from transformers import AutoModelForMultipleChoice
 
-from supernet.data import load_rows, load_task
-from supernet.errors import UserError
-from supernet.evaluate import Evaluator
-from supernet.models import load_pretrained, load_tokenizer, read_classifier
-from supernet.options import DataOptions
-from supernet.slicing import extract, view
-from supernet.subnetwork import LayerSlice, SubNetwork
-from supernet.tokens import collate, evaluation_batches, tokenise, training_batches
+from supernet.data.load import load_rows, load_task
+from supernet.data.tokens import collate, evaluation_batches, tokenise, training_batches
+from supernet.evaluation.evaluator import Evaluator
+from supernet.models.pretrained import load_pretrained, load_tokenizer, read_classifier
+from supernet.models.slicing import extract, view
+from supernet.options.training import DataOptions
+from supernet.runtime.errors import UserError
+from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.conftest import read_task
 from tests.models import tiny_config
 

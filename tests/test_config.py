@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from search.options import SearchConfig
-from supernet.command import choice_of
-from supernet.config import PRESETS, load_config
-from supernet.errors import UserError
-from supernet.options import TrainConfig
+from supernet.console.command import choice_of
+from supernet.console.config import PRESETS, load_config
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = {

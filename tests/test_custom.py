@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from supernet import hub_data
-from supernet.config import load_config
-from supernet.data import SPLITS, load_rows, load_task
-from supernet.describe import describe
-from supernet.hub_data import HubData
-from supernet.options import DataOptions, TrainConfig
-from supernet.tasks import Task
+from supernet.console.config import load_config
+from supernet.data import hub as hub_data
+from supernet.data.hub import HubData
+from supernet.data.load import SPLITS, load_rows, load_task
+from supernet.data.summary import describe
+from supernet.options.task import Task
+from supernet.options.training import DataOptions, TrainConfig
 from tests.conftest import read_task
 from tests.user_data import all_texts, load, message_of, records, texts_of, write
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from supernet import hub_data
-from supernet.data import Rows, load_rows, load_task, split_rows
-from supernet.errors import UserError
-from supernet.hub_data import HubData
-from supernet.options import DataOptions
-from supernet.tasks import EMBEDDED_TASK, Task
+from supernet.data import hub as hub_data
+from supernet.data.hub import HubData
+from supernet.data.load import Rows, load_rows, load_task, split_rows
+from supernet.options.task import EMBEDDED_TASK, Task
+from supernet.options.training import DataOptions
+from supernet.runtime.errors import UserError
 from tests.conftest import TASK_NAMES, read_task
 
 GLUE = Path(os.environ.get("PLM_SUPERNET_GLUE", "glue"))

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from supernet.delimited import Dialect, dialect_of
-from supernet.readers import reader_of
-from supernet.tasks import Task
+from supernet.data.delimited import Dialect, dialect_of
+from supernet.data.readers import reader_of
+from supernet.options.task import Task
 from tests.conftest import read_task
 from tests.user_data import all_texts, load, message_of, records, write
 

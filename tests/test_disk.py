@@ -14,15 +14,15 @@ from search.options import SearchConfig
 from search.profile import ProfileConfig, profile
 from search.run import search as run_search
 from search.trials import Trial, TrialFile
-from supernet import training
-from supernet.config import load_config
-from supernet.errors import UserError
-from supernet.options import TrainConfig
-from supernet.reading import read_lines
-from supernet.runs import append_json_line, atomic_folder, atomic_path, only_writer, prepare_folder
-from supernet.storage import StorageError, check_room, system_errors, writing
-from supernet.terminal import one_line_errors
-from supernet.train import train
+from supernet.console.config import load_config
+from supernet.console.terminal import one_line_errors
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import append_json_line, atomic_folder, atomic_path, only_writer, prepare_folder
+from supernet.runtime.reading import read_lines
+from supernet.runtime.storage import StorageError, check_room, system_errors, writing
+from supernet.training import run as training
+from supernet.training.train import train
 from tests.fake_runs import make_run
 
 as_root = pytest.mark.skipif(

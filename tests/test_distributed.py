@@ -14,11 +14,11 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
-from supernet.config import load_config
-from supernet.earlier import resolved
-from supernet.options import TrainConfig
-from supernet.strategies import RULES
-from supernet.train import train
+from supernet.console.config import load_config
+from supernet.options.training import TrainConfig
+from supernet.space.strategies import RULES
+from supernet.training.earlier import resolved
+from supernet.training.train import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -160,7 +160,7 @@ import os, signal, sys
 sys.path.insert(0, os.getcwd())
 from accelerate import Accelerator
 from supernet import cli
-from supernet.engine import Trainer
+from supernet.training.trainer import Trainer
 step, backward, calls = Trainer.step, Accelerator.backward, []
 def fourth(self, rows, number, **options):
     if number == 3 and os.environ["RANK"] == "1": Accelerator.backward = interrupted
@@ -198,8 +198,8 @@ OWN = """
 import os, sys
 sys.path.insert(0, os.getcwd())
 from supernet import cli
-from supernet.engine import Trainer
-from supernet.errors import UserError
+from supernet.training.trainer import Trainer
+from supernet.runtime.errors import UserError
 def fails(*_, **__): raise UserError("no memory")
 if os.environ["RANK"] == "1": Trainer.step = fails
 cli.main()

@@ -12,24 +12,25 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from supernet import compiling, engine
-from supernet import gradients as gradients_module
-from supernet.checkpoint import load_supernet
-from supernet.compiling import compiled_layers
-from supernet.config import load_config
-from supernet.cost import params_share
-from supernet.data import load_task
-from supernet.engine import Trainer
-from supernet.errors import UserError
-from supernet.families import architecture_of, family_of
-from supernet.models import load_pretrained
-from supernet.options import TrainConfig
-from supernet.processes import processes
-from supernet.slicing import view
-from supernet.spaces import search_space
-from supernet.strategies import RULES
-from supernet.teacher import load_teacher
-from supernet.train import train
+from supernet.artifact import load_supernet
+from supernet.console.config import load_config
+from supernet.data.load import load_task
+from supernet.models.families import architecture_of, family_of
+from supernet.models.pretrained import load_pretrained
+from supernet.models.slicing import view
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
+from supernet.runtime.processes import processes
+from supernet.space.cost import params_share
+from supernet.space.spaces import search_space
+from supernet.space.strategies import RULES
+from supernet.training import compiling
+from supernet.training import gradients as gradients_module
+from supernet.training import trainer as trainer_module
+from supernet.training.compiling import compiled_layers
+from supernet.training.teacher import load_teacher
+from supernet.training.train import train
+from supernet.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def limited(monkeypatch, most, error):
             raise error
         return losses
 
-    monkeypatch.setattr(engine, "accumulate_gradients", patched)
+    monkeypatch.setattr(trainer_module, "accumulate_gradients", patched)
     return tried
 
 

@@ -8,14 +8,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForMultipleChoice
 
-from supernet.cost import Workload
-from supernet.evaluate import Evaluator, error_margin
-from supernet.families import FAMILIES, architecture_of, family_of
-from supernet.latency import random_inputs
-from supernet.readout import readout
-from supernet.slicing import extract
-from supernet.subnetwork import LayerSlice, SubNetwork
-from supernet.tokens import Split, collate
+from supernet.data.tokens import Split, collate
+from supernet.evaluation.early_exits import readout
+from supernet.evaluation.evaluator import Evaluator, error_margin
+from supernet.evaluation.latency import random_inputs
+from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.slicing import extract
+from supernet.space.cost import Workload
+from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.conftest import read_task
 from tests.models import VARIANTS, tiny_model
 

@@ -5,11 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
-from supernet.errors import UserError
-from supernet.families import FAMILIES, architecture_of, family_of
-from supernet.models import load_pretrained
-from supernet.slicing import extract
-from supernet.subnetwork import SubNetwork
+from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.pretrained import load_pretrained
+from supernet.models.slicing import extract
+from supernet.runtime.errors import UserError
+from supernet.space.subnetwork import SubNetwork
 from tests.conftest import read_task
 from tests.models import tiny_config, tiny_model
 

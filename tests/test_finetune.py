@@ -23,22 +23,22 @@ from search.finetune.recorder import Recorder
 from search.finetune.trial import Job, SingleSpace, read_seen, train_alone
 from search.finetune.tuning import Finetuning, finetuned
 from search.finetune.workers import Workers
-from search.folder import read_run
 from search.options import SearchConfig
 from search.report.front import front_of
 from search.report.results import read_results
 from search.run import prepare, search
+from search.run_folder import read_run
 from search.trials import Outcome, TrialFile, read_trials
-from supernet.checkpoint import load_supernet
-from supernet.config import load_config
-from supernet.errors import UserError
-from supernet.evaluate import Evaluator
-from supernet.options import TrainConfig
-from supernet.processes import processes
-from supernet.slicing import extract, view
-from supernet.spaces import SmallSpace
-from supernet.subnetwork import LayerSlice, SubNetwork
-from supernet.train import train
+from supernet.artifact import load_supernet
+from supernet.console.config import load_config
+from supernet.evaluation.evaluator import Evaluator
+from supernet.models.slicing import extract, view
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
+from supernet.runtime.processes import processes
+from supernet.space.spaces import SmallSpace
+from supernet.space.subnetwork import LayerSlice, SubNetwork
+from supernet.training.train import train
 
 SPACE = SmallSpace(4, 4, 10)
 
@@ -314,8 +314,8 @@ SCRIPT = """
 import sys, threading, psutil, time
 from search.options import SearchConfig
 from search.run import search
-from supernet.config import load_config
-from supernet.terminal import one_line_errors
+from supernet.console.config import load_config
+from supernet.console.terminal import one_line_errors
 
 def kill_one():  # as the system does with a process that takes too much memory
     while not (found := psutil.Process().children()):

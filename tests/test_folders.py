@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from supernet.data import SPLITS
+from supernet.data.load import SPLITS
 from tests.conftest import read_task
 from tests.user_data import load, message_of, records, write
 

@@ -22,14 +22,14 @@ from safetensors.torch import load_file, save
 from search.finetune.tuning import Finetuning
 from search.options import SearchConfig
 from search.run import search
-from supernet import hub as hub_client
-from supernet.checkpoint import load_supernet, read_info
-from supernet.config import load_config
-from supernet.data import load_rows, load_task
-from supernet.errors import UserError
-from supernet.models import load_pretrained, locate
-from supernet.options import DataOptions, ModelSource, TrainConfig
-from supernet.train import train
+from supernet.artifact import load_supernet, read_info
+from supernet.console.config import load_config
+from supernet.data.load import load_rows, load_task
+from supernet.models.pretrained import load_pretrained, locate
+from supernet.options.training import DataOptions, ModelSource, TrainConfig
+from supernet.runtime import hub as hub_client
+from supernet.runtime.errors import UserError
+from supernet.training.train import train
 from tests.conftest import read_task
 from tests.local_hub import LocalHub
 

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.checkpoint import load_supernet
-from supernet.config import load_config
-from supernet.distillation import label_loss
-from supernet.errors import UserError
-from supernet.families import FAMILIES, architecture_of, family_of
-from supernet.importance import (
+from supernet.artifact import load_supernet
+from supernet.console.config import load_config
+from supernet.data.tokens import Batch
+from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
+from supernet.space.subnetwork import Sizes
+from supernet.training.importance import (
     Importance,
     measure_importance,
     order_by_importance_,
     read_importance,
     write_importance,
 )
-from supernet.options import TrainConfig
-from supernet.subnetwork import Sizes
-from supernet.tokens import Batch
-from supernet.train import train
+from supernet.training.losses import label_loss
+from supernet.training.train import train
 from tests.models import tiny_model
 
 

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from supernet.classes import LabelsFound, find_labels
-from supernet.config import load_config
-from supernet.data import SPLITS
-from supernet.errors import UserError
-from supernet.labels import other_writing, parse_number, spellings
-from supernet.lookalikes import alike_notes
-from supernet.options import DataOptions, TrainConfig
-from supernet.tasks import Task
+from supernet.console.config import load_config
+from supernet.data.classes import LabelsFound, find_labels
+from supernet.data.load import SPLITS
+from supernet.data.lookalikes import alike_notes
+from supernet.options.labels import other_writing, parse_number, spellings
+from supernet.options.task import Task
+from supernet.options.training import DataOptions, TrainConfig
+from supernet.runtime.errors import UserError
 from tests.conftest import read_task
 from tests.user_data import load, message_of, records, write
 

@@ -6,21 +6,21 @@ import shutil
 import pytest
 import torch
 
-from search import stage
-from search.folder import RunRecord, read_run
+from search import session
 from search.latencies import Latencies
 from search.objectives import LATENCY
 from search.options import SearchConfig
 from search.remeasure import remeasured
 from search.report import results as reported
 from search.run import search
+from search.run_folder import RunRecord, read_run
 from search.trials import Evaluated, Outcome, Trial
-from supernet.config import load_config
-from supernet.cost import Workload
-from supernet.errors import UserError
-from supernet.runs import write_json
-from supernet.slicing import extract
-from supernet.subnetwork import LayerSlice, SubNetwork
+from supernet.console.config import load_config
+from supernet.models.slicing import extract
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import write_json
+from supernet.space.cost import Workload
+from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.fake_runs import make_run
 from tests.models import tiny_model
 from tests.test_latency import Machine
@@ -222,8 +222,8 @@ def test_latencies_that_scatter_and_milliseconds_of_a_busy_machine_are_told(tmp_
 def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatch, capsys):
     calls, measure = [], Latencies.again
     monkeypatch.setattr(Latencies, "again", lambda *arguments: calls.append(measure(*arguments)) or calls[-1])
-    shown, course = [], stage.course
-    monkeypatch.setattr(stage, "course", lambda c, what, *a, **k: shown.append(what) or course(c, what, *a, **k))
+    shown, course = [], session.course
+    monkeypatch.setattr(session, "course", lambda c, what, *a, **k: shown.append(what) or course(c, what, *a, **k))
     folder = run(supernet_folder, tmp_path)
     rows = json.loads((folder / "front.json").read_text())["front"]
     last = calls[-1]

@@ -12,24 +12,31 @@ import torch
 from transformers import AutoModelForMultipleChoice
 
 from search.profile import ProfileConfig, profile
-from supernet.checkpoint import Supernet, save_supernet
-from supernet.config import load_config
-from supernet.cost import Workload
-from supernet.errors import UserError
-from supernet.families import FAMILIES
-from supernet.latency import (
+from supernet.artifact import Supernet, save_supernet
+from supernet.console.config import load_config
+from supernet.evaluation.latency import (
     RUNS_PER_TURN,
     Timing,
     measure_in_turns,
     measure_latency,
     random_inputs,
 )
-from supernet.latency_share import clocks_of, measure_shares
-from supernet.latency_table import Conditions, Curve, LatencyTable, build_table, load_table, prediction_errors
-from supernet.runs import write_json
-from supernet.slicing import extract
-from supernet.spaces import SpaceOptions, search_space
-from supernet.subnetwork import LayerSlice, Sizes, SubNetwork
+from supernet.evaluation.latency_share import clocks_of, measure_shares
+from supernet.evaluation.latency_table import (
+    Conditions,
+    Curve,
+    LatencyTable,
+    build_table,
+    load_table,
+    prediction_errors,
+)
+from supernet.models.families import FAMILIES
+from supernet.models.slicing import extract
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import write_json
+from supernet.space.cost import Workload
+from supernet.space.spaces import SpaceOptions, search_space
+from supernet.space.subnetwork import LayerSlice, Sizes, SubNetwork
 from tests.models import tiny_model
 from tests.test_checkpoint import info
 

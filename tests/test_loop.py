@@ -6,12 +6,12 @@ import math
 import pytest
 from accelerate import Accelerator
 
-from search.folder import RunInfo, begin_run, read_run
 from search.loop import PATIENCE, Dialogue, run_search
-from search.searchers import AskTell, make_scheduler
+from search.run_folder import RunInfo, begin_run, read_run
+from search.searchers.schedulers import AskTell, make_scheduler
 from search.trials import Evaluated, Outcome, TrialFile, all_evaluated, read_trials
-from supernet.errors import UserError
-from supernet.spaces import LayerSpace
+from supernet.runtime.errors import UserError
+from supernet.space.spaces import LayerSpace
 
 SPACE = LayerSpace(layers=6, heads=2, units=4)
 SUBNETS = [SPACE.decode([int(bit) for bit in f"{i:06b}"]) for i in range(64)]

@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from supernet.cost import Workload, activation_bytes, memory_mb, size_mb
-from supernet.families import FAMILIES, architecture_of
-from supernet.latency import random_inputs
-from supernet.slicing import extract
-from supernet.subnetwork import LayerSlice, SubNetwork
+from supernet.evaluation.latency import random_inputs
+from supernet.models.families import FAMILIES, architecture_of
+from supernet.models.slicing import extract
+from supernet.space.cost import Workload, activation_bytes, memory_mb, size_mb
+from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.models import VARIANTS, tiny_model
 
 SUBNETS = {

@@ -3,9 +3,9 @@ import warnings
 import numpy as np
 import pytest
 
-from supernet.errors import UserError
-from supernet.metrics import METRICS, error, majority_error, majority_score, score
-from supernet.tasks import METRIC_NAMES
+from supernet.data.metrics import METRICS, error, majority_error, majority_score, score
+from supernet.options.task import METRIC_NAMES
+from supernet.runtime.errors import UserError
 from tests.conftest import read_task
 
 LABELS = np.array([1, 1, 1, 0, 0, 1])

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from supernet.config import load_config
-from supernet.errors import UserError
-from supernet.models import Pretrained, check_model, load_pretrained, locate
-from supernet.options import ModelSource
-from supernet.train import TrainConfig
+from supernet.console.config import load_config
+from supernet.models.pretrained import Pretrained, check_model, load_pretrained, locate
+from supernet.options.training import ModelSource
+from supernet.runtime.errors import UserError
+from supernet.training.train import TrainConfig
 from tests.conftest import read_task
 from tests.models import tiny_config
 

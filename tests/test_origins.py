@@ -7,18 +7,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from supernet import resume, training
-from supernet.checkpoint import INFO_FILE, read_info
-from supernet.config import load_config
-from supernet.earlier import resolved
-from supernet.engine import Trainer
-from supernet.errors import UserError
-from supernet.model_files import model_digest
-from supernet.options import TrainConfig
-from supernet.origins import changed
-from supernet.processes import processes
-from supernet.state import DONE, STATE_FILE, at_work, begin, read_state
-from supernet.train import train
+from supernet.artifact import INFO_FILE, read_info
+from supernet.console.config import load_config
+from supernet.models.files import model_digest
+from supernet.options.training import TrainConfig
+from supernet.runtime.digests import changed
+from supernet.runtime.errors import UserError
+from supernet.runtime.processes import processes
+from supernet.runtime.state import DONE, STATE_FILE, at_work, begin, read_state
+from supernet.training import checkpoints as checkpoints_module
+from supernet.training import run as training
+from supernet.training.earlier import resolved
+from supernet.training.train import train
+from supernet.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_a_checkpoint_of_another_precision_is_refused(configure, stopped):
 def test_other_threads_and_versions_are_told(configure, stopped, monkeypatch, capsys):
     stopped(4)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    monkeypatch.setattr(resume, "version", lambda name: f"{name} 99")
+    monkeypatch.setattr(checkpoints_module, "version", lambda name: f"{name} 99")
     train(configure())
     said = capsys.readouterr().err
     assert "since the checkpoint there is another threads 7 (was 1), torch torch 99 (was" in said

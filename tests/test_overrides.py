@@ -8,11 +8,11 @@ from omegaconf import OmegaConf
 from search.options import SearchConfig
 from search.report.overlay import ReportConfig
 from search.select import SelectConfig
-from supernet.config import load_config, load_sweep
-from supernet.errors import UserError
-from supernet.keys import Kind
-from supernet.options import TrainConfig
-from supernet.overrides import in_grammar, parse, quoted
+from supernet.console.config import load_config, load_sweep
+from supernet.console.keys import Kind
+from supernet.console.overrides import in_grammar, parse, quoted
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
 
 TEXT, TEXTS, COLUMN = (
     Kind("text", text=True),

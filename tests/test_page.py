@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from search.report.groups import grouped
+from search.report.aggregate import grouped
 from search.report.page import render
 from search.report.summary import report_of
 from tests.fake_runs import make_run

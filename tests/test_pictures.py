@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from supernet.pictures import new_figure, save_figure
+from supernet.runtime.pictures import new_figure, save_figure
 
 DRAW = """
 import os, sys
 from pathlib import Path
-from supernet.pictures import new_figure, save_figure
+from supernet.runtime.pictures import new_figure, save_figure
 save_figure(new_figure(1, 1), Path(sys.argv[1]))
 assert os.environ["MPLBACKEND"] == "nonsense"
 """

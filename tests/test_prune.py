@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from search.baselines import BASELINES
-from search.folder import read_run
+from search.baselines.table import BASELINES
 from search.options import SearchConfig
 from search.report.results import read_results
 from search.run import search
-from supernet.checkpoint import load_supernet
-from supernet.config import load_config
-from supernet.cost import params_share
-from supernet.families import architecture_of
+from search.run_folder import read_run
+from supernet.artifact import load_supernet
+from supernet.console.config import load_config
+from supernet.models.families import architecture_of
+from supernet.space.cost import params_share
 
 
 def run(supernet_folder, output, *overrides):

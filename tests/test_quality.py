@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks import quality
 from benchmarks.quality import RECIPES, Cell, Point, cell_of, error_at, hypervolume, recipe_digest, table
-from supernet.config import load_config
-from supernet.options import TrainConfig
-from supernet.subnetwork import SubNetwork
+from supernet.console.config import load_config
+from supernet.options.training import TrainConfig
+from supernet.space.subnetwork import SubNetwork
 
 
 def front(*points):

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import pytest
 
 from search.finetune.recorder import Report
-from supernet.errors import UserError
-from supernet.reading import read_lines, read_record
-from supernet.shapes import Count, Named, OneOf, Share, Within, WrongValue, shaped
-from supernet.subnetwork import Sizes, SubNetwork
+from supernet.runtime.errors import UserError
+from supernet.runtime.reading import read_lines, read_record
+from supernet.runtime.shapes import Count, Named, OneOf, Share, Within, WrongValue, shaped
+from supernet.space.subnetwork import Sizes, SubNetwork
 
 NAN = float("nan")
 

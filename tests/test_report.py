@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from search.folder import TRIALS_FILE, read_run
 from search.objectives import LATENCY
 from search.report import chart
+from search.report.aggregate import comparable, comparable_sets, grouped
 from search.report.export import escaped
 from search.report.front import curve_of, front_of, hypervolume_of
-from search.report.groups import comparable, comparable_sets, grouped
 from search.report.one_run import print_report, write_results
 from search.report.overlay import ReportConfig, find_runs, report
 from search.report.results import MAJORITY, check_front, read_results
 from search.report.summary import BUDGETS, mean_curve, report_of
+from search.run_folder import TRIALS_FILE, read_run
 from search.select import SelectConfig, select
 from search.trials import Evaluated, Outcome, Trial, all_evaluated
-from supernet.config import load_config
-from supernet.errors import UserError
-from supernet.runs import append_json_line
-from supernet.subnetwork import SubNetwork
+from supernet.console.config import load_config
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import append_json_line
+from supernet.space.subnetwork import SubNetwork
 from tests.fake_runs import FULL, make_run, metrics_of, results_of, test_score
 
 THREE = ("error", "params", "latency_ms")

@@ -13,15 +13,16 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
-from supernet import resume, training
-from supernet.checkpoint import read_info
-from supernet.config import load_config
-from supernet.earlier import resolved
-from supernet.engine import Trainer
-from supernet.evaluate import Evaluator
-from supernet.options import TrainConfig
-from supernet.state import DONE, read_state
-from supernet.train import train
+from supernet.artifact import read_info
+from supernet.console.config import load_config
+from supernet.evaluation.evaluator import Evaluator
+from supernet.options.training import TrainConfig
+from supernet.runtime.state import DONE, read_state
+from supernet.training import checkpoints as checkpoints_module
+from supernet.training import run as training
+from supernet.training.earlier import resolved
+from supernet.training.train import train
+from supernet.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 
@@ -296,7 +297,7 @@ def test_another_number_of_processes_is_told_truly(per_rank, reason, configure, 
         train(config)
     file = resolved(config).folder / "checkpoints" / "step-00000009" / "random.safetensors"
     save_file({"random": load_file(file)["random"].repeat(2, 1)}, file)
-    monkeypatch.setattr(resume, "_damage", lambda path: None)
+    monkeypatch.setattr(checkpoints_module, "_damage", lambda path: None)
     train(config)
     said = " ".join(capsys.readouterr().err.split())
     assert "written by 2 process(es); 1 go on" in said
@@ -358,9 +359,9 @@ def test_the_best_epoch_is_kept_beside_the_last(configure, monkeypatch):
 
 COMMAND = """
 import os, random, signal, sys, threading
-from supernet.engine import Trainer
-from supernet.earlier import resolved
-from supernet.train import train
+from supernet.training.trainer import Trainer
+from supernet.training.earlier import resolved
+from supernet.training.train import train
 from supernet import cli
 seconds, syncs = float(sys.argv.pop(1)), int(sys.argv.pop(1))
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)

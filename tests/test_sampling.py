@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from supernet.cost import params_share
-from supernet.errors import UserError
-from supernet.families import architecture_of
-from supernet.sampling import SAMPLERS, SamplingOptions, stratified
-from supernet.spaces import SPACES, SpaceOptions, search_space
+from supernet.models.families import architecture_of
+from supernet.runtime.errors import UserError
+from supernet.space.cost import params_share
+from supernet.space.sampling import SAMPLERS, SamplingOptions, stratified
+from supernet.space.spaces import SPACES, SpaceOptions, search_space
 from tests.models import tiny_config
 
 ARCHITECTURE = architecture_of(tiny_config("bert", num_hidden_layers=8, intermediate_size=200))

@@ -7,26 +7,26 @@ import shutil
 import numpy as np
 import pytest
 
-from search.evaluation import Objectives
-from search.folder import read_run
+from search.measure import Objectives
 from search.objectives import LATENCY, OBJECTIVES
 from search.options import SearchConfig
 from search.report.front import front_of
 from search.report.results import MAJORITY, read_results
 from search.run import search
-from search.stage import prepare
+from search.run_folder import read_run
+from search.session import prepare
 from search.trials import all_evaluated, read_trials
-from supernet.checkpoint import load_supernet
-from supernet.config import load_config
-from supernet.cost import Workload, encoder_params, total_flops, total_params
-from supernet.errors import UserError
-from supernet.evaluate import Evaluator, Scores
-from supernet.families import architecture_of
-from supernet.options import TrainConfig
-from supernet.processes import processes
-from supernet.runs import only_writer
-from supernet.slicing import extract
-from supernet.train import train
+from supernet.artifact import load_supernet
+from supernet.console.config import load_config
+from supernet.evaluation.evaluator import Evaluator, Scores
+from supernet.models.families import architecture_of
+from supernet.models.slicing import extract
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import only_writer
+from supernet.runtime.processes import processes
+from supernet.space.cost import Workload, encoder_params, total_flops, total_params
+from supernet.training.train import train
 
 EVALUATIONS = 14
 

@@ -5,17 +5,17 @@ import subprocess
 
 import pytest
 
-from search.folder import read_run
 from search.options import SearchConfig
 from search.run import search
-from supernet.config import load_config
+from search.run_folder import read_run
+from supernet.console.config import load_config
 from tests.test_distributed import HIDDEN, ROOT, TWO
 from tests.test_search_resume import trials_in
 
 DYING = """
 import os, signal, sys
 from search import cli
-from search.evaluation import Objectives
+from search.measure import Objectives
 evaluate, done = Objectives.__call__, []
 def dies(self, subnet, bound):
     done.append(subnet)

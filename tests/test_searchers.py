@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from search.searchers import SEARCHERS, AskTell, make_scheduler
 from search.searchers.history import all_subnets
-from search.searchers.schedulers import MODEL_DIMENSIONS
-from supernet.errors import UserError
-from supernet.space import SearchSpace
-from supernet.spaces import LargeSpace, LayerSpace, MediumSpace, NativeSpace, SmallSpace
+from search.searchers.schedulers import MODEL_DIMENSIONS, SEARCHERS, AskTell, make_scheduler
+from supernet.runtime.errors import UserError
+from supernet.space.base import SearchSpace
+from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, NativeSpace, SmallSpace
 from tests.synthetic import COLLIDING, LAYER, MEDIUM, NATIVE, SMALL, cost_of, search, searcher, smooth, volume
 
 VERSIONS = [(name, {}) for name in SEARCHERS] + [("ehvi", {"known_cost": False})]

@@ -8,8 +8,8 @@ from pymoo.core.problem import Problem
 
 from search.searchers import evolution, exploration
 from search.searchers.history import History
-from supernet.space import SearchSpace
-from supernet.spaces import LayerSpace, MediumSpace, NativeSpace, SmallSpace
+from supernet.space.base import SearchSpace
+from supernet.space.spaces import LayerSpace, MediumSpace, NativeSpace, SmallSpace
 from tests.synthetic import LAYER, MEDIUM, NATIVE, SMALL, cost_of, search, searcher, smooth
 
 pytestmark = pytest.mark.filterwarnings("error")

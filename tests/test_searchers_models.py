@@ -16,7 +16,7 @@ from scipy.optimize import approx_fprime
 from search.pareto import hypervolume
 from search.searchers import beliefs, candidates, ehvi, gp, scalarization
 from search.searchers.history import History
-from supernet.spaces import MediumSpace
+from supernet.space.spaces import MediumSpace
 from tests.synthetic import LAYER, MEDIUM, SMALL, cost_of, search, searcher, smooth, volume
 
 pytestmark = pytest.mark.filterwarnings("error")

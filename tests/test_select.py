@@ -6,12 +6,12 @@ import os
 import pytest
 
 from search.choice import choose, standard_error
-from search.folder import TRIALS_FILE, read_run
 from search.report.front import front_of
+from search.run_folder import TRIALS_FILE, read_run
 from search.select import SelectConfig, select
 from search.trials import all_evaluated
-from supernet.config import load_config
-from supernet.errors import UserError
+from supernet.console.config import load_config
+from supernet.runtime.errors import UserError
 from tests.fake_runs import FULL, VALIDATION_ROWS, make_run, metrics_of, test_score
 
 OBJECTIVES = ("error", "params", "latency_ms")

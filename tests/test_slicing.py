@@ -9,11 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from benchmarks.masked import masked
-from supernet.cost import encoder_flops, encoder_params, params_share, total_flops, total_params
-from supernet.families import FAMILIES, architecture_of, family_of
-from supernet.slicing import extract, permute_, view
-from supernet.spaces import SPACES, SpaceOptions, search_space
-from supernet.subnetwork import LayerSlice, SubNetwork
+from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.slicing import extract, permute_, view
+from supernet.space.cost import encoder_flops, encoder_params, params_share, total_flops, total_params
+from supernet.space.spaces import SPACES, SpaceOptions, search_space
+from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.models import VARIANTS, double_stays_double, tiny_config, tiny_model  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("double_stays_double")

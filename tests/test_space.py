@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.errors import UserError
-from supernet.space import layer_sets
-from supernet.spaces import SPACES, SpaceOptions, search_space
-from supernet.subnetwork import LayerSlice, SubNetwork, kept
+from supernet.runtime.errors import UserError
+from supernet.space.base import layer_sets
+from supernet.space.spaces import SPACES, SpaceOptions, search_space
+from supernet.space.subnetwork import LayerSlice, SubNetwork, kept
 
 spaces = pytest.mark.parametrize("name", sorted(SPACES))
 

@@ -9,19 +9,19 @@ import signal
 import pytest
 from safetensors.torch import load_file, save_file
 
-from search import loop, stage
-from search.folder import read_run, remarks, supernet_of
+from search import loop, session
 from search.options import SearchConfig
 from search.report.overlay import ReportConfig, report
 from search.run import search
+from search.run_folder import read_run, remarks, supernet_of
 from search.select import SelectConfig, select
-from supernet.checkpoint import find_supernet, load_supernet
-from supernet.config import load_config
-from supernet.errors import UserError
-from supernet.models import read_classifier
-from supernet.progress import Course
-from supernet.runs import weights_digest
-from supernet.state import DONE, at_work, begin, read_state
+from supernet.artifact import find_supernet, load_supernet
+from supernet.console.config import load_config
+from supernet.console.progress import Course
+from supernet.models.pretrained import read_classifier
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import weights_digest
+from supernet.runtime.state import DONE, at_work, begin, read_state
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def chosen(folder, capsys):
 
 @pytest.mark.parametrize("replace", [train_again, overwrite])
 def test_a_supernet_that_is_replaced_while_rows_are_loaded(replace, runs, monkeypatch):
-    load = stage.load_task
-    monkeypatch.setattr(stage, "load_task", lambda *a: replace(runs) or load(*a))
+    load = session.load_task
+    monkeypatch.setattr(session, "load_task", lambda *a: replace(runs) or load(*a))
     with pytest.raises(UserError, match=r"is not the one that was searched: its weights are \w{16}, they were \w{16}"):
         run(runs)
     assert not list(runs.glob("search/*/*.json*"))
@@ -86,14 +86,14 @@ def test_what_is_in_memory_is_what_the_digest_is_of(replace, runs, supernet_fold
 
 
 def test_a_supernet_that_is_replaced_while_it_is_read(runs, monkeypatch):
-    monkeypatch.setattr("supernet.checkpoint.read_classifier", lambda *a: train_again(runs) or read_classifier(*a))
+    monkeypatch.setattr("supernet.artifact.read_classifier", lambda *a: train_again(runs) or read_classifier(*a))
     with pytest.raises(UserError, match="was replaced while it was being read; run the same command again"):
         load_supernet(runs / "train" / "trained" / "supernet")
 
 
 def test_a_search_whose_supernet_is_replaced_says_so_and_so_does_select(runs, monkeypatch, capsys):
-    begin = stage.begin
-    monkeypatch.setattr(stage, "begin", lambda folder: train_again(runs) or begin(folder))
+    begin = session.begin
+    monkeypatch.setattr(session, "begin", lambda folder: train_again(runs) or begin(folder))
     folder = run(runs)
     assert "note: the figures are right, but since this command began the supernet in" in capsys.readouterr().out
     told = chosen(folder, capsys)

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from supernet.errors import UserError
-from supernet.runs import only_writer
-from supernet.state import DONE, RUNNING, STATE_FILE, STOPPED, at_work, begin, read_state, unfinished
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import only_writer
+from supernet.runtime.state import DONE, RUNNING, STATE_FILE, STOPPED, at_work, begin, read_state, unfinished
 
 
 def test_a_run_writes_what_becomes_of_it(tmp_path):

@@ -2,11 +2,11 @@ from collections import Counter
 
 import pytest
 
-from supernet import stdlib
-from supernet.data import load_rows
-from supernet.errors import UserError
-from supernet.options import DataOptions
-from supernet.stdlib import AREA_MODULES, AREAS, TEXT_LENGTH, stdlib_rows, stdlib_splits
+from supernet.data import stdlib
+from supernet.data.load import load_rows
+from supernet.data.stdlib import AREA_MODULES, AREAS, TEXT_LENGTH, stdlib_rows, stdlib_splits
+from supernet.options.training import DataOptions
+from supernet.runtime.errors import UserError
 from tests.conftest import read_task
 
 

@@ -5,15 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from supernet.distillation import label_loss, soft_loss
-from supernet.errors import UserError
-from supernet.families import FAMILIES, architecture_of, family_of
-from supernet.gradients import accumulate_gradients
-from supernet.options import Distillation
-from supernet.slicing import extract, view
-from supernet.spaces import SpaceOptions, search_space
-from supernet.strategies import RULES, Pass, Strategy
-from supernet.subnetwork import SubNetwork
+from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.slicing import extract, view
+from supernet.options.training import Distillation
+from supernet.runtime.errors import UserError
+from supernet.space.spaces import SpaceOptions, search_space
+from supernet.space.strategies import RULES, Pass, Strategy
+from supernet.space.subnetwork import SubNetwork
+from supernet.training.gradients import accumulate_gradients
+from supernet.training.losses import label_loss, soft_loss
 from tests.models import tiny_model
 
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 import supernet.cli
-from supernet import sweep
-from supernet.errors import UserError
-from supernet.sweep import Job, run_jobs
+from supernet.console import sweep
+from supernet.console.sweep import Job, run_jobs
+from supernet.runtime.errors import UserError
 
 JOBS = [Job(f"seed={seed}", seed) for seed in range(3)]
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
-from supernet.errors import UserError
-from supernet.models import load_pretrained
-from supernet.options import Distillation
-from supernet.teacher import load_teacher
+from supernet.models.pretrained import load_pretrained
+from supernet.options.training import Distillation
+from supernet.runtime.errors import UserError
+from supernet.training.teacher import load_teacher
 from tests.conftest import read_task
 from tests.models import tiny_model
 

@@ -11,10 +11,10 @@ import pytest
 
 import search.select
 import supernet.cli
-from supernet import start, terminal
-from supernet.environment import check_environment
-from supernet.errors import UserError
-from supernet.terminal import one_line_errors, prepare_terminal
+from supernet.console import start, terminal
+from supernet.console.environment import check_environment
+from supernet.console.terminal import one_line_errors, prepare_terminal
+from supernet.runtime.errors import UserError
 from tests.fake_runs import make_run
 
 ROOT = Path(__file__).parent.parent

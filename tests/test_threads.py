@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from supernet.threads import SPIN_COUNT, sleep_while_waiting
+from supernet.runtime.threads import SPIN_COUNT, sleep_while_waiting
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet import tokens
-from supernet.errors import UserError
-from supernet.tokens import Split, cache_folder, collate, evaluation_batches, tokenise, training_batches
+from supernet.data import tokens
+from supernet.data.tokens import Split, cache_folder, collate, evaluation_batches, tokenise, training_batches
+from supernet.runtime.errors import UserError
 
 TEXTS = ["the cat", "a dog and a bird", "", "hello world hello", "cat"]
 PAIRS = (TEXTS, TEXTS[::-1])

@@ -12,16 +12,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from supernet import tracking
-from supernet.config import load_config
-from supernet.earlier import resolved
-from supernet.engine import Trainer
-from supernet.errors import UserError
-from supernet.options import TrainConfig
-from supernet.progress import Course, course, duration, print_summary, said_of
-from supernet.tracking import peak_memory_gib
-from supernet.train import train
-from supernet.training import search_command
+from supernet.console.config import load_config
+from supernet.console.progress import Course, course, duration, print_summary, said_of
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
+from supernet.training import tracking
+from supernet.training.earlier import resolved
+from supernet.training.run import search_command
+from supernet.training.tracking import peak_memory_gib
+from supernet.training.train import train
+from supernet.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ class Waiting(io.StringIO):
 
 
 def test_off_a_terminal_lines_come_while_a_single_item_takes_long(monkeypatch):
-    monkeypatch.setattr("supernet.progress.LINE_EVERY", 0.001)
+    monkeypatch.setattr("supernet.console.progress.LINE_EVERY", 0.001)
     out = Waiting()
     with course(Console(file=out), "importance", 4, unit="batches"):
         assert out.written.wait(60)
@@ -159,7 +159,7 @@ def test_losses_are_looked_at_anew_where_steps_are_slow(configure, monkeypatch, 
         return advance(self, text, **options)
 
     monkeypatch.setattr(Course, "advance", listening)
-    monkeypatch.setattr("supernet.progress.FRESH", -1.0)
+    monkeypatch.setattr("supernet.console.progress.FRESH", -1.0)
     folder = train(configure())
     assert len([text for text in said if text and text.startswith("loss: largest")]) == 12
     lines = [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text().splitlines()]

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from supernet.checkpoint import load_supernet
-from supernet.config import load_config
-from supernet.errors import UserError
-from supernet.options import TrainConfig
-from supernet.train import train
+from supernet.artifact import load_supernet
+from supernet.console.config import load_config
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
+from supernet.training.train import train
 
 # Losses of the full, the smallest and the random sub-networks at steps 0 and 10 of `golden_run`: a refactoring must not
 # move them. After a change that is meant to, put in what the failing test prints.

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from supernet.data import SPLITS, load_rows
-from supernet.errors import UserError
-from supernet.options import DataOptions
+from supernet.data.load import SPLITS, load_rows
+from supernet.options.training import DataOptions
+from supernet.runtime.errors import UserError
 from tests.conftest import read_task
 
 WORDS = ("tree", "rain", "land", "fog")

@@ -10,10 +10,10 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from search.options import BaselineOptions
-from supernet.errors import UserError
-from supernet.slicing import extract
-from supernet.subnetwork import SubNetwork
-from supernet.tokens import Batch, Split, collate, evaluation_batches
+from supernet.data.tokens import Batch, Split, collate, evaluation_batches
+from supernet.models.slicing import extract
+from supernet.runtime.errors import UserError
+from supernet.space.subnetwork import SubNetwork
 
 MAX_TOKENS = 2048
 """Padded tokens per batch."""
@@ -24,7 +24,7 @@ class Pruned:
     """What a baseline makes of a budget.
 
     Attributes:
-        budget: Share of the encoder's parameters that was allowed, see `supernet.cost.params_share`.
+        budget: Share of the encoder's parameters that was allowed, see `supernet.space.cost.params_share`.
         subnet: What is kept; its share is at most the budget.
         model: The smaller model, in evaluation mode, independent of the supernet.
     """

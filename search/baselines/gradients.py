@@ -15,11 +15,11 @@ from transformers import PreTrainedModel
 
 from search.baselines.base import ForBudget
 from search.options import BaselineOptions
-from supernet.cost import params_share
-from supernet.families import architecture_of
-from supernet.importance import block_effects
-from supernet.subnetwork import LayerSlice, SubNetwork
-from supernet.tokens import Batch
+from supernet.data.tokens import Batch
+from supernet.models.families import architecture_of
+from supernet.space.cost import params_share
+from supernet.space.subnetwork import LayerSlice, SubNetwork
+from supernet.training.importance import block_effects
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from supernet.families import family_of
-from supernet.slicing import view
-from supernet.subnetwork import SubNetwork
-from supernet.tokens import Batch
+from supernet.data.tokens import Batch
+from supernet.models.families import family_of
+from supernet.models.slicing import view
+from supernet.space.subnetwork import SubNetwork
 
 DAMPING = 1.0
 """Weight of |d|^2 beside the squared distance that is summed over tokens and features.

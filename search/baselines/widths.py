@@ -10,10 +10,10 @@ from transformers import PreTrainedModel
 
 from search.baselines.base import ForBudget
 from search.options import BaselineOptions
-from supernet.cost import Architecture, params_share
-from supernet.families import architecture_of
-from supernet.subnetwork import SubNetwork
-from supernet.tokens import Batch
+from supernet.data.tokens import Batch
+from supernet.models.families import architecture_of
+from supernet.space.cost import Architecture, params_share
+from supernet.space.subnetwork import SubNetwork
 
 DROP_ORDERS: Mapping[str, Callable[[int], list[int]]] = {
     "top": lambda layers: list(range(layers - 1, -1, -1)),

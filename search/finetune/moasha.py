@@ -21,8 +21,8 @@ from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 from syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority import MOPriority
 from syne_tune.optimizer.schedulers.multiobjective.non_dominated_priority import compute_epsilon_net
 
-from search.searchers import make_scheduler
-from supernet.space import SearchSpace
+from search.searchers.schedulers import make_scheduler
+from supernet.space.base import SearchSpace
 
 REPORTS = "reports"
 """What trials count their progress in: evaluations so far."""

@@ -21,11 +21,11 @@ from search.loop import PATIENCE
 from search.pareto import pareto_front
 from search.trials import Metrics, Outcome, TrialFile, not_finite
 from search.trials import Trial as Finished
-from supernet.reading import read_lines
-from supernet.runs import append_json_line, cut_half_written_line, remove_leftovers
-from supernet.shapes import Amount, WrongValue, shaped
-from supernet.space import SearchSpace
-from supernet.subnetwork import SubNetwork
+from supernet.runtime.files import append_json_line, cut_half_written_line, remove_leftovers
+from supernet.runtime.reading import read_lines
+from supernet.runtime.shapes import Amount, WrongValue, shaped
+from supernet.space.base import SearchSpace
+from supernet.space.subnetwork import SubNetwork
 
 
 class Recorder(TrialScheduler):

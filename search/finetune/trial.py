@@ -24,18 +24,18 @@ from safetensors.torch import save_model
 from syne_tune.report import Reporter
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from supernet.engine import Trainer
-from supernet.evaluate import Evaluator
-from supernet.families import family_of
-from supernet.models import load_tokenizer, quiet_transformers, read_classifier
-from supernet.options import TrainConfig
-from supernet.processes import processes
-from supernet.runs import atomic_path, write_json
-from supernet.shapes import shaped
-from supernet.slicing import extract
-from supernet.space import SearchSpace
-from supernet.subnetwork import LayerSlice, SubNetwork
-from supernet.tokens import Split
+from supernet.data.tokens import Split
+from supernet.evaluation.evaluator import Evaluator
+from supernet.models.families import family_of
+from supernet.models.pretrained import load_tokenizer, quiet_transformers, read_classifier
+from supernet.models.slicing import extract
+from supernet.options.training import TrainConfig
+from supernet.runtime.files import atomic_path, write_json
+from supernet.runtime.processes import processes
+from supernet.runtime.shapes import shaped
+from supernet.space.base import SearchSpace
+from supernet.space.subnetwork import LayerSlice, SubNetwork
+from supernet.training.trainer import Trainer
 
 T = TypeVar("T")
 

@@ -18,32 +18,32 @@ from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.tuner import Tuner
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from search.evaluation import Objectives
 from search.finetune.moasha import SubNetworkMOASHA
 from search.finetune.recorder import Recorder, weights_name
 from search.finetune.trial import Job
 from search.finetune.workers import Workers
 from search.loop import PATIENCE
+from search.measure import Objectives
 from search.objectives import QUALITY
 from search.options import MOASHA, SearchConfig
-from search.searchers import make_scheduler
+from search.searchers.schedulers import make_scheduler
 from search.trials import Trial, TrialFile
-from supernet.checkpoint import Supernet
-from supernet.data import TaskData
-from supernet.errors import UserError
-from supernet.families import architecture_of
-from supernet.importance import order_by_importance_, read_importance
-from supernet.model_files import refusing
-from supernet.models import load_pretrained, locate
-from supernet.options import IMPORTANCE, ModelSource, Seeds, TrackingOptions, TrainConfig
-from supernet.precision import PRECISIONS
-from supernet.processes import usable_cores
-from supernet.reading import load_json, unusable
-from supernet.shapes import shaped
-from supernet.signals import ended_by_signals
-from supernet.slicing import extract
-from supernet.strategies import Strategy
-from supernet.subnetwork import SubNetwork
+from supernet.artifact import Supernet
+from supernet.data.load import TaskData
+from supernet.models.families import architecture_of
+from supernet.models.files import refusing
+from supernet.models.pretrained import load_pretrained, locate
+from supernet.models.slicing import extract
+from supernet.options.training import IMPORTANCE, ModelSource, Seeds, TrackingOptions, TrainConfig
+from supernet.runtime.errors import UserError
+from supernet.runtime.precision import PRECISIONS
+from supernet.runtime.processes import usable_cores
+from supernet.runtime.reading import load_json, unusable
+from supernet.runtime.shapes import shaped
+from supernet.runtime.signals import ended_by_signals
+from supernet.space.strategies import Strategy
+from supernet.space.subnetwork import SubNetwork
+from supernet.training.importance import order_by_importance_, read_importance
 
 POLL_S = 0.3
 """Seconds between two looks at the processes."""

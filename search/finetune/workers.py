@@ -16,9 +16,9 @@ from syne_tune.backend.local_backend import LocalBackend
 
 from search.finetune import trial
 from search.finetune.trial import SUBNET_FILE
-from supernet.runs import write_json
-from supernet.space import SearchSpace
-from supernet.subnetwork import SubNetwork
+from supernet.runtime.files import write_json
+from supernet.space.base import SearchSpace
+from supernet.space.subnetwork import SubNetwork
 
 ROOT = Path(trial.__file__).parent.parent.parent
 """Where the packages lie, which may not be installed."""

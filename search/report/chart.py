@@ -8,12 +8,12 @@ from itertools import combinations, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.folder import RunInfo, RunRecord
 from search.objectives import OBJECTIVES, QUALITY
 from search.options import BASELINE
 from search.report.results import Results
+from search.run_folder import RunInfo, RunRecord
 from search.trials import Metrics, all_evaluated
-from supernet.pictures import new_figure, save_figure
+from supernet.runtime.pictures import new_figure, save_figure
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and only drawing needs it
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from supernet.runs import atomic_path
+from supernet.runtime.files import atomic_path
 
 UNITS = {"ms": "ms", "mb": "MB", "flops": "FLOP"}
 """Of values, by the last word of their name."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.folder import RunInfo, RunRecord
 from search.objectives import QUALITY
 from search.pareto import hypervolume, pareto_front
+from search.run_folder import RunInfo, RunRecord
 from search.trials import Evaluated, all_evaluated
 
 NORMALISATION = (

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from search.folder import TRIALS_FILE, RunRecord
 from search.objectives import OBJECTIVES, SHARE
 from search.report.chart import draw_curves, draw_front
 from search.report.export import write_csv
 from search.report.front import NORMALISATION, curve_of, failed_trials, hypervolume_of, main_cost
 from search.report.results import FRONT_FILE, MAJORITY, Results
 from search.report.tables import Line, notes, show_table, table_of
+from search.run_folder import TRIALS_FILE, RunRecord
 from search.trials import all_evaluated
-from supernet.runs import write_json
+from supernet.runtime.files import write_json
 
 
 def write_results(run: RunRecord, results: Results) -> None:

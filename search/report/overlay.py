@@ -18,20 +18,20 @@ from typing import Any
 
 from rich.console import Console
 
-from search.folder import RUN_FILE, RunInfo, RunRecord, read_run, remarks
+from search.report.aggregate import comparable_sets, grouped
 from search.report.chart import draw_overlay
 from search.report.export import write_csv, write_text
 from search.report.group_table import front_rows, group_rows, group_table, latex_table
-from search.report.groups import comparable_sets, grouped
 from search.report.page import render
 from search.report.summary import BUDGETS, report_of
 from search.report.tables import show_table
+from search.run_folder import RUN_FILE, RunInfo, RunRecord, read_run, remarks
 from search.trials import all_evaluated
-from supernet.config import run_app
-from supernet.errors import UserError, unknown
-from supernet.progress import plain_console
-from supernet.runs import folder_name, prepare_folder, write_json
-from supernet.storage import user_path
+from supernet.console.config import run_app
+from supernet.console.progress import plain_console
+from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.files import folder_name, prepare_folder, write_json
+from supernet.runtime.storage import user_path
 
 
 @dataclass(frozen=True)

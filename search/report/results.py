@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any
 
-from search.folder import RunInfo, RunRecord
 from search.objectives import ROUNDING, SHARE
+from search.run_folder import RunInfo, RunRecord
 from search.trials import Evaluated, KnownMetrics, all_evaluated
-from supernet.errors import UserError
-from supernet.reading import load_json, unusable
-from supernet.shapes import Count, Named, Within, WrongValue, shaped
-from supernet.subnetwork import SubNetwork
+from supernet.runtime.errors import UserError
+from supernet.runtime.reading import load_json, unusable
+from supernet.runtime.shapes import Count, Named, Within, WrongValue, shaped
+from supernet.space.subnetwork import SubNetwork
 
 FRONT_FILE = "front.json"
 MAJORITY = "commonest answer"

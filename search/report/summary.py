@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from search.folder import RunInfo, RunRecord, remarks
 from search.objectives import OBJECTIVES, QUALITY
 from search.options import BASELINE
 from search.report.chart import axis_of
@@ -22,8 +21,9 @@ from search.report.front import (
     main_cost,
 )
 from search.report.results import MAJORITY, Results, read_results
+from search.run_folder import RunInfo, RunRecord, remarks
 from search.trials import STARTS, Evaluated, Metrics, all_evaluated, best_within
-from supernet.subnetwork import SubNetwork
+from supernet.space.subnetwork import SubNetwork
 
 BUDGETS = (0.75, 0.5, 0.25)
 """Shares of the full net's cost for which the best error is told, unless others are asked for."""

@@ -10,9 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from search.folder import RunInfo
 from search.objectives import OBJECTIVES, QUALITY
 from search.report.results import MAJORITY, Results
+from search.run_folder import RunInfo
 from search.trials import Evaluated, Metrics
 
 FULL = "full net"

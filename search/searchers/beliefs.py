@@ -19,8 +19,8 @@ import numpy as np
 from search.pareto import pareto_front
 from search.searchers.gp import GaussianProcess, fit, representative
 from search.searchers.history import History
-from supernet.space import SearchSpace
-from supernet.subnetwork import SubNetwork
+from supernet.space.base import SearchSpace
+from supernet.space.subnetwork import SubNetwork
 
 Formulas: TypeAlias = Mapping[int, Callable[[SubNetwork], float]]
 """Objectives known in closed form, by column, in the units in which they are told."""

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import numpy as np
 
 from search.searchers.history import History
-from supernet.space import SearchSpace
-from supernet.subnetwork import SubNetwork
+from supernet.space.base import SearchSpace
+from supernet.space.subnetwork import SubNetwork
 
 ENUMERABLE = 4096
 """Spaces with at most so many vectors are gone through whole."""

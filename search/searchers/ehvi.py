@@ -29,7 +29,7 @@ from search.searchers.beliefs import Beliefs, Formulas, unwarped, warped
 from search.searchers.candidates import ENUMERABLE, best_unseen, pool_of, ranked_unseen
 from search.searchers.gp import GaussianProcess
 from search.searchers.history import History
-from supernet.subnetwork import SubNetwork
+from supernet.space.subnetwork import SubNetwork
 
 REFERENCE_MARGIN = 0.1
 """How far beyond the worst observation the reference point lies, as a share of the range observed."""

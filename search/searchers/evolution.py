@@ -22,8 +22,8 @@ from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from search.searchers.history import History
-from supernet.space import SearchSpace
-from supernet.subnetwork import SubNetwork
+from supernet.space.base import SearchSpace
+from supernet.space.subnetwork import SubNetwork
 
 VARIATIONS = 100
 """Attempts at a new sub-network near the population; then, as in a space nearly exhausted, a random one is taken."""

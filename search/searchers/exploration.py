@@ -12,9 +12,9 @@ import numpy as np
 from scipy.stats import qmc
 
 from search.searchers.history import History
-from supernet.sampling import stratified_by
-from supernet.space import SearchSpace
-from supernet.subnetwork import SubNetwork
+from supernet.space.base import SearchSpace
+from supernet.space.sampling import stratified_by
+from supernet.space.subnetwork import SubNetwork
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 

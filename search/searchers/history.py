@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from supernet.space import SearchSpace
-from supernet.subnetwork import SubNetwork
+from supernet.space.base import SearchSpace
+from supernet.space.subnetwork import SubNetwork
 
 REJECTIONS = 1000
 """Draws that may turn out to be known before the space is gone through in order; see `unseen_sample`."""

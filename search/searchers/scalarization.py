@@ -20,7 +20,7 @@ from scipy.stats import norm, qmc
 from search.searchers.beliefs import Beliefs, Formulas
 from search.searchers.candidates import best_unseen
 from search.searchers.history import History
-from supernet.subnetwork import SubNetwork
+from supernet.space.subnetwork import SubNetwork
 
 AUGMENTATION = 0.05
 """Share of the weighted sum in the scalarisation; Knowles' value. Without it weakly dominated points would do."""

@@ -31,9 +31,9 @@ from search.searchers.candidates import ENUMERABLE
 from search.searchers.ehvi import propose_known_cost, propose_plain
 from search.searchers.history import History, Propose
 from search.searchers.scalarization import random_scalarization
-from supernet.errors import UserError, unknown
-from supernet.space import SearchSpace
-from supernet.subnetwork import SubNetwork
+from supernet.runtime.errors import UserError, unknown
+from supernet.space.base import SearchSpace
+from supernet.space.subnetwork import SubNetwork
 
 MODEL_DIMENSIONS = 256
 """Beyond this a Gaussian process on at most hundreds of observations has nothing to say."""

@@ -1,0 +1,75 @@
+"""A baseline in stage two: the full net pruned to each budget, measured as a search measures sub-networks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from transformers import PreTrainedModel
+
+from search.baselines.base import Pruned
+from search.baselines.table import BASELINES
+from search.loop import attempt
+from search.measure import Objectives
+from search.options import BaselineOptions
+from search.trials import Outcome, Trial, TrialFile
+from supernet.artifact import Supernet
+from supernet.data.tokens import Split
+from supernet.runtime.errors import UserError
+from supernet.space.subnetwork import SubNetwork
+
+
+def prune(
+    supernet: Supernet,
+    train: Split,
+    objectives: Objectives,
+    file: TrialFile,
+    *,
+    options: BaselineOptions,
+    seed: int,
+    on_trial: Callable[[Trial], None],
+) -> tuple[dict[SubNetwork, PreTrainedModel], list[float]]:
+    """Makes a smaller model for each budget and measures it; a budget that gives what another has given adds nothing.
+
+    Models are made again for trials that are in the file already, which is quick and gives the same ones.
+
+    Args:
+        supernet: Its full net is what is pruned.
+        train: Training rows, which some baselines look at.
+        objectives: Measures a model.
+        file: Where trials are appended.
+        options: Which baseline, for which budgets, and what else it is told.
+        seed: Which training rows are looked at.
+        on_trial: Called after each trial, those from the file too.
+
+    Returns:
+        The model of each sub-network, whose weights the baseline may have changed, and the budgets that it cannot meet.
+
+    Raises:
+        UserError: if the file holds trials of other sub-networks.
+    """
+    assert options.name is not None
+    models: dict[SubNetwork, PreTrainedModel] = {}
+    left_out = list(options.budgets)
+    pruning = BASELINES[options.name].prune(
+        supernet.model, train, options.budgets, pad_token_id=supernet.tokenizer.pad_token_id, seed=seed, options=options
+    )
+    start = time.perf_counter()
+    for pruned in pruning:
+        left_out.remove(pruned.budget)
+        if pruned.subnet not in models:
+            models[pruned.subnet] = pruned.model
+            on_trial(_trial(len(models) - 1, pruned, objectives, file, since=start))
+        start = time.perf_counter()
+    return models, left_out
+
+
+def _trial(number: int, pruned: Pruned, objectives: Objectives, file: TrialFile, *, since: float) -> Trial:
+    """The trial of that number, from the file or measured now."""
+    if number < len(file.trials):
+        if file.trials[number].subnet != pruned.subnet:
+            raise UserError(f"{file.path}:{number + 1} is another sub-network; start anew with overwrite=true")
+        return file.trials[number]
+    outcome = attempt(lambda: Outcome(objectives.measure(pruned.subnet, pruned.model)))
+    return file.append(pruned.subnet, replace(outcome, seconds=time.perf_counter() - since))

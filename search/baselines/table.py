@@ -1,0 +1,23 @@
+"""Baselines that a search has to beat: ways of pruning a fine-tuned model to a budget without training it again.
+
+Use: `for pruned in BASELINES["kwon2022"].prune(model, train, [0.75, 0.5], pad_token_id=0): ...` gives a sub-network
+and its model for each budget. All look at training rows alone.
+"""
+
+from __future__ import annotations
+
+from search.baselines.base import Baseline, Pruned
+from search.baselines.gradients import prune_heads
+from search.baselines.kwon import prune_by_fisher
+from search.baselines.tuning import tune_masks_
+from search.baselines.widths import drop_layers, same_widths
+
+BASELINES: dict[str, Baseline] = {
+    "head_pruning": Baseline(prune_heads),
+    "kwon2022": Baseline(prune_by_fisher, tune_masks_),
+    "layer_dropping": Baseline(drop_layers),
+    "uniform_width": Baseline(same_widths),
+}
+"""All can meet every budget but head_pruning, which leaves all units in place."""
+
+__all__ = ["BASELINES", "Baseline", "Pruned"]

@@ -1,0 +1,115 @@
+"""The weight-shared evaluation: a sub-network's objectives with the supernet's weights, without training."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from transformers import PreTrainedModel
+
+from search.objectives import OBJECTIVES, QUALITY, Formula
+from search.trials import Evaluated, Metrics, Outcome, Trial, all_evaluated
+from supernet.artifact import Supernet
+from supernet.evaluation.evaluator import Evaluator, Scores
+from supernet.models.families import architecture_of
+from supernet.models.slicing import extract
+from supernet.space.cost import Workload, encoder_params, params_share, total_params
+from supernet.space.subnetwork import SubNetwork
+
+
+class Objectives:
+    """Measures sub-networks with the supernet's weights, without training.
+
+    In a space of nets that have the first l layers, the pass that evaluates one of them evaluates the shallower ones of
+    the same widths on its way: they come with the outcome, for free.
+
+    Args:
+        supernet: The frozen supernet.
+        evaluator: Over the validation split.
+        workload: Batch and length of the costs.
+        names: The objectives asked for. latency_ms needs one of the following.
+        measure_latency: The metrics `LATENCY` of a sub-network and its model.
+        predict_latency: Milliseconds of a sub-network, by formula.
+        stop_confidence: Stop an evaluation when the sub-network is dominated with this confidence; then nothing comes
+            for free. None evaluates on all rows. Needs an evaluator of several parts, accuracy, and formulas for all
+            that is asked for but the error.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        evaluator: Evaluator,
+        workload: Workload,
+        names: Sequence[str],
+        *,
+        measure_latency: Callable[[SubNetwork, PreTrainedModel], Metrics] | None = None,
+        predict_latency: Callable[[SubNetwork], float] | None = None,
+        stop_confidence: float | None = None,
+    ) -> None:
+        self._model, self._space = supernet.model, supernet.space
+        self._evaluator, self.measure_latency = evaluator, measure_latency
+        self._stop_confidence, self._costs = stop_confidence, [name for name in names if name not in QUALITY]
+        a = self._architecture = architecture_of(supernet.model.config)
+
+        def computed(formula: Formula) -> Callable[[SubNetwork], float]:
+            return lambda subnet: float(formula(a, subnet, workload))
+
+        formulas = {name: OBJECTIVES[name].formula for name in (*names, "params")}  # searchers may ask for sizes
+        self.known = {name: computed(formula) for name, formula in formulas.items() if formula is not None}
+        if predict_latency is not None:
+            self.known["latency_ms"] = predict_latency
+
+    def bound(self, subnet: SubNetwork, trials: Sequence[Trial]) -> float | None:
+        """The error above which a sub-network is dominated: the least of those known by trials that cost no more.
+
+        None if there is none, or if evaluations are not to be stopped.
+        """
+        if self._stop_confidence is None:
+            return None
+        costs, known = self.costs(subnet), all_evaluated(trials)
+        errors = [e.metrics["error"] for e in known if all(e.metrics[name] <= costs[name] for name in self._costs)]
+        return min(errors, default=None)
+
+    def __call__(self, subnet: SubNetwork, bound: float | None = None) -> Outcome:
+        """Extracts the sub-network and runs it over the split, or as much of it as shows an error above `bound`."""
+        start = time.perf_counter()
+        free: tuple[Evaluated, ...] = ()
+        model, shallower = extract(self._model, subnet, share=True), self._shallower(subnet)
+        if self._stop_confidence is not None:
+            than = math.inf if bound is None else bound
+            scores = self._evaluator.measure_unless_worse(model, than, confidence=self._stop_confidence)
+            metrics = self._metrics(subnet, scores) | {"rows": scores.rows}
+        elif shallower:
+            scores, *others = self._evaluator.measure_depths(model)
+            metrics = self._metrics(subnet, scores)
+            pairs = list(zip(subnet.prefixes(), others, strict=False))
+            free = tuple(Evaluated(s, self._metrics(s, found)) for s, found in pairs if s in shallower)
+        else:
+            metrics = self.measure(subnet, model)
+        return Outcome(metrics, free=free, seconds=time.perf_counter() - start)
+
+    def measure(self, subnet: SubNetwork, model: PreTrainedModel) -> dict[str, float]:
+        """Measures a sub-network's model, extracted or made in another way."""
+        metrics = self._metrics(subnet, self._evaluator.measure(model))
+        return metrics if self.measure_latency is None else {**metrics, **self.measure_latency(subnet, model)}
+
+    def _metrics(self, subnet: SubNetwork, scores: Scores) -> dict[str, float]:
+        return {"error": scores.error, "loss": scores.loss} | self.costs(subnet)
+
+    def _shallower(self, subnet: SubNetwork) -> set[SubNetwork]:
+        """Those of the space that a pass over this one evaluates too; none if there is more to it than one pass."""
+        in_turn = self.measure_latency is not None or self._stop_confidence is not None
+        if in_turn or "layers" not in self._space.counts:
+            return set()
+        return {s for s in subnet.prefixes() if s in self._space}
+
+    def costs(self, subnet: SubNetwork) -> dict[str, float]:
+        """What is known of a sub-network without evaluating it: its parameters, and the formulas asked for."""
+        a = self._architecture
+        described = {
+            "params": encoder_params(a, subnet),
+            "params_share": params_share(a, subnet),
+            "total_params": total_params(a, subnet),
+        }
+        return described | {name: formula(subnet) for name, formula in self.known.items()}

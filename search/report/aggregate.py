@@ -1,0 +1,108 @@
+"""Which runs can be laid over each other, and which are repetitions of the same."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from search.objectives import FOR_WORKLOAD
+from search.options import BASELINE
+from search.run_folder import RunInfo, RunRecord, flat
+from supernet.runtime.files import digest, folder_name
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+ALWAYS_NAMED = ("strategy", "space")
+_SEEDS = ("seed", "settings.seed")
+
+
+def comparable(info: RunInfo) -> str:
+    """What runs on the same rows must have in common to be in one picture, as a name."""
+    parts = [info.task, Path(info.model).name, *info.objectives]
+    if set(FOR_WORKLOAD) & set(info.objectives):
+        workload = info.settings.get("workload", {})
+        parts.append("x".join(str(value) for value in workload.values()))
+    return folder_name(*filter(None, parts))
+
+
+def comparable_sets(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Runs by what they have in common, as a name, with rows and device in it only where it needs them to be one."""
+    sets = by_key(runs, lambda run: (comparable(run.info), run.info.data, _clock(run.info)))
+    names = [name for name, *_ in sets]
+    return {
+        folder_name(*filter(None, key)) if names.count(key[0]) > 1 else key[0]: members for key, members in sets.items()
+    }
+
+
+def _clock(info: RunInfo) -> str:
+    """What latencies were measured on, or computed from; nothing if the run has none."""
+    if "latency_ms" not in info.objectives:
+        return ""
+    return digest([info.settings.get(name) for name in ("latency_table", "conditions")])
+
+
+def by_key(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
+    """Values by what they have in common, in the order in which it first appears."""
+    found: dict[K, list[V]] = defaultdict(list)
+    for value in values:
+        found[key(value)].append(value)
+    return dict(found)
+
+
+def grouped(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, list[RunRecord]]:
+    """Runs by the name of their group, baselines last. Those that differ in the seed alone are repetitions.
+
+    A name is the label, then strategy and space where they differ between the groups, then whatever else tells the
+    groups of one label apart.
+
+    Args:
+        runs: Comparable ones.
+        pool_supernets: Runs on different supernets of the same model, space and strategy are repetitions too. What
+            else the supernets' trainings differed in is not known here, so that is for the user to say.
+    """
+    alike = by_key(runs, lambda run: json.dumps(_identity(run.info, pool_supernets), sort_keys=True)).values()
+    groups = sorted(alike, key=lambda group: group[0].info.kind == BASELINE)
+    identities = [_identity(group[0].info, pool_supernets) for group in groups]
+    infos = [group[0].info for group in groups]
+    names = [[info.label] for info in infos]
+    for key in ALWAYS_NAMED:
+        if len({getattr(info, key) for info in infos}) > 1:
+            for name, info in zip(names, infos, strict=True):
+                name.append(f"{key} {getattr(info, key)}")
+    settings = [key for identity in identities for key in identity if key.startswith("settings.")]
+    for keys in (["kind"], ["model"], ["test_run"], settings):
+        _name_differences(names, identities, keys)
+    supernets = [{"supernet": _supernet_name(info), "weights": info.weights} for info in infos]
+    for key in ("supernet", "weights"):
+        _name_differences(names, supernets, [key])
+    # Groups differ in something, so that with all of it no two have the same name.
+    _name_differences(names, identities, sorted({key for identity in identities for key in identity}))
+    return {", ".join(name): group for name, group in zip(names, groups, strict=True)}
+
+
+def _identity(info: RunInfo, pool_supernets: bool) -> dict[str, Any]:
+    """What repetitions have in common."""
+    values = flat(asdict(replace(info, sizes=None)))
+    # The space follows from the weights; older runs have another name for the same one.
+    told_by_weights = "weights" if pool_supernets else "space"
+    left_out = {*_SEEDS, "supernet", "majority_error", "sizes", told_by_weights}
+    return {k: v for k, v in values.items() if k not in left_out and not k.startswith("reference.")}
+
+
+def _name_differences(names: list[list[str]], values: Sequence[dict[str, Any]], keys: Iterable[str]) -> None:
+    """Adds to names that are the same whatever differs between what they stand for."""
+    for same in by_key(range(len(names)), lambda i: tuple(names[i])).values():
+        for key in dict.fromkeys(keys):
+            if len({json.dumps(values[i].get(key)) for i in same}) > 1:
+                for i in same:
+                    names[i].append(f"{key.rpartition('.')[2]} {values[i].get(key)}")
+
+
+def _supernet_name(info: RunInfo) -> str:
+    folder = Path(info.supernet)
+    return folder.parent.name if folder.name == "supernet" else folder.name

@@ -1,0 +1,231 @@
+"""The run folder of stage two: run.json says what was searched and how, trials.jsonl what came out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from search.objectives import FOR_WORKLOAD, LATENCY, LIMITS, OBJECTIVES
+from search.options import KINDS
+from search.trials import Trial, read_trials
+from supernet.options.training import TEST_RUN
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import LOCK_FILE, check_weights, write_json
+from supernet.runtime.reading import read_record, unusable
+from supernet.runtime.shapes import Count, Named, OneOf, Within, WrongValue, shaped
+from supernet.runtime.state import STATE_FILE, unfinished
+from supernet.space.cost import Workload
+from supernet.space.subnetwork import Sizes
+
+TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
+
+LEAST_REFERENCE = 1e-9
+"""Objectives are divided by their reference."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run is, for those that read its trials.
+
+    Attributes:
+        kind: search, baseline or finetune.
+        label: What proposed the sub-networks: the name of a searcher or of a baseline.
+        seed: Of the run.
+        task, metric: What the error is of.
+        model, space, strategy: What the supernet was made from and how it was trained; the space as people call it
+            (`supernet.console.command.choice_of`).
+        objectives: What was minimised, in the order in which the searcher was told.
+        reference: The worst value that counts for the hypervolume, of each objective: error 1, the loss of always
+            giving the labels' frequencies (regression: their mean), the costs of the full net. Of a latency that was
+            measured all of `LATENCY`.
+        majority_error: Of always giving the commonest answer, on validation rows.
+        supernet: Its folder.
+        weights: Digest of its weights.
+        data: Digest of the rows that it was trained, and is evaluated, on.
+        settings: What else the trials depend on.
+        test_run: Whether it is there to see that everything works, and for no other purpose, or its supernet is.
+        sizes: Of the supernet; None in runs of older versions.
+    """
+
+    kind: Annotated[str, OneOf(KINDS)]
+    label: str
+    seed: Count
+    task: str
+    metric: str
+    model: str
+    space: str
+    strategy: str
+    objectives: list[Annotated[str, OneOf(tuple(OBJECTIVES))]]
+    reference: Annotated[dict[str, float], Named(dict.fromkeys((*OBJECTIVES, *LATENCY), Within(LEAST_REFERENCE)))]
+    majority_error: Annotated[float, LIMITS["error"]]
+    supernet: str
+    weights: str
+    data: str
+    settings: dict[str, Any]
+    test_run: bool = False
+    sizes: Sizes | None = None
+
+    @property
+    def conditions(self) -> str | None:
+        """What costs hold for, for people: batch and length, of a latency the device too; None if for everything."""
+        if not set(FOR_WORKLOAD) & set(self.objectives):
+            return None
+        latency = self.settings.get("conditions", {}).get("latency")
+        if latency is not None:
+            return f"latency on {latency}"
+        return "costs for batch x length " + "x".join(map(str, self.settings.get("workload", {}).values()))
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it lies in its folder."""
+
+    folder: Path
+    info: RunInfo
+    trials: list[Trial]
+
+
+def read_run(folder: Path) -> RunRecord:
+    """What a run folder holds.
+
+    Raises:
+        UserError: if it is no run folder of stage two, or damaged.
+    """
+    info = read_run_info(folder)
+    if info is None:
+        raise UserError(f"{folder} is no folder of a search: it has no {RUN_FILE}; name one of OUTPUT_DIR/search")
+    wrong = info.sizes.excess if info.sizes is not None else None
+    return RunRecord(folder, info, read_trials(folder / TRIALS_FILE, required=list(info.reference), wrong=wrong))
+
+
+def read_run_info(folder: Path) -> RunInfo | None:
+    """What a run folder says of its run; None if there is none yet."""
+    path, advice = folder / RUN_FILE, "start anew with overwrite=true"
+    if not path.exists():
+        return None
+    info = read_record(path, RunInfo, advice)
+    with unusable(str(path), advice):
+        _check(info)
+    return info
+
+
+def _check(info: RunInfo) -> None:
+    """Sees that what a run says of itself fits together.
+
+    Raises:
+        WrongValue: if not.
+    """
+    if len(set(info.objectives)) < max(2, len(info.objectives)):
+        raise WrongValue.at("objectives", info.objectives, "two or more different ones")
+    Named({}, required=tuple(info.objectives)).check(info.reference, "reference")
+    if "workload" in info.settings:
+        shaped(Workload, info.settings["workload"], "settings.workload")
+
+
+def supernet_of(run: RunRecord) -> Path:
+    """Where a run's supernet lies: where the search found it, or beside the run if the folder of all runs was moved.
+
+    Raises:
+        UserError: if it is in neither place, or only with other weights than those that were searched.
+    """
+    told = Path(run.info.supernet)
+    places = (told, run.folder.resolve().parent.parent / "train" / told.parent.name / told.name)
+    problem = UserError(
+        f"the supernet of {run.folder} is gone: it was in {told}, and is not in {places[1]} either; name its place to "
+        "a search with supernet=FOLDER, which goes on with the run and keeps the place"
+    )
+    for folder in [place for place in dict.fromkeys(places) if (place / "supernet.json").exists()]:
+        try:
+            check_weights(folder, run.info.weights)
+        except UserError as error:
+            problem = error
+        else:
+            return folder
+    raise problem
+
+
+def remarks(run: RunRecord) -> list[str]:
+    """What a reader of a run's figures should know, a sentence each: of a test run; at work still, or stopped."""
+    said = [TEST_RUN] if run.info.test_run else []
+    state = unfinished(run.folder)
+    return said if state is None else [*said, f"this run is not at its end: it {state}"]
+
+
+def going_on(folder: Path) -> RunInfo | None:
+    """What a run folder says of its run; None if that has come to nothing yet."""
+    info = read_run_info(folder)
+    return info if info is not None and _names(folder) - {RUN_FILE} else None
+
+
+def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
+    """Writes run.json, or sees that the run that is there is the same one.
+
+    Args:
+        folder: Of the run; exists.
+        info: The run to begin or to continue.
+        overwrite: Forget what is there, all of it.
+
+    Raises:
+        UserError: if the folder holds results of another run; says what differs. If it is to be overwritten and is no
+            run's.
+    """
+    if overwrite:
+        _forget(folder)
+    old = going_on(folder)
+    if old is None:
+        if (folder / TRIALS_FILE).exists():
+            raise UserError(
+                f"{folder} has {TRIALS_FILE}, and no {RUN_FILE} that says which run they are of; give another "
+                "name=NAME, or remove the folder"
+            )
+        write_json(folder / RUN_FILE, asdict(info))
+        return
+    changed = [f"{key} is {now}, was {was}" for key, now, was in _differences(asdict(info), asdict(old))]
+    if changed:
+        raise UserError(
+            f"{folder} holds results of another run: {'; '.join(changed)}; start anew with overwrite=true, or give "
+            "this run another name=NAME"
+        )
+    if (renewed := replace(old, supernet=info.supernet, test_run=old.test_run and info.test_run)) != old:
+        write_json(folder / RUN_FILE, asdict(renewed))
+
+
+def _names(folder: Path) -> set[str]:
+    """What a folder holds, lock and state aside."""
+    return {path.name for path in folder.iterdir()} - {LOCK_FILE, STATE_FILE}
+
+
+def _forget(folder: Path) -> None:
+    """Empties a run folder: trials first and what says whose they are last, lest they be taken for another run's."""
+    names = _names(folder)
+    if names and RUN_FILE not in names:
+        raise UserError(f"{folder} is no folder of a search, so it is not overwritten; give another name=NAME")
+    for name in sorted(names, key=lambda name: (name == RUN_FILE, name != TRIALS_FILE)):
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+_MAY_CHANGE = ("reference", "supernet", "test_run", "space", "sizes")
+"""What is measured anew is never the same twice, so a run keeps its first reference; folders may be moved; a test run
+may go on as a real one; what a space is called is for people, and the weights say which supernet it is of and how large
+that is."""
+
+
+def _differences(now: dict[str, Any], was: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    flat_now, flat_was = flat(now), flat(was)
+    keys = [key for key in {**flat_now, **flat_was} if key.partition(".")[0] not in _MAY_CHANGE]
+    pairs = [(key, flat_now.get(key, "not set"), flat_was.get(key, "not set")) for key in keys]
+    return [(key, now, was) for key, now, was in pairs if now != was]
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested tables under dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found

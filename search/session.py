@@ -1,0 +1,296 @@
+"""What every way of stage two starts from: the supernet, its rows, what to measure, and the run folder."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from rich.console import Console
+
+from search.latencies import Latencies
+from search.measure import Objectives
+from search.objectives import FOR_WORKLOAD, LATENCY
+from search.options import BASELINE, FINETUNE, SearchConfig, SearchData
+from search.run_folder import LEAST_REFERENCE, TRIALS_FILE, RunInfo, begin_run, going_on
+from search.trials import TrialFile
+from supernet.artifact import Supernet, begun_trainings, find_supernet, load_supernet, remarks
+from supernet.console.command import choice_of
+from supernet.console.progress import Course, course, plain_console
+from supernet.data.load import TaskData, load_task
+from supernet.data.metrics import majority_error, prior_loss
+from supernet.data.tokens import Split
+from supernet.evaluation.evaluator import Evaluator
+from supernet.evaluation.latency import refuse_longer
+from supernet.evaluation.latency_table import Conditions, load_table
+from supernet.options.task import EMBEDDED_TASK
+from supernet.options.training import TEST_RUN
+from supernet.runtime.digests import of_rows
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import check_weights, digest
+from supernet.runtime.processes import from_main, main_first, see_that_all_have_the_same
+from supernet.runtime.state import begin
+from supernet.runtime.storage import user_path
+from supernet.space.subnetwork import SubNetwork
+
+VALIDATION_SEED = 0
+"""Which validation rows are taken if not all are: the same in every search, whatever its seed."""
+
+PARTS = 8
+"""Parts of the validation rows after each of which an evaluation may stop, with evaluator.stop_confidence."""
+
+OF_TRAININGS = ("reports", "epochs", "stopped")
+"""Metrics that a trial has which trains."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every way of stage two starts from, in every process.
+
+    Attributes:
+        config: What to do.
+        accelerator: The processes.
+        console: Silent but in the main process.
+        supernet: On the accelerator's device.
+        data: Its task's rows.
+        objectives: Measures sub-networks.
+        folder: The run folder.
+        info: What it is to say of the run.
+        latencies: What measures latencies; None if there are none to be measured.
+    """
+
+    config: SearchConfig
+    accelerator: Accelerator
+    console: Console
+    supernet: Supernet
+    data: TaskData
+    objectives: Objectives
+    folder: Path
+    info: RunInfo
+    latencies: Latencies | None
+
+    def evaluator(self, split: Split) -> Evaluator:
+        """Over rows of the task, on the accelerator's device and in its precision."""
+        return _evaluator(split, self.supernet, self.accelerator)
+
+    def course(self, description: str, total: int | None = None, *, unit: str = "") -> AbstractContextManager[Course]:
+        """Shows how far some work is, beside what goes to the output."""
+        return course(_beside(self.console), description, total, unit=unit)
+
+    @property
+    def known(self) -> int:
+        """How many trials are in the run folder."""
+        trials = self.folder / TRIALS_FILE
+        return trials.read_bytes().count(b"\n") if trials.is_file() else 0
+
+    def begin(self) -> TrialFile:
+        """Writes down what the run is, or sees that it is the one that is there; the main process does.
+
+        Returns:
+            Its trials.
+
+        Raises:
+            UserError: if it is another one, or the supernet is not the one in memory any more, or a trial that is there
+                cannot be one of this run.
+        """
+        check_weights(Path(self.info.supernet), self.supernet.weights)
+        known = self.known
+        begin_run(self.folder, self.info, overwrite=self.config.overwrite)
+        if self.config.overwrite and known:
+            self.console.print(f"overwrite=true: {known} trials that were in {self.folder} are forgotten")
+        required = (*self.info.reference, *(OF_TRAININGS if self.config.kind == FINETUNE else ()))
+        wrong = self.supernet.space.sizes.excess if self.config.kind == BASELINE else self._outside
+        file = TrialFile(self.folder / TRIALS_FILE, required=required, wrong=wrong)
+        begin(self.folder)
+        return file
+
+    def _outside(self, subnet: SubNetwork) -> str | None:
+        """Why a sub-network is none of the supernet's space; None if it is one."""
+        space = self.supernet.space
+        beyond = space.sizes.excess(subnet)
+        return beyond if beyond is not None or subnet in space else f"it is not in space {space.name}"
+
+    def remarks(self) -> list[str]:
+        """What a reader of the figures should know at the end: of a test run, and of a supernet that was replaced."""
+        said = [TEST_RUN] if (going_on(self.folder) or self.info).test_run else []
+        try:
+            check_weights(Path(self.info.supernet), self.supernet.weights)
+        except UserError as error:
+            said.append(f"the figures are right, but since this command began {error}")
+        return said
+
+
+def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
+    """Reads supernet and data, and makes ready what measures.
+
+    Raises:
+        UserError: if there is no supernet, or it is too short for the workload, or its rows cannot be had, or a latency
+            table does not fit, or an objective has no scale.
+    """
+    console = plain_console(quiet=not accelerator.is_main_process)
+    output = user_path(config.output_dir)
+    supernet_folder = find_supernet(config.supernet, output)
+    supernet = load_supernet(supernet_folder)
+    console.print(f"supernet {supernet_folder}")
+    for remark in (
+        *remarks(supernet_folder, supernet.info),
+        *(begun_trainings(output) if config.supernet is None else ()),
+    ):
+        console.print(f"note: {remark}")
+    if set(FOR_WORKLOAD) & set(config.objectives):
+        refuse_longer(supernet.model.config, config.workload)
+    loading = course(_beside(console), f"loading the rows of task {supernet.info.task.name}")
+    with loading, main_first(accelerator):  # so that one process tokenises and the others find the cache
+        data = _load_data(supernet, config.data)
+    see_that_all_have_the_same(
+        {"supernet's weights": supernet.weights} | of_rows(supernet.info.splits, supernet.info.task.answers)
+    )
+    supernet.model.to(accelerator.device)
+    info = supernet.info
+    if config.evaluator.stop_confidence is not None and info.task.metric != "accuracy":
+        raise UserError(
+            f"evaluator.stop_confidence needs an error that is a mean over rows, and task '{info.task.name}' is "
+            f"measured by {info.task.metric}, not accuracy; leave it out"
+        )
+    folder = config.folder(supernet_folder, asdict(info))
+    latencies = _latencies(config, supernet, accelerator, folder, beside=_beside(console))
+    objectives = _objectives(config, supernet, data.validation, accelerator, latencies)
+    run = RunInfo(
+        kind=config.kind,
+        label=config.label,
+        seed=config.seed,
+        task=info.task.name,
+        metric=info.task.metric,
+        model=info.model,
+        space=choice_of("space", info.space),
+        strategy=info.strategy.name,
+        objectives=list(config.objectives),
+        reference=_reference(config, supernet, data, objectives, latencies),
+        majority_error=majority_error(info.task, data.validation.labels),
+        supernet=str(supernet_folder.resolve()),
+        weights=supernet.weights,
+        data=digest(info.splits),
+        settings=config.identity() | {"conditions": _conditions(config, supernet, accelerator)},
+        test_run=config.test_run or info.test_run,
+        sizes=supernet.space.sizes,
+    )
+    return Stage(config, accelerator, console, supernet, data, objectives, folder, run, latencies)
+
+
+def _beside(console: Console) -> Console:
+    """For what is not to be in the output: progress."""
+    return plain_console(stderr=True, quiet=console.quiet)
+
+
+def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator, *, parts: int = 1) -> Evaluator:
+    device, precision, task = accelerator.device, accelerator.mixed_precision, supernet.info.task
+    return Evaluator(split, task, supernet.tokenizer, device=device, mixed_precision=precision, parts=parts)
+
+
+def _latencies(
+    config: SearchConfig, supernet: Supernet, accelerator: Accelerator, folder: Path, *, beside: Console
+) -> Latencies | None:
+    """What measures latencies, in terms of what the full net took when the run began; None if none are measured."""
+    if "latency_ms" not in config.objectives or config.latency_table is not None:
+        return None
+    if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
+        raise UserError(
+            "objective latency_ms cannot be measured by several processes that share a CPU; use one process, or "
+            "give latency_table=FILE, which 'python -m search.profile' writes"
+        )
+    latencies = partial(Latencies, supernet.model, config.workload, mixed_precision=accelerator.mixed_precision)
+    full = None
+    if accelerator.is_main_process:
+        old = None if config.overwrite else going_on(folder)
+        known = {} if old is None else {name: old.reference[name] for name in LATENCY if name in old.reference}
+        with course(beside, "measuring the latency of the full net"):
+            full = known if len(known) == len(LATENCY) else latencies().full
+    return latencies(full=from_main(accelerator, full))
+
+
+def _objectives(
+    config: SearchConfig, supernet: Supernet, validation: Split, accelerator: Accelerator, latencies: Latencies | None
+) -> Objectives:
+    """With a latency that is measured, or computed by the table; and evaluations that stop early, if so wished."""
+    confidence, predict = config.evaluator.stop_confidence, None
+    if config.latency_table is not None:
+        conditions = _latency_conditions(config, supernet, accelerator)
+        predict = load_table(user_path(config.latency_table), conditions, sizes=supernet.space.sizes).predict
+    return Objectives(
+        supernet,
+        _evaluator(validation, supernet, accelerator, parts=1 if confidence is None else PARTS),
+        config.workload,
+        config.objectives,
+        measure_latency=latencies,
+        predict_latency=predict,
+        stop_confidence=confidence,
+    )
+
+
+def _reference(
+    config: SearchConfig, supernet: Supernet, data: TaskData, objectives: Objectives, latencies: Latencies | None
+) -> dict[str, float]:
+    """The worst value of each objective that counts; see `RunInfo`.
+
+    Raises:
+        UserError: if one is 0: nothing can be divided by it.
+    """
+    worst = {"error": 1.0, "loss": prior_loss(supernet.info.task, data.validation.labels)}
+    worst |= objectives.costs(supernet.space.largest)
+    worst |= {} if latencies is None else latencies.full
+    reference = {name: worst[name] for name in (*config.objectives, *LATENCY[1:]) if name in worst}
+    if flat := [name for name, value in reference.items() if not value >= LEAST_REFERENCE]:
+        reason = _WITHOUT_SCALE.get(flat[0], f"it is {reference[flat[0]]:g} for the full net; leave it out")
+        raise UserError(f"objective {flat[0]} has no scale: {reason}")
+    return reference
+
+
+_WITHOUT_SCALE = {
+    "loss": "the validation rows all have one label; use error, or more rows with data.validation_rows",
+    "latency_ms": "the full net takes no time; measure the latency table again with 'python -m search.profile'",
+}
+"""Why the worst value of an objective can be 0, and what to do."""
+
+
+def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> dict[str, Any]:
+    """What the numbers depend on besides the configuration: a search is not to go on under others."""
+    values: dict[str, Any] = {"device": accelerator.device.type, "precision": accelerator.mixed_precision}
+    if "latency_ms" not in config.objectives:
+        return values
+    measured = {} if config.latency_table is not None else {"measured": "in turns with the full net"}
+    return values | {"latency": str(_latency_conditions(config, supernet, accelerator))} | measured
+
+
+def _latency_conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> Conditions:
+    device, precision = accelerator.device, accelerator.mixed_precision
+    return Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
+
+
+def _load_data(supernet: Supernet, place: SearchData) -> TaskData:
+    """The very splits that the supernet was trained with, the validation rows cut if so wished.
+
+    Raises:
+        UserError: if they cannot be had, or the rows are others: the search might then evaluate on training rows.
+    """
+    info = supernet.info
+    options = replace(info.data, hub_revision=info.revisions.get("data"))
+    if place.dir is not None:
+        options = replace(options, dir=place.dir, source="local", hub_revision=None)
+    if place.cache_dir is not None:
+        options = replace(options, cache_dir=place.cache_dir)
+    data = load_task(info.task, options, supernet.tokenizer)
+    if changed := [name for name, digest in data.digests().items() if digest != info.splits.get(name)]:
+        reason = "another version of Python" if info.task.name == EMBEDDED_TASK else "other files"
+        raise UserError(
+            f"the rows of task '{info.task.name}' are not those that the supernet was trained with ({reason}): "
+            f"{', '.join(changed)}; name the right ones with data.dir=FOLDER, or train again"
+        )
+    count, rows = place.validation_rows, len(data.validation)
+    if count is None or count >= rows:
+        return data
+    chosen = np.sort(np.random.default_rng(VALIDATION_SEED).choice(rows, count, replace=False))
+    return replace(data, validation=data.validation.take(chosen))

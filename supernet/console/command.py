@@ -1,0 +1,252 @@
+"""What can be said to a command, by conf/*.yaml and the command line; and one line for each mistake in it.
+
+The dataclasses that the code works with are the schema, and check their own values. Hydra composes the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar, cast, get_type_hints
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from supernet.console.keys import MOSTLY_MEANT, TRUTH, Kind, check_key, kinds_of
+from supernet.console.overrides import choices, combinations, parse
+from supernet.console.sweep import Job
+from supernet.runtime.errors import UserError, first_line, unknown
+
+C = TypeVar("C")
+
+CONFIG_MODULE = "conf"
+PRESETS = ("experiment", "debug")
+"""Named sets of values. Each command has its own: experiment=best of `train` is conf/experiment/train/best.yaml."""
+
+_KINDS = {
+    "to Integer": "a whole number",
+    "to Float": "a number",
+    "valid bool": "true or false",
+    "to string": "text",
+    "is not a ListConfig": "a list",
+}
+"""What a value must be, where OmegaConf's message has these words."""
+
+
+@dataclass(frozen=True)
+class Command(Generic[C]):
+    """What can be said to a command.
+
+    Attributes:
+        name: Of its configuration, conf/NAME.yaml.
+        schema: What the configuration becomes.
+    """
+
+    name: str
+    schema: type[C]
+
+    def __post_init__(self) -> None:
+        ConfigStore.instance().store(name=f"{self.name}_schema", node=_schema_node(self.schema))
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """What each key holds."""
+        return kinds_of(self.schema)
+
+    @cached_property
+    def defaults(self) -> DictConfig:
+        """What holds if nothing is said."""
+        return self._composed([])
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """Configuration groups of this command and the names in each; presets under their short names."""
+        return {group: names for group, names in groups_of(self.name).items() if group in (*self.defaults, *PRESETS)}
+
+    def jobs(self, overrides: Sequence[str], *, sweep: bool) -> list[Job[C]]:
+        """Every combination of the values, all of them checked: names, keys, types and values.
+
+        Args:
+            overrides: In Hydra's grammar.
+            sweep: Whether a key may have several values; there is one job without.
+
+        Raises:
+            UserError: with the nearest valid names.
+        """
+        keys = _keys(self.defaults)
+        parsed = [self._checked(text, keys, sweep=sweep) for text in overrides]
+        return [Job(name, self.config(texts)) for name, texts in combinations(parsed)]
+
+    def config(self, overrides: Sequence[str]) -> C:
+        """The configuration with some overrides, in the grammar and each with one value.
+
+        Raises:
+            UserError: for a wrong type, an impossible value.
+        """
+        return self.typed(self._composed(self.spelled_out(overrides)))
+
+    def typed(self, config: DictConfig) -> C:
+        """A configuration as the schema's values."""
+        try:
+            return cast(C, OmegaConf.to_object(config))
+        except OmegaConfBaseException as error:
+            raise UserError(self.message(error)) from error
+
+    def spelled_out(self, overrides: Sequence[str]) -> list[str]:
+        """The overrides with the command's own presets in place of the short names."""
+        short = tuple(f"{preset}=" for preset in PRESETS)
+        return [o.replace("=", f"/{self.name}=", 1) if o.startswith(short) else o for o in overrides]
+
+    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+        # Not left initialised: hydra.main wants to do that itself.
+        with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            try:
+                return hydra.compose(self.name, overrides=list(overrides))
+            except (HydraException, OmegaConfBaseException, OverflowError) as error:
+                raise UserError(self.message(error)) from error
+
+    def _checked(self, text: str, keys: Mapping[str, bool], *, sweep: bool) -> Override:
+        """An override whose names are known, and which has as many values as it may."""
+        typed, equals, value = text.partition("=")
+        try:
+            override = parse(text)
+        except UserError:
+            if equals and typed:  # the grammar's keys are letters, digits, dots
+                check_key(typed, value, keys, self.groups)
+            raise
+        key = override.key_or_group
+        if key.partition("/")[0].partition(".")[0] == "hydra":
+            return override
+        if not key or override.is_delete() or (override.is_add() and key in {*self.groups, *keys}):
+            raise UserError(f"'{text}' is not understood; write {key or 'key'}=value")
+        if key in self.groups:
+            self._check_choices(key, choices(override))
+        elif not value.startswith("{"):
+            check_key(key, value, keys, self.groups)
+        if override.value() == "":
+            raise UserError(f"{key} is empty; give it a value, or leave it out")
+        if override.value() == MISSING:
+            raise UserError(f"{key} has no value; {self._advice(key)}")
+        self._check_truth(key, override.value())
+        if override.is_sweep_override() and not sweep:
+            self._refuse_several(override)
+        return override
+
+    def _check_truth(self, key: str, value: object) -> None:
+        """OmegaConf takes any number but 0 for true."""
+        kind = self.kinds.get(key)
+        if kind is not None and kind.word == TRUTH and isinstance(value, (int, float)) and value not in (0, 1):
+            raise UserError(f"{key} {value!r} must be {TRUTH}")
+
+    def _check_choices(self, group: str, given: Sequence[str]) -> None:
+        for name in given:
+            if name not in self.groups[group]:
+                error = unknown(group, name, self.groups[group])
+                other = MOSTLY_MEANT.get(group)
+                raise UserError(f"{error}; a file or folder: {other}={name}") if other and "/" in name else error
+
+    def _refuse_several(self, override: Override) -> None:
+        key, kind, values = override.key_or_group, self.kinds.get(override.key_or_group), ",".join(choices(override))
+        if not override.is_choice_sweep():
+            values = str(override.input_line).partition("=")[2]
+            raise UserError(f"{key}={values} has several values; add -m to run with each of them in turn")
+        ways = [f"write {key}=[{values}] for a list"] if kind is not None and kind.several else []
+        ways += [f"""write {key}='"{values}"' for one name with a comma"""] if kind is not None and kind.text else []
+        ways += ["add -m to run with each of them in turn"]
+        raise UserError(f"{key}={values} has several values; {', or '.join(ways)}")
+
+    def message(self, error: BaseException) -> str:
+        """One line of Hydra's and OmegaConf's: the innermost cause says what is wrong."""
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        line, key = first_line(cause), getattr(cause, "full_key", None)
+        if not key:
+            return line
+        if "is not Optional" in line or "NoneType is not a subclass" in line:
+            return f"{key} must not be null; {self._advice(key)}"
+        if "missing mandatory value" in line:
+            return f"{key} has no value; {self._advice(key)}"
+        if line.startswith("Key '"):
+            return f"key '{key}' is unknown; --help shows all keys"
+        kind = next((kind for words, kind in _KINDS.items() if words in line), None)
+        if kind is None:
+            return f"{key}: {line}"
+        value = getattr(cause, "value", None)
+        return f"{key} {value!r} must be {kind}" + (f": {key}=[{value}]" if kind == "a list" else "")
+
+    def _advice(self, key: str) -> str:
+        """What to give instead of nothing."""
+        kind, value = self.kinds.get(key), OmegaConf.select(self.defaults, key)
+        if kind is None or value is None:
+            return "give it a value, or leave it out"
+        shown = (
+            f"[{','.join(map(str, value))}]"
+            if kind.several
+            else str(value).lower()
+            if value in (True, False)
+            else value
+        )
+        return f"give {kind.word}, for example {key}={shown}"
+
+
+def groups_of(command: str) -> dict[str, list[str]]:
+    """Configuration groups and the names in each; the presets of a command under their short names."""
+    root = importlib.resources.files(CONFIG_MODULE)
+    folders = {f.name: f / command if f.name in PRESETS else f for f in root.iterdir() if f.is_dir()}
+    names = {
+        group: sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml"))
+        for group, folder in folders.items()
+        if folder.is_dir()
+    }
+    return {group: options for group, options in names.items() if options}
+
+
+def choice_of(group: str, options: Any) -> str:
+    """What a group's options are called: the choice that sets them, or the nearest one of their name and what differs.
+
+    For example "small64", or "small64, min_layers 1".
+
+    Args:
+        group: Of conf/GROUP/*.yaml.
+        options: A dataclass made of that group's values, with a `name` among them.
+    """
+    found: dict[str, list[str]] = {}
+    for choice in groups_of("train")[group]:
+        text = (importlib.resources.files(CONFIG_MODULE) / group / f"{choice}.yaml").read_text("utf-8")
+        values = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.create(text)))
+        if values["name"] == options.name:
+            chosen = dataclasses.asdict(type(options)(**values))
+            pairs = dataclasses.asdict(options).items()
+            found[choice] = [f"{key} {value}" for key, value in pairs if value != chosen[key]]
+    choice = min(found, key=lambda name: (len(found[name]), name))
+    return ", ".join([choice, *found[choice]])
+
+
+def _schema_node(schema: type[Any]) -> DictConfig:
+    """The schema as a configuration. Frozen dataclasses make read-only ones, but the command line has to set them."""
+    node = OmegaConf.structured(schema)
+    OmegaConf.set_readonly(node, None)
+    for name, kind in get_type_hints(schema).items():
+        if dataclasses.is_dataclass(kind):
+            node[name] = _schema_node(cast("type[Any]", kind))
+    return node
+
+
+def _keys(config: DictConfig) -> dict[str, bool]:
+    """The key of each value, dotted, and whether it is a single value (not a group of them)."""
+
+    def walk(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, bool]]:
+        for key, value in node.items():
+            yield prefix + str(key), not isinstance(value, dict)
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+
+    return dict(walk(cast("Mapping[str, Any]", OmegaConf.to_container(config)), ""))

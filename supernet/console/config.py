@@ -1,0 +1,124 @@
+"""From the command line to a job: its configuration as typed, frozen values, checked before anything starts.
+
+`command.py` says what is right, `overrides.py` makes Hydra's grammar of what was typed. No others know Hydra.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from supernet.console.command import CONFIG_MODULE, PRESETS, Command
+from supernet.console.overrides import in_grammar
+from supernet.console.start import loaded
+from supernet.console.sweep import Job, run_jobs
+from supernet.console.terminal import one_line_errors, prepare_terminal
+from supernet.runtime.errors import UserError, first_line
+
+__all__ = ["PRESETS", "load_config", "load_sweep", "run_app"]
+
+C = TypeVar("C")
+
+_command: Callable[..., Command[Any]] = cache(Command)
+"""Composing takes a while: what holds if nothing is said is found once."""
+
+SWEEP_FLAGS = ("-m", "--multirun")
+_FLAGS_WITH_VALUE = {
+    "-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
+    "-x", "--experimental-rerun", "-i", "--info",
+}  # fmt: skip
+_OF_FLAGS = ("The --", "Only one of --", "Expecting one subcommand")
+"""How Hydra's errors about its flags begin."""
+HYDRA_FLAGS = {"-h", "--help", "--hydra-help", "--version", "--resolve", "-r", "--run", "-s", "--shell-completion"}
+HYDRA_FLAGS |= _FLAGS_WITH_VALUE | {*SWEEP_FLAGS}
+
+
+def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> None:
+    """Runs a command: configuration from conf/`config_name`.yaml and the command line, checked before anything starts.
+
+    Args:
+        config_name: Primary configuration; its defaults list begins with "`config_name`_schema".
+        schema: Frozen dataclass that the configuration becomes.
+        job: What to do with it. In a sweep (`-m`) called once for each combination. Its run folder, if it returns one,
+            is shown at a sweep's end.
+    """
+    with one_line_errors():
+        loaded()
+        prepare_terminal()
+        command: Command[C] = _command(config_name, schema)
+        flags, typed = _flags_and_overrides(sys.argv[1:])
+        sweep = any(flag in SWEEP_FLAGS for flag in flags)
+        others = [flag.partition("=")[0] for flag in flags if flag.startswith("-") and flag not in SWEEP_FLAGS]
+        overrides = [in_grammar(argument, command.kinds, sweep=sweep) for argument in typed]
+        # With other flags of Hydra's (help, a configuration folder of the user's own) the checking is left to Hydra.
+        jobs = [] if others else command.jobs(overrides, sweep=sweep)
+        if others or any(text.lstrip("+~").startswith("hydra") for text in overrides):
+            sys.argv[1:] = [*flags, *command.spelled_out(overrides)]
+            _run_hydra(command, job)
+        elif sweep:
+            run_jobs(jobs, job)
+        else:
+            job(jobs[0].config)
+
+
+def load_config(config_name: str, schema: type[C], overrides: Sequence[str] = ()) -> C:
+    """The configuration that a command line would give, without running anything.
+
+    Raises:
+        UserError: for an unknown name or key, a wrong type, an impossible value.
+    """
+    return load_sweep(config_name, schema, overrides, sweep=False)[0].config
+
+
+def load_sweep(config_name: str, schema: type[C], overrides: Sequence[str], *, sweep: bool = True) -> list[Job[C]]:
+    """The jobs of a sweep, without running any; see `load_config`."""
+    command: Command[C] = _command(config_name, schema)
+    return command.jobs([in_grammar(text, command.kinds, sweep=sweep) for text in overrides], sweep=sweep)
+
+
+def _run_hydra(command: Command[C], job: Callable[[C], object]) -> None:
+    """Leaves it to Hydra: to show help and configuration, or to start a sweep's jobs elsewhere (hydra/launcher=...)."""
+
+    @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=command.name)
+    def run(config: DictConfig) -> None:
+        with one_line_errors():
+            job(command.typed(config))
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, that of a closed pipe for example
+    try:
+        run()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(command.message(error)) from error
+    except ValueError as error:
+        if not str(error).startswith(_OF_FLAGS):
+            raise
+        raise UserError(first_line(error)) from error
+
+
+def _flags_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags, each before its value, and the other arguments: Hydra wants them apart, people mix them.
+
+    Raises:
+        UserError: if a flag is none of Hydra's.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        if flags and flags[-1] in _FLAGS_WITH_VALUE and not argument.startswith("-"):
+            flags.append(argument)
+        elif not argument.startswith("-"):
+            overrides.append(argument)
+        elif argument.partition("=")[0] in HYDRA_FLAGS:
+            flags.append(argument)
+        else:
+            flag = argument.partition("=")[0]
+            raise UserError(f"'{flag}' is not understood; write key=value without dashes, for example task=mnli")
+    return flags, overrides

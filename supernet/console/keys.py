@@ -1,0 +1,119 @@
+"""The keys of a command: what each of them holds, and which one is meant by a key that there is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from supernet.runtime.errors import UserError
+
+TRUTH = "true or false"
+_WORDS = {int: "a whole number", float: "a number", bool: TRUTH, str: "text"}
+
+COLUMNS = {f"{section}.{name}" for section in ("data", "task") for name in ("text", "label", "choices")}
+"""Keys that name columns. A column may be called null."""
+
+ALIASES = {
+    "bf16": "train.mixed_precision",
+    "dataset": "data.hub",
+    "device": "train.mixed_precision",
+    "file": "data.dir",
+    "fp16": "train.mixed_precision",
+    "gradient_accumulation_steps": "train.micro_batch_size",
+    "output": "output_dir",
+    "path": "data.dir",
+    "trials": "max_evaluations",
+}
+"""What other programs call it, where nothing in the name says which key is meant."""
+
+MOSTLY_MEANT = {"data": "data.dir", "model": "model.name_or_path"}
+"""Of keys with several values, the one that is meant by a file or a folder."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a key holds.
+
+    Attributes:
+        word: In messages: "a whole number".
+        text: Whether it may be one text.
+        several: Whether it may be a list.
+        column: Whether it names columns.
+    """
+
+    word: str
+    text: bool = False
+    several: bool = False
+    column: bool = False
+
+    @property
+    def texts(self) -> bool:
+        """Whether it may be a list of texts."""
+        return self.several and self.word in ("text", "a list of text")
+
+
+def kinds_of(schema: type[Any], prefix: str = "") -> dict[str, Kind]:
+    """What each key of a command holds, by its dotted name."""
+    kinds: dict[str, Kind] = {}
+    for name, hint in get_type_hints(schema).items():
+        key = prefix + name
+        if dataclasses.is_dataclass(hint):
+            kinds |= kinds_of(hint, f"{key}.")  # type: ignore[arg-type]
+        else:
+            kinds[key] = _kind(key, hint)
+    return kinds
+
+
+def _kind(key: str, hint: Any) -> Kind:
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(part for part in get_args(hint) if part is not types.NoneType)
+    column = key in COLUMNS
+    if hint is Any:  # a name or a list of them
+        return Kind("text", text=True, several=True, column=column)
+    if get_origin(hint) in (list, tuple):
+        return Kind(f"a list of {_WORDS[get_args(hint)[0]].removeprefix('a ')}", several=True, column=column)
+    return Kind(_WORDS[hint], text=hint is str, column=column)
+
+
+def check_key(key: str, value: str, keys: Mapping[str, bool], groups: Iterable[str]) -> None:
+    """Sees that a key is one that takes a value.
+
+    Args:
+        key: Without plus signs.
+        value: What was given for it.
+        keys: All keys, and whether each holds a single value (not others).
+        groups: Keys that take the name of a group of values (task=mnli).
+
+    Raises:
+        UserError: with the keys that may have been meant.
+    """
+    if keys.get(key):
+        return
+    if key in keys:
+        meant = f"did you mean {MOSTLY_MEANT[key]}={value}? " if key in MOSTLY_MEANT else ""
+        inside = ", ".join(name for name in keys if name.startswith(f"{key}."))
+        raise UserError(f"key '{key}' stands for several; {meant}give one of {inside}")
+    meant = " or ".join(_meant(key, [*groups, *(name for name, single in keys.items() if single)]))
+    raise UserError(f"key '{key}' is unknown; {f'did you mean {meant}? ' if meant else ''}--help shows all keys")
+
+
+def _meant(key: str, known: Sequence[str]) -> list[str]:
+    """Up to three keys that may be meant, of the same section if there are such."""
+    section, _, last = key.rpartition(".")
+    alike = [name for name in known if _is_short_for(last, name.rpartition(".")[2]) or ALIASES.get(last) == name]
+    here = [name for name in alike if name.rpartition(".")[0] == section]
+    return (here or alike or difflib.get_close_matches(key, known, n=3, cutoff=0.6))[:3]
+
+
+def _is_short_for(typed: str, name: str) -> bool:
+    """Whether a name is another's usual short or long form: lr, max_len, num_train_epochs, or itself elsewhere."""
+    short, long = typed.split("_"), name.split("_")
+    initials = len(long) > 1 and typed == "".join(part[:1] for part in long)
+    shortened = len(short) == len(long) and all(
+        b.startswith(a) and len(a) > 1 for a, b in zip(short, long, strict=True)
+    )
+    return initials or shortened or set(long) <= set(short)

@@ -1,0 +1,126 @@
+"""How a command ends, and what is seen of it: one line for a mistake, none for a pipe that nobody reads any more."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+
+from supernet.runtime.distributed import in_group, is_main, rank
+from supernet.runtime.errors import UserError
+from supernet.runtime.storage import system_errors
+
+GRACE_S = 5.0
+"""Seconds after which a launcher has surely seen that one of its processes has ended, and has ended the others."""
+
+CLOSED_PIPE = 128 + signal.SIGPIPE
+"""Exit status of a command whose output nobody reads, as of a program that the signal has ended."""
+
+MAX_COLUMNS = 10_000
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns a mistake of the user into one line and exit status 1.
+
+    What is wrong in every process the first one says. Before they work together that is everything; afterwards nearly
+    everything, so another one waits: if the first has ended too the launcher ends this one, which else says its own,
+    with its number. An error that follows from the end of another process is kept back in the same way.
+
+    A command whose output nobody reads any more (`| head`) ends without a word, as if by SIGPIPE.
+    """
+    try:
+        with system_errors(), _output_written():
+            yield
+    except UserError as error:
+        if in_group() and not is_main():
+            time.sleep(GRACE_S)
+        if in_group() or is_main():
+            say_error(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        if is_main():
+            _say("interrupted")
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        if not nobody_reads():
+            raise
+        _discard_output()
+        sys.exit(CLOSED_PIPE)
+    except Exception:
+        if in_group():
+            time.sleep(GRACE_S)
+        raise
+
+
+def say_error(error: BaseException) -> None:
+    """Prints an error as one line; with its number if this is not the main process."""
+    _say(f"{'' if is_main() else f'process {rank()}: '}error: {' '.join(str(error).split())}")
+
+
+def prepare_terminal() -> None:
+    """Makes printing safe: what the terminal's encoding has no letters for is escaped, and an absurd width ignored."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for name in ("COLUMNS", "LINES"):
+        value = os.environ.get(name, "")
+        if value and not (value.isascii() and value.isdigit() and 0 < int(value[:9]) <= MAX_COLUMNS):
+            del os.environ[name]
+
+
+@contextmanager
+def _output_written() -> Iterator[None]:
+    """Sees standard output written: Python would do it after the command, and print what goes wrong in its own words.
+
+    Raises:
+        UserError: if it cannot be written.
+        BrokenPipeError: if nobody reads it.
+    """
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich has met it
+            raise SystemExit(CLOSED_PIPE) from end
+        _flush()
+        raise
+    except OSError as error:
+        if error.filename is None:
+            _flush()  # perhaps it was this that failed
+        raise
+    _flush()
+
+
+def _flush() -> None:
+    try:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        raise UserError(f"standard output cannot be written ({error.strerror}); direct it elsewhere") from error
+
+
+def nobody_reads() -> bool:
+    """Whether standard output or standard error is a pipe whose other end is closed."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, select.POLLOUT)
+    return any(state & select.POLLERR for _, state in poll.poll(0))
+
+
+def _discard_output() -> None:
+    """Sends what is still to be written to nowhere."""
+    with suppress(OSError, ValueError, AttributeError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _say(text: str) -> None:
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,242 @@
+"""What the labels of the user's own data are: classes, and which, or numbers of a regression.
+
+A task may leave that open (`Task.is_open`). It is found in the labels of the rows and said in notes for the table that
+is shown before training; the task without gaps is what everything after works with and what is stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from supernet.data.lookalikes import alike_notes
+from supernet.data.readers import listing
+from supernet.options.labels import other_writing, parse_number
+from supernet.options.task import Task
+from supernet.runtime.errors import UserError
+
+MAX_CLASSES = 1000
+FEW_ROWS = 10
+"""With fewer, classes that cannot be learnt are for want of rows rather than the wrong column."""
+WIDE_RANGE = 20.0
+"""Beyond this size the labels of a regression are far from what a new classifier predicts."""
+NO_LABEL = ("none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nan", "nat", "unlabeled", "unlabelled", "no label")
+"""What may be a class, but often stands for a label that is missing; in lower case."""
+
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+_LEADING_ZERO = re.compile(r"[+-]?0\d")
+
+
+@dataclass(frozen=True)
+class LabelsFound:
+    """The distinct labels of a split, in the order in which they came.
+
+    Attributes:
+        names: Of the labels, as `labels.label_name` gives them.
+        counts: Rows of each.
+        places: Where each was first seen, "file:line".
+    """
+
+    names: Sequence[str]
+    counts: Sequence[int]
+    places: Sequence[str]
+
+    @property
+    def rows(self) -> int:
+        return sum(self.counts)
+
+
+def find_labels(
+    task: Task, train: LabelsFound, others: Sequence[LabelsFound], given: tuple[str, ...]
+) -> tuple[Task, list[str]]:
+    """The task with its kind, and its classes or label range, and notes on how they were found.
+
+    Args:
+        task: With its columns.
+        train: Labels of the training rows, which say what the classes are.
+        others: Of the other splits; the label range has to hold for them too.
+        given: Class names that the source itself has for the label's column, or none.
+
+    Raises:
+        UserError: if the labels describe no task.
+    """
+    notes: list[str] = []
+    if task.kind in ("auto", "regression") and not given:
+        task, notes = _with_decimal(task, [train, *others])
+    if task.kind == "auto":
+        kind, why = _kind(task, train, given)
+        task, notes = replace(task, kind=kind), [*notes, *why]
+    if task.is_regression:
+        low, high = _range(task, [train, *others])
+        return replace(task, label_range=(low, high)), [*notes, *_number_notes(task, train, low, high)]
+    if given:
+        return replace(task, classes=given), [*notes, "class names are those of the data set"]
+    counts = dict(zip(train.names, train.counts, strict=True))
+    _check_classes(counts, train, str(task.label))
+    names = _sorted(train.names)
+    return replace(task, classes=tuple(names), label_ids=False), [*notes, *_class_notes(task, names, counts)]
+
+
+def _sorted(names: Sequence[str]) -> list[str]:
+    """By number if all are numbers, else by letters; those that are equal in that as they are written."""
+    numbers = {name: parse_number(name) for name in names}
+    if any(number is None for number in numbers.values()):
+        return sorted(names, key=lambda name: (name.lower(), name))
+    return sorted(names, key=lambda name: (numbers[name] or 0, name))
+
+
+# Numbers
+
+
+def _with_decimal(task: Task, splits: Sequence[LabelsFound]) -> tuple[Task, list[str]]:
+    """The task with decimal commas if its labels have them, and a note."""
+    place_of = {name: place for found in splits for name, place in zip(found.names, found.places, strict=True)}
+    commas = [name for name in place_of if _COMMA.fullmatch(name)]
+    read = (parse_number(name, comma="," in name) for name in place_of)
+    if task.decimal == "comma" or not commas or any(number is None for number in read):
+        return task, []
+    name = commas[0]
+    classes = "task.kind=classification if they are classes"
+    if points := [other for other in place_of if "." in other]:
+        raise UserError(
+            f"{place_of[name]}: label '{name}' in column '{task.label}' has a decimal comma, and '{points[0]}'"
+            f" ({place_of[points[0]]}) a point; write all alike, or say {classes}"
+        )
+    if all(map(_THOUSANDS.fullmatch, commas)):
+        raise UserError(
+            f"{place_of[name]}: label '{name}' in column '{task.label}' may have a decimal comma or one between"
+            f" thousands; say task.decimal=comma for the first, leave it out for the second, or say {classes}"
+        )
+    number = parse_number(name, comma=True)
+    note = f"labels have decimal commas: '{name}' is {number} (task.kind=classification for classes)"
+    return replace(task, decimal="comma"), [note]
+
+
+def _kind(task: Task, train: LabelsFound, given: tuple[str, ...]) -> tuple[str, list[str]]:
+    """Regression or classification, and why if it is not plain.
+
+    Raises:
+        UserError: if the labels are numbers but for some that stand for no label.
+    """
+    numbers = {name: task.number(name) for name in train.names}
+    words = [name for name, number in numbers.items() if number is None]
+    if given or not any(number is not None and number != int(number) for number in numbers.values()):
+        return "classification", []
+    if words and all(name.lower() in NO_LABEL for name in words):
+        raise UserError(
+            f"{train.places[train.names.index(words[0])]}: label '{words[0]}' in column '{task.label}' is no number as"
+            f" the others are; say data.ignore_labels=[{','.join(words)}] to leave such rows out, or"
+            " task.kind=classification if all are classes"
+        )
+    if words:
+        return "classification", []
+    if codes := _codes(numbers):
+        why = f"labels such as {listing(codes, 4)} are codes, so they are classes (task.kind=regression for numbers)"
+        return "classification", [why]
+    return "regression", ["labels are numbers with fractions: a regression (task.kind=classification for classes)"]
+
+
+def _codes(numbers: Mapping[str, float | None]) -> list[str]:
+    """Labels that are codes, as numbers are not written so: with a leading zero, or one in two ways, 1.1 and 1.10."""
+    if leading := [name for name in numbers if _LEADING_ZERO.match(name)]:
+        return leading
+    seen: dict[float | None, str] = {}
+    for name, number in numbers.items():
+        first = seen.setdefault(number, name)
+        if number and first not in (name, other_writing(name)):
+            return [first, name]
+    return []
+
+
+def _range(task: Task, splits: Sequence[LabelsFound]) -> tuple[float, float]:
+    """The smallest and the largest label of a regression."""
+    values = []
+    for labels in splits:
+        for name, place in zip(labels.names, labels.places, strict=True):
+            if (number := task.number(name)) is None:
+                raise UserError(
+                    f"{place}: label '{name}' in column '{task.label}' is not a number, which task.kind=regression"
+                    " needs; give data.label=COLUMN of numbers, or task.kind=classification, or leave such rows out"
+                    " with data.ignore_labels=[LABEL]"
+                )
+            values.append(float(number))
+    if min(values) == max(values):
+        raise UserError(
+            f"column '{task.label}' has the label {min(values):g} in every row, so there is nothing to learn;"
+            " name the right column with data.label=COLUMN"
+        )
+    return min(values), max(values)
+
+
+def _number_notes(task: Task, train: LabelsFound, low: float, high: float) -> list[str]:
+    notes = []
+    if max(abs(low), abs(high)) > WIDE_RANGE:
+        notes.append(f"labels from {low:g} to {high:g} learn slowly: scale them to lie within about -5 to 5")
+    counts = dict(zip(train.names, train.counts, strict=True))
+    negative = [name for name in counts if (task.number(name) or 0) < 0]
+    if len(negative) == 1 and counts[negative[0]] > 1:
+        notes.append(_no_label_note("label", negative[0], counts[negative[0]], train.rows))
+    return notes
+
+
+# Classes
+
+
+def _check_classes(counts: Mapping[str, int], train: LabelsFound, column: str) -> None:
+    for name, place in zip(train.names, train.places, strict=True):
+        if name.lower() == "nan":
+            raise UserError(
+                f"{place}: label '{name}' in column '{column}' may be a class, or no label; say"
+                f" data.ignore_labels=[nan] to leave such rows out, or name all classes: task.classes=[...,{name}]"
+            )
+    rows = train.rows
+    scattered = len(counts) > MAX_CLASSES or 2 * len(counts) > rows
+    if rows < FEW_ROWS and (len(counts) == 1 or scattered):
+        raise UserError(
+            f"{rows} training row(s) with {len(counts)} different label(s) in column '{column}' are too few to learn"
+            " from; give two or more rows of each of two or more classes"
+        )
+    if len(counts) == 1:
+        raise UserError(
+            f"column '{column}' has the label '{next(iter(counts))}' in all {rows} rows; two or more classes are"
+            " needed: name the right column with data.label=COLUMN"
+        )
+    if scattered:
+        limit = f"at most {MAX_CLASSES} classes, with two rows each on average, can be learnt"
+        raise UserError(
+            f"column '{column}' has {len(counts)} different labels in {rows} rows ({listing(list(counts), 4)}): is it"
+            f" the right column? {limit}; name another with data.label=COLUMN, or for numbers say task.kind=regression"
+        )
+
+
+def _class_notes(task: Task, names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    notes = []
+    if single := [name for name, count in counts.items() if count == 1]:
+        notes.append(f"with a single row, which cannot be both learnt and tested: {listing(single)}")
+    notes += alike_notes(names)
+    missing = [name for name in names if name.lower() in NO_LABEL] + _lone_negative(counts)
+    notes += [_no_label_note("class", name, counts[name], sum(counts.values())) for name in missing]
+    if task.metric == "f1":
+        notes.append(f"F1 is that of class '{names[-1]}' (task.classes=[OTHER,THIS] to change it)")
+    return notes
+
+
+def _lone_negative(counts: Mapping[str, int]) -> list[str]:
+    """The one class with a negative number, such as -1, if it is rare or nothing speaks for it: 1 beside -1 does."""
+    numbers = {name: parse_number(name) for name in counts}
+    negative = [name for name, number in numbers.items() if number is not None and number < 0]
+    if len(negative) != 1 or None in numbers.values():
+        return []
+    name = negative[0]
+    others = [count for other, count in counts.items() if other != name]
+    mirrored = max(number or 0 for number in numbers.values()) == -(numbers[name] or 0)
+    return [] if mirrored and 2 * counts[name] >= min(others) else [name]
+
+
+def _no_label_note(what: str, name: str, count: int, rows: int) -> str:
+    return (
+        f"{what} '{name}' ({count} of {rows} training rows) may stand for no label: data.ignore_labels=[{name}] leaves"
+        " such rows out"
+    )

@@ -1,0 +1,286 @@
+"""A task's rows, split as in the paper or as the user's own files are, and what was found in them.
+
+Rows pass through here once, checked and column by column: `load_rows` gives them as text, `load_task` as tokens.
+Texts are in memory once: splits share them, and each split's are let go when it is tokenised.
+Every mistake in a file is told with its name and line.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from supernet.data.classes import find_labels
+from supernet.data.columns import TEXT_NAMES, find_columns
+from supernet.data.folders import local_source
+from supernet.data.readers import listing
+from supernet.data.rows import Gathered, Rows, gather, shared_texts
+from supernet.data.sources import Part, Source, embedded_source, hub_source, labelled
+from supernet.data.stdlib import AREAS
+from supernet.data.tokens import Split, tokenise
+from supernet.options.labels import other_writing, spellings
+from supernet.options.task import EMBEDDED_TASK, Task
+from supernet.options.training import MIN_TRAIN_SAMPLES, DataOptions
+from supernet.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SPLITS = ("train", "validation", "test")
+TRAIN_SHARE = 0.7
+SHOWN_FILES = 20
+"""Files of a split that the table names; of more the first and the last."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """How the rows were come by, for the table that is shown before training.
+
+    Attributes:
+        origins: For each split where its rows come from, in short.
+        files: What was read: each file with its path, or the like.
+        unused: What there is besides: columns, files, splits.
+        notes: What was guessed or decided, a sentence each.
+        revision: The commit of the data set on the hub that they are of; None if they are not from there.
+    """
+
+    origins: dict[str, str]
+    files: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    revision: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TaskRows:
+    """A task's splits as text, and the task itself with nothing left open."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    task: Task
+    found: Found
+
+
+@dataclass(frozen=True, eq=False)
+class TaskData:
+    """A task's splits as tokens, and the task itself with nothing left open, which is what has to be stored."""
+
+    train: Split
+    validation: Split
+    test: Split
+    task: Task
+    found: Found
+
+    def digests(self) -> dict[str, str]:
+        """What tells one set of rows from another, for each split."""
+        return {name: getattr(self, name).digest() for name in SPLITS}
+
+
+def load_task(task: Task, options: DataOptions, tokenizer: PreTrainedTokenizerBase) -> TaskData:
+    """Loads, splits and tokenises a task. Errors as for `load_rows` and `tokens.tokenise`."""
+    rows = load_rows(task, options)
+    task, found = rows.task, rows.found
+    parts = {name: getattr(rows, name) for name in SPLITS}
+    del rows
+
+    def tokens(name: str) -> Split:
+        part = parts.pop(name)
+        return tokenise(
+            part.columns,
+            part.labels,
+            tokenizer,
+            max_length=task.max_length,
+            cache_dir=options.cache_dir,
+            choices=len(task.choices),
+        )
+
+    train, validation, test = (tokens(name) for name in SPLITS)
+    return TaskData(train, validation, test, task, found)
+
+
+def load_rows(task: Task, options: DataOptions) -> TaskRows:
+    """A task's rows as text, split.
+
+    For a task without `validation_splits`, as those of GLUE, as in the paper: the training rows of the source are
+    split by `split_rows`, the test rows are its development set. For one with (task custom) the splits are taken as
+    they are; if only one of validation and test rows is there, those are the test rows; what lacks is split off the
+    training rows.
+
+    Raises:
+        UserError: if the source cannot be used, or a row is not as the task says; with file and line number.
+    """
+    task = options.applied_to(task)
+    source = _source(task, options)
+    notes = list(source.notes)
+    named = task.label is not None or bool(task.text)
+    if not task.text or task.label is None:
+        task, said = _with_columns(task, source.train[0])
+        notes += said
+    parts, said = _usable(task, source)
+    notes += [note for split in parts.values() for part in split for note in part.notes] + said
+    gathered = _gathered(task, parts, options)
+    notes += [note for split in gathered.values() for note in split.notes]
+    if not named:
+        _check_header(task, source.train[0], gathered["train"])
+    if task.is_open:
+        others = [part.found for name, part in gathered.items() if name != "train"]
+        task, said = find_labels(task, gathered["train"].found, others, source.train[0].classes(str(task.label)))
+        notes += said
+    notes += [note for name, split in gathered.items() for note in _taken_as(task, name, split)]
+    rows = {name: part.rows(task) for name, part in gathered.items()}
+    del gathered
+    (train, validation, test), origins, said = _divide(
+        task, options, rows, {name: _origin(parts[name]) for name in parts}
+    )
+    notes += [*said, *shared_texts(train, validation, test)]
+    files = tuple(dict.fromkeys(name for split in parts.values() for name in _files(split)))
+    found = Found(origins, files, _unused(task, parts, source), tuple(notes), source.revision)
+    return TaskRows(train, validation, test, task, found)
+
+
+def _with_columns(task: Task, part: Part) -> tuple[Task, list[str]]:
+    columns = part.columns()
+    if not columns:
+        raise UserError(f"{part.name}: no rows; give a file with rows, which names its columns")
+    return find_columns(task, columns, part.name)
+
+
+def _gathered(task: Task, parts: Mapping[str, list[Part]], options: DataOptions) -> dict[str, Gathered]:
+    """The rows of each split, without those whose labels are to be ignored; each of these labels has to be there."""
+    written = {label: spellings(label) for label in options.ignore_labels}
+    ignored = frozenset[str | None]().union(*written.values())
+    gathered = {name: gather(task, parts[name], ignored) for name in parts}
+    left_out = {name for split in gathered.values() for name in split.left_out}
+    for label, names in written.items():
+        if not left_out & names:
+            there = listing(gathered["train"].found.names)
+            raise UserError(f"data.ignore_labels: no row has the label '{label}'; there are: {there}")
+    return gathered
+
+
+def _check_header(task: Task, part: Part, train: Gathered) -> None:
+    """Raises a UserError if the name of the label's column is a label too: the columns, as guessed, are a row."""
+    if task.label in train.found.names and not any(name.lower() in TEXT_NAMES for name in task.text):
+        count = train.found.counts[train.found.names.index(task.label)]
+        raise UserError(
+            f"{part.name}: the first line seems to be a row: '{task.label}', which would be the name of the label's"
+            f" column, is also the label of {count} rows; put a line with the columns' names before it, for example"
+            f" label,text, or say data.label={task.label} if that is the column's name"
+        )
+
+
+def _taken_as(task: Task, split: str, gathered: Gathered) -> list[str]:
+    """Notes on labels that are written otherwise than the class that they stand for: 1.0 for 1."""
+    if task.is_regression or task.is_choice or task.label_ids:
+        return []
+    names = [name for name in gathered.found.names if name not in task.classes and other_writing(name) in task.classes]
+    taken = [f"{name} as {other_writing(name)}" for name in names]
+    return [f"labels of the {split} rows are read so: {listing(taken)}"] if taken else []
+
+
+def _files(parts: Sequence[Part]) -> list[str]:
+    """The files of a split; of very many the first and the last."""
+    names = list(dict.fromkeys(part.name for part in parts))
+    return names if len(names) <= SHOWN_FILES else [f"{names[0]} to {names[-1]} ({len(names)} files)"]
+
+
+def _unused(task: Task, parts: Mapping[str, list[Part]], source: Source) -> tuple[str, ...]:
+    """What there is in the files and beside them, but is not used."""
+    columns = dict.fromkeys(column for split in parts.values() for part in split for column in part.columns())
+    unused = [column for column in columns if column not in task.columns]
+    return (*([f"columns {listing(unused, 50)}"] if unused else []), *source.unused)
+
+
+def _origin(parts: Sequence[Part]) -> str:
+    return parts[0].short + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
+
+
+# Which parts are which split, and how they are divided
+
+
+def _source(task: Task, options: DataOptions) -> Source:
+    source = options.source_of(task)
+    if source == "embedded" and (task.name != EMBEDDED_TASK or task.classes != AREAS or len(task.text) != 1):
+        raise UserError(
+            f"data.source=embedded has the rows of the unchanged task={EMBEDDED_TASK} only, not of '{task.name}';"
+            f" give data.dir=FOLDER or task={EMBEDDED_TASK}"
+        )
+    if source == "hub" and task.hub is None:
+        if task.validation_splits:
+            raise UserError(f"task '{task.name}' has no data yet; give data.dir=FILE_OR_FOLDER, or data.hub=NAME")
+        raise UserError(f"task '{task.name}' is not on the hub (task.hub is null); give data.dir=FOLDER")
+    if source == "local":
+        return local_source(task, str(options.dir), options.quotes)
+    return embedded_source() if source == "embedded" else hub_source(task, options.hub_revision)
+
+
+def _usable(task: Task, source: Source) -> tuple[dict[str, list[Part]], list[str]]:
+    """The parts of each split that has any, and notes. Test rows without labels are of no use."""
+    splits = {"train": source.train, "validation": source.validation, "test": source.test}
+    notes = []
+    if task.validation_splits and source.test and not labelled(source.test, str(task.label)):
+        notes.append(f"{source.test[0].name} has no labels in column '{task.label}' and is not used")
+        splits["test"] = []
+    if splits["validation"] and not splits["test"]:
+        splits |= {"validation": [], "test": splits["validation"]}
+        notes.append(f"{splits['test'][0].short} is the test set, as there is no other")
+    return {name: parts for name, parts in splits.items() if parts}, notes
+
+
+def split_rows(rows: Rows, seed: int, max_rows: int | None, max_validation_rows: int | None) -> tuple[Rows, Rows]:
+    """The paper's split of the training rows: shuffle, keep `max_rows`, the first 70 % are for training.
+
+    The others are for validation, at most `max_validation_rows` of them.
+
+    Raises:
+        UserError: if one of the two would be empty.
+
+    Source:
+        Klein et al., "Structural Pruning of Pre-trained Language Models via Neural Architecture Search", TMLR 2024.
+    """
+    order, cut = _shuffled(rows, seed, max_rows)
+    return rows.take(order[:cut]), rows.take(order[cut:][:max_validation_rows])
+
+
+def _shuffled(rows: Rows, seed: int, max_rows: int | None, *, least_rest: int = 1) -> tuple[list[int], int]:
+    """Row numbers in random order, and how many of them are for training; `least_rest` have to be left."""
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    order = order[:max_rows]
+    cut = int(TRAIN_SHARE * len(order))
+    if cut < 1 or len(order) - cut < least_rest:
+        splits = "training and validation" if least_rest == 1 else "training, validation and test"
+        raise UserError(
+            f"{len(order)} training row(s) cannot be split into {splits}; give a training file of"
+            f" at least {MIN_TRAIN_SAMPLES} rows"
+        )
+    return order, cut
+
+
+def _divide(
+    task: Task, options: DataOptions, rows: dict[str, Rows], origins: dict[str, str]
+) -> tuple[list[Rows], dict[str, str], list[str]]:
+    """Training, validation and test rows; where each comes from; notes."""
+    seed, limit, most = options.split_seed, options.max_train_samples, task.max_validation_rows
+    train, file = rows.pop("train"), origins["train"]
+    used = min(len(train), limit or len(train))
+    notes = [] if used == len(train) else [f"{used} of {len(train)} rows of {file} are used (data.max_train_samples)"]
+    if "validation" in rows:
+        if used < len(train):
+            train = train.take(_shuffled(train, seed, limit)[0])
+        return [train, rows["validation"], rows["test"]], origins, notes
+    if "test" in rows:
+        shares: tuple[int, ...] = (70, 30)
+        parts = [*split_rows(train, seed, limit, most), rows["test"]]
+    else:
+        shares = (70, 15, 15)
+        order, cut = _shuffled(train, seed, limit, least_rest=2)
+        end = cut + (len(order) - cut) // 2
+        parts = [train.take(order[:cut]), train.take(order[cut:end][:most]), train.take(order[end:])]
+    split_off = dict(zip(SPLITS, (f"{share} % of {file}" for share in shares), strict=False))
+    if most is not None and used - int(TRAIN_SHARE * used) > most == len(parts[1]):
+        notes.append(f"no more than {most} validation rows are used (task.max_validation_rows)")
+    return parts, origins | split_off, [*notes, f"{file} is split by chance, always in the same way (data.split_seed)"]

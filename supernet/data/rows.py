@@ -1,0 +1,229 @@
+"""Rows as text, checked one by one and kept column by column, each text once.
+
+Every mistake in a row is told with its file and line.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from supernet.data.classes import LabelsFound
+from supernet.data.readers import shown
+from supernet.data.sources import Part
+from supernet.options.labels import is_missing, label_name, parse_number
+from supernet.options.task import Task
+from supernet.runtime.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows as text.
+
+    Attributes:
+        columns: One or two lists of n texts, then one for each choice.
+        labels: (n,) int64 label ids, or float32 for regression.
+    """
+
+    columns: tuple[list[str], ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, numbers: Sequence[int]) -> Rows:
+        """The rows with these numbers, in this order; the texts themselves are not copied."""
+        columns = tuple([column[i] for i in numbers] for column in self.columns)
+        return Rows(columns, self.labels[np.asarray(numbers, np.int64)])
+
+    def keys(self) -> np.ndarray:
+        """(n,) int64. A number for each row's texts, the same for the same texts, in this process."""
+        texts = self.columns[0] if len(self.columns) == 1 else zip(*self.columns, strict=True)
+        return np.fromiter(map(hash, texts), np.int64, len(self))
+
+
+def shared_texts(train: Rows, validation: Rows, test: Rows) -> list[str]:
+    """Notes on how many rows have the texts of a row that was learnt from or, for test rows, chosen by."""
+    learnt, chosen_by, tested = train.keys(), validation.keys(), test.keys()
+    notes = []
+    for name, keys, seen, of in (
+        ("validation", chosen_by, learnt, "training"),
+        ("test", tested, np.concatenate([learnt, chosen_by]), "training or validation"),
+    ):
+        if count := _count_seen(keys, seen):
+            same = f"{count} of {len(keys)} {name} rows have the same text as a {of} row"
+            notes.append(f"{same}, which makes the error look smaller")
+    return notes
+
+
+def _count_seen(keys_m: np.ndarray, seen_n: np.ndarray) -> int:
+    """How many of the keys are among those that were seen; O((m + n) log n), some bytes a row."""
+    seen_n = np.sort(seen_n)
+    nearest_m = seen_n[np.minimum(np.searchsorted(seen_n, keys_m), len(seen_n) - 1)]
+    return int(np.sum(nearest_m == keys_m))
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """One split's rows, with labels as numbers of their names.
+
+    Attributes:
+        columns: Lists of n texts.
+        codes: (n,) int32. Positions in `found.names`.
+        found: The distinct labels.
+        left_out: How many rows have been left out for a label that is to be ignored, by that label.
+        notes: What a reader of the table should know.
+    """
+
+    columns: tuple[list[str], ...]
+    codes: np.ndarray
+    found: LabelsFound
+    left_out: Counter[str | None]
+    notes: tuple[str, ...]
+
+    def rows(self, task: Task) -> Rows:
+        """The rows with label ids or numbers. Raises a UserError if a label is none of the task's."""
+        values = [task.parse_label(name) for name in self.found.names]
+        for name, value, place in zip(self.found.names, values, self.found.places, strict=True):
+            if value is None:
+                raise _bad_label(task, name, place)
+        return Rows(self.columns, np.array(values, np.float32 if task.is_regression else np.int64)[self.codes])
+
+
+def gather(task: Task, parts: Sequence[Part], ignored: Set[str | None] = frozenset()) -> Gathered:
+    """Checks the records of one split and puts them into columns. Labels are checked so far as the task is known.
+
+    Args:
+        task: With its columns.
+        parts: Of the split.
+        ignored: Labels of rows to be left out, as they are written; None for those that are missing.
+
+    Raises:
+        UserError: if a row cannot be used, or there is none.
+    """
+    columns: tuple[list[str], ...] = tuple([] for _ in (*task.text, *task.choices))
+    codes: array[int] = array("i")
+    code_of: dict[str, int] = {}
+    places: list[str] = []
+    left_out: Counter[str | None] = Counter()
+    notes: list[str] = []
+    for part in parts:
+        before = left_out.total()
+        for number, texts, label in _data_rows(task, part, notes):
+            name = label_name(label)
+            if ignored and name in ignored and (name is not None or is_missing(label)):
+                left_out[name] += 1
+                continue
+            if name not in code_of:
+                if name is None or not (task.is_open or task.parse_label(name) is not None):
+                    raise _bad_label(task, label, f"{part.name}:{number}")
+                code_of[name] = len(code_of)
+                places.append(f"{part.name}:{number}")
+            codes.append(code_of[name])
+            for column, text in zip(columns, _checked_texts(task, texts, part.name, number), strict=True):
+                column.append(text)
+        if count := left_out.total() - before:
+            notes.append(f"{count} rows of {part.short} are left out for their labels (data.ignore_labels)")
+    if not codes:
+        names, wanted = ", ".join(part.name for part in parts), ", ".join(task.columns)
+        ignoring = f" besides those that data.ignore_labels leaves out ({left_out.total()})" if left_out else ""
+        raise UserError(f"{names}: no rows{ignoring}; give a file with rows of the columns {wanted}")
+    numbers = np.frombuffer(codes, np.int32)
+    found = LabelsFound(tuple(code_of), np.bincount(numbers).tolist(), places)
+    return Gathered(columns, numbers, found, left_out, tuple(notes))
+
+
+def _data_rows(task: Task, part: Part, notes: list[str]) -> Iterator[tuple[int, list[Any], object]]:
+    """Number, texts and label of each row. Those that name the columns again, as in files that were joined, are noted.
+
+    Raises:
+        UserError: if the columns are named again in another order.
+    """
+    classes, names = _classes_by_id(task, part), [_plain(name) for name in task.columns]
+    headers: list[int] = []
+    for number, values in part.records(task.columns):
+        *texts, label = values
+        if isinstance(label, str) and _plain(label) in names and _is_header(names, values, f"{part.name}:{number}"):
+            headers.append(number)
+            continue
+        yield number, texts, classes[label] if isinstance(label, int) and 0 <= label < len(classes) else label
+    if headers:
+        notes.append(f"{part.short}:{headers[0]}: {len(headers)} line(s) name the columns again and are left out")
+
+
+def _is_header(names: list[str], values: Sequence[object], place: str) -> bool:
+    """Whether a row is the names of the columns. Raises a UserError if it has them in another order."""
+    row = [_plain(str(value)) for value in values]
+    if row != names and sorted(row) == sorted(names):
+        raise UserError(f"{place}: the columns are named again, in another order; split the file here into two")
+    return row == names
+
+
+def _plain(name: str) -> str:
+    """A column's name in lower case, without blanks around it and the mark that a file of its own begins with."""
+    return name.strip().removeprefix("\ufeff").strip().lower()
+
+
+def _classes_by_id(task: Task, part: Part) -> tuple[str, ...]:
+    """The names that the source gives to the ids in its labels' column, if the task's classes are these; or none.
+
+    An id is then replaced by its name before anything reads it: the names may be numbers themselves.
+    """
+    named = () if task.is_regression or task.is_choice else part.classes(str(task.label))
+    return named if not task.classes or set(task.classes) == set(named) else ()
+
+
+def _bad_label(task: Task, label: object, place: str) -> UserError:
+    where = f"{place}: label {shown(label)} in column '{task.label}'"
+    if not task.is_open:
+        return UserError(
+            f"{where} is not allowed; task '{task.name}' takes {task.allowed_labels}{_way_out(task, label)}"
+        )
+    if is_missing(label):
+        return UserError(
+            f"{place}: no label in column '{task.label}'; fill it in or remove the row{_way_out(task, label)}"
+        )
+    return UserError(f"{where} must be one name or number")
+
+
+def _way_out(task: Task, label: object) -> str:
+    """What to do about a label that is none of the task's."""
+    name = label_name(label)
+    number = None if name is None else parse_number(name)
+    if same := [known for known in task.answers if number is not None and parse_number(known) == number]:
+        return f"; as a number it is the class '{same[0]}': write it so in all files"
+    if task.is_regression and name is not None and parse_number(name, comma=True) is not None and number is None:
+        return "; say task.decimal=comma if numbers are written so"
+    if name is None and not is_missing(label):
+        return ""
+    short = "null" if name is None else shown(name).strip("'")
+    return f"; data.ignore_labels=[{short}] leaves such rows out"
+
+
+def _checked_texts(task: Task, texts: list[Any], source: str, number: int) -> list[str]:
+    """The texts of a row. What is missing is an empty text, as in CSV; one of two may be, as in a few rows of QQP."""
+    for i, text in enumerate(texts):
+        if isinstance(text, str) and text.isascii():
+            continue
+        if (wrong := _no_text(text)) is not None:
+            raise UserError(f"{source}:{number}: column '{task.columns[i]}' holds {wrong}")
+        texts[i] = text if isinstance(text, str) else ""
+    if not any(text.strip() for text in texts[: len(task.text)]):
+        raise UserError(f"{source}:{number}: no text in column {', '.join(task.text)}; remove the row or fill it")
+    return texts
+
+
+def _no_text(value: object) -> str | None:
+    """What a value is instead of text, None if it is text or missing."""
+    if not isinstance(value, str):
+        return None if is_missing(value) else f"{shown(value)}, it must hold text"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "half a surrogate pair, not text"
+    return None

@@ -1,0 +1,79 @@
+"""What the classifier reads of a model, and nothing else: the first token's hidden state, after the last layer or each.
+
+The classifiers of transformers see one hidden state of a sequence. So the last layer need not compute its feed-forward
+block for any other token. And since a sub-network of fewer layers has the first layers of a deeper one, unchanged, the
+hidden states on the deeper one's way are the shallower one's: given to the classifier too, they yield its predictions.
+
+Shape letters: B sequences, T tokens, D hidden features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from supernet.models.families import family_of, is_choice
+
+
+@contextmanager
+def readout(model: PreTrainedModel, *, every_depth: bool = False) -> Iterator[int]:
+    """Has `model` compute no more than its classifier reads while the block runs, by hooks on its layers.
+
+    The logits stay as they are.
+
+    Args:
+        model: Of a known family, in evaluation mode, without gradients.
+        every_depth: Whether the logits are those of several models, one after the other along the first dimension:
+            `model`, `model` without its last layer, without its last two, and so on.
+
+    Yields:
+        How many models that is: down to no layers, or to one layer where more comes after the first one than layers
+        (`Family.first_stays`); 1 where the classifier reads more than the first token, which leaves `model` as it is,
+        or by a mask that has no rows for the others (`Family.choice_reads_mask`).
+    """
+    family = family_of(model.config)
+    layers = list(family.layers_of(model))
+    apart = layers[1:] if family.first_stays else layers  # these alone are followed by nothing but layers
+    if not apart or not family.reads_first(model.config):
+        yield 1
+        return
+    every_depth = every_depth and not (family.choice_reads_mask and is_choice(model))
+    last, states = apart[-1], _States()
+    has_attention = family.token_wise in {name for name, _ in last.named_modules()}
+    handles = [layer.register_forward_pre_hook(states.keep) for layer in apart] if every_depth else []
+    handles += [
+        last.get_submodule(family.token_wise if has_attention else "").register_forward_pre_hook(_first_token),
+        last.register_forward_hook(states.give),
+    ]
+    try:
+        yield len(apart) + 1 if every_depth else 1
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _first_token(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Of hidden states (B, T, D) among the arguments, those of the first token, (B, 1, D)."""
+    return tuple(x[:, :1] if isinstance(x, Tensor) else x for x in args)
+
+
+class _States:
+    """Hooks of layers: the first token's hidden states, kept on the way in, given on at the end."""
+
+    def __init__(self) -> None:
+        self.kept: list[Tensor] = []
+
+    def keep(self, layer: nn.Module, args: tuple[Any, ...]) -> None:
+        self.kept.append(args[0][:, :1])
+
+    def give(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """In place of what the last layer computed, its first token's (B, 1, D), and what was kept, latest first."""
+        whole = isinstance(output, Tensor)
+        hidden = torch.cat([(output if whole else output[0])[:, :1], *reversed(self.kept)])
+        self.kept.clear()
+        return hidden if whole else (hidden, *output[1:])

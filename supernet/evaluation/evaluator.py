@@ -1,0 +1,187 @@
+"""The error and the loss of models on one split: batches prepared once, one forward pass each.
+
+Shape letters: n rows of the split, C classes (or choices; 1 for regression).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from supernet.data.metrics import score
+from supernet.data.tokens import Batch, Split, collate, evaluation_batches
+from supernet.evaluation.early_exits import readout
+from supernet.options.task import Task
+
+MAX_TOKENS = {"cpu": 1024, "cuda": 32768}
+"""Padded tokens per batch. On a CPU as few as fill the matrix products: small batches hold rows of the same length."""
+
+AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good a model is on a split.
+
+    Attributes:
+        error: 1 - metric.
+        loss: Mean cross-entropy in nats; for regression the mean squared error.
+        rows: How many rows of the split these are of.
+    """
+
+    error: float
+    loss: float
+    rows: int
+
+
+class Evaluator:
+    """Evaluates any number of models on the same split.
+
+    The split is cut into batches of rows of similar length, collated and put on the device once, here.
+
+    Args:
+        split: The rows.
+        task: Says what the labels mean and which metric counts.
+        tokenizer: Of the model; says what padding is.
+        device: Where the models will be.
+        mixed_precision: no | bf16 | fp16, Accelerate's name: what matrix products are computed in. "no" is what the
+            models are in.
+        max_tokens: Padded tokens per batch; None for what suits the device.
+        parts: In how many equal parts the rows are evaluated; more than one for `measure_unless_worse` alone, since
+            batches are then padded more. The rows of a part are drawn at random, always the same.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        task: Task,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        device: torch.device | str = "cpu",
+        mixed_precision: str = "no",
+        max_tokens: int | None = None,
+        parts: int = 1,
+    ) -> None:
+        self.task = task
+        self.labels = split.labels
+        self.device = torch.device(device)
+        self.autocast = AUTOCAST[mixed_precision]
+        if max_tokens is None:
+            max_tokens = MAX_TOKENS.get(self.device.type, MAX_TOKENS["cuda"])
+        order = np.arange(len(split)) if parts == 1 else np.random.default_rng(0).permutation(len(split))
+        self.parts: Sequence[Sequence[Batch]] = [
+            [
+                collate(split, rows, tokenizer.pad_token_id, device)
+                for rows in evaluation_batches(split, max_tokens, part)
+            ]
+            for part in np.array_split(order, parts)
+            if len(part)
+        ]
+
+    def logits(self, model: PreTrainedModel) -> np.ndarray:
+        """(n, C) predictions in the order of the split's rows, float32, or float64 of a model in that."""
+        return self._logits(model, every_depth=False)[0]
+
+    def depth_logits(self, model: PreTrainedModel) -> np.ndarray:
+        """(k, n, C) predictions of `model`, of `model` without its last layer, without its last two, and so on.
+
+        All of them come from one pass. They go down to no layers, or not as far (see `early_exits`); k is at least 1.
+        For the model of a sub-network, entry i + 1 is `subnet.prefixes()[i]`.
+        """
+        return self._logits(model, every_depth=True)
+
+    def measure(self, model: PreTrainedModel) -> Scores:
+        """Error and loss from one pass."""
+        return self.scores(self.logits(model))
+
+    def measure_depths(self, model: PreTrainedModel) -> tuple[Scores, ...]:
+        """Error and loss of all that `depth_logits` has, from one pass."""
+        return tuple(self.scores(logits) for logits in self.depth_logits(model))
+
+    def measure_unless_worse(self, model: PreTrainedModel, than: float, *, confidence: float = 0.99) -> Scores:
+        """Error and loss, of the first parts of the rows alone if these show that the error is above `than`.
+
+        Args:
+            model: As for `measure`.
+            than: The error that counts, such as that of a smaller sub-network, which dominates any of a larger error.
+            confidence: The least probability, over the random order of the rows, of not stopping a model whose error on
+                all rows is `than` or less.
+
+        Raises:
+            ValueError: if the metric is not the accuracy, the only one that is a mean over rows.
+        """
+        if self.task.metric != "accuracy":
+            raise ValueError(f"evaluation can only stop early for accuracy, not for {self.task.metric}")
+        seen, total, looks = [], len(self.labels), len(self.parts)
+        for part in self.parts:
+            seen.append(self._run(model, part, every_depth=False))
+            rows, logits = np.concatenate([r for r, _ in seen]), np.concatenate([x[0] for _, x in seen])
+            scores = self._scores(logits, self.labels[rows])
+            if scores.error - error_margin(len(rows), total, (1 - confidence) / looks) > than:
+                break
+        return scores
+
+    def score(self, model: PreTrainedModel) -> float:
+        """The task's metric; larger is better."""
+        return self._metric(self.logits(model), self.labels)
+
+    def error(self, model: PreTrainedModel) -> float:
+        """1 - metric; smaller is better."""
+        return 1.0 - self.score(model)
+
+    def scores(self, logits: np.ndarray) -> Scores:
+        """Error and loss of (n, C) predictions."""
+        return self._scores(logits, self.labels)
+
+    def _scores(self, logits: np.ndarray, labels: np.ndarray) -> Scores:
+        predicted, right = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+        if self.task.is_regression:
+            loss = F.mse_loss(predicted[:, 0], right.double())
+        else:
+            loss = F.cross_entropy(predicted, right.long())
+        return Scores(1.0 - self._metric(logits, labels), loss.item(), len(labels))
+
+    def _metric(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        predictions = logits[:, 0] if self.task.is_regression else logits.argmax(axis=1)
+        return score(self.task.metric, predictions, labels)
+
+    def _logits(self, model: PreTrainedModel, *, every_depth: bool) -> np.ndarray:
+        """(k, n, C) of `model` and, if so wished, of its first layers, in the order of the split's rows."""
+        rows, logits = self._run(model, [batch for part in self.parts for batch in part], every_depth=every_depth)
+        return logits[:, np.argsort(rows)]
+
+    def _run(
+        self, model: PreTrainedModel, batches: Sequence[Batch], *, every_depth: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(r,) rows of the batches and (k, r, C) logits of each."""
+        was_training = model.training
+        model.eval()
+        try:
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None),
+                readout(model, every_depth=every_depth) as depths,
+            ):
+                logits = torch.cat([model(**b.inputs).logits.unflatten(0, (depths, -1)) for b in batches], dim=1)
+        finally:
+            model.train(was_training)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return np.concatenate([batch.rows for batch in batches]), logits.cpu().numpy()
+
+
+def error_margin(seen: int, total: int, risk: float) -> float:
+    """How far the mean of `seen` rows drawn from `total` without replacement may be above that of all of them.
+
+    It is further above only with a probability of `risk` or less. The rows' values are from 0 to 1.
+
+    Source:
+        Serfling, "Probability inequalities for the sum in sampling without replacement", Annals of Statistics 2, 1974.
+    """
+    unseen = 1 - (seen - 1) / total if seen < total else 0.0
+    return math.sqrt(unseen * math.log(1 / risk) / (2 * seen))

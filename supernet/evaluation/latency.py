@@ -1,0 +1,199 @@
+"""How long a model takes for one batch: measured on the device, after a warm-up, as often as it takes to be sure.
+
+What is measured is an extracted sub-network (`slicing.extract`) as it would be shipped: in evaluation mode,
+without gradients, in the precision that it is evaluated in, on random tokens without padding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from supernet.evaluation.evaluator import AUTOCAST
+from supernet.models.families import family_of, is_choice
+from supernet.runtime.errors import UserError
+from supernet.space.cost import Workload
+
+MIN_REPEATS = 5
+"""Fewer leave no idea of how much they scatter."""
+
+RUNS_PER_TURN = 3
+"""Timed runs of a model before the next one's turn; the caches are warm by then, as in repeated use."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What repeated runs took, in milliseconds.
+
+    Attributes:
+        median_ms: Their median.
+        low_ms, high_ms: First and third quartile.
+        repeats: How many there were.
+    """
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    repeats: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Timing:
+        """Of the seconds that each run took."""
+        low, median, high = (1e3 * np.percentile(seconds, (25, 50, 75))).tolist()
+        return cls(median, low, high, len(seconds))
+
+    @property
+    def iqr_ms(self) -> float:
+        """Interquartile range."""
+        return self.high_ms - self.low_ms
+
+    @property
+    def uncertainty(self) -> float:
+        """How well the median is known, as a share of it: about the half-width of its 95 % confidence interval.
+
+        Source:
+            McGill, Tukey & Larsen, "Variations of box plots", The American Statistician 32(1), 1978.
+        """
+        return 1.57 * self.iqr_ms / self.repeats**0.5 / self.median_ms
+
+
+def measure_latency(
+    model: PreTrainedModel,
+    workload: Workload,
+    *,
+    device: torch.device | str | None = None,
+    mixed_precision: str = "no",
+    warmup: int = 3,
+    repeats: int = 100,
+    tolerance: float = 0.02,
+    clock: Clock = time.perf_counter,
+) -> Timing:
+    """Runs a model again and again, until the median is known well enough.
+
+    Args:
+        model: An extracted sub-network, or any other model of a known family. Its mode stays as it was.
+        workload: The batch to run it on.
+        device: Where to run it, and where it then is; None is where it is now.
+        mixed_precision: no | bf16 | fp16, as in `supernet.evaluation.evaluator.Evaluator`.
+        warmup: Runs before those that count.
+        repeats: The most runs that count.
+        tolerance: `Timing.uncertainty` that is enough.
+        clock: Gives seconds. `time.process_time` leaves out what other programs take of a busy machine's processors;
+            it adds up threads, so it is only good for one, and of no use on a GPU.
+
+    Raises:
+        UserError: if the model has no positions for so many tokens.
+    """
+    if device is not None:
+        model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides the method's own type
+    with timed(model, workload, mixed_precision, clock) as run:
+        for _ in range(warmup):
+            run()
+        seconds = [run()[0] for _ in range(min(MIN_REPEATS, repeats))]
+        while len(seconds) < repeats and Timing.of(seconds).uncertainty > tolerance:
+            seconds += run()
+    return Timing.of(seconds)
+
+
+def measure_in_turns(
+    models: Sequence[Callable[[], PreTrainedModel]],
+    workload: Workload,
+    *,
+    device: torch.device | str,
+    mixed_precision: str = "no",
+    turns: int = 20,
+    tolerance: float = 0.02,
+    clock: Clock = time.perf_counter,
+) -> list[Timing]:
+    """Times several models that are to be compared: they take turns, so that a change of the machine's speed hits all.
+
+    Each turn makes the model, runs it once to warm up, and then `RUNS_PER_TURN` times. Only one is in memory at once.
+
+    Args:
+        models: Make the models.
+        workload: The batch to run them on.
+        device: Where to run them.
+        mixed_precision: As in `measure_latency`.
+        turns: The most turns of each.
+        tolerance: `Timing.uncertainty` that is enough in nine of ten models.
+        clock: As in `measure_latency`.
+    """
+    seconds: list[list[float]] = [[] for _ in models]
+    rng = np.random.default_rng(0)
+    for turn in range(turns):
+        # Otherwise each would always follow the same one, in whatever state that left the machine.
+        for i in rng.permutation(len(models)).tolist():
+            model = models[i]().to(device)
+            with timed(model, workload, mixed_precision, clock) as run:
+                run()
+                seconds[i] += [run()[0] for _ in range(RUNS_PER_TURN)]
+        known = [Timing.of(each).uncertainty for each in seconds]
+        if (turn + 1) * RUNS_PER_TURN >= MIN_REPEATS and np.quantile(known, 0.9) <= tolerance:
+            break
+    return [Timing.of(each) for each in seconds]
+
+
+@contextmanager
+def timed(
+    model: PreTrainedModel, workload: Workload, mixed_precision: str, *clocks: Clock
+) -> Iterator[Callable[[], list[float]]]:
+    """A function that runs the model once and says how many seconds it took, its device's work too, by each clock."""
+    inputs, was_training, dtype = random_inputs(model, workload), model.training, AUTOCAST[mixed_precision]
+    wait = torch.accelerator.synchronize if model.device.type != "cpu" else lambda: None
+
+    def run() -> list[float]:
+        wait()
+        start = [clock() for clock in clocks]
+        model(**inputs)
+        wait()
+        return [clock() - before for clock, before in zip(clocks, start, strict=True)]
+
+    model.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(model.device.type, dtype, enabled=dtype is not None):
+            yield run
+    finally:
+        model.train(was_training)
+
+
+def refuse_longer(config: PretrainedConfig, workload: Workload) -> None:
+    """Sees to it that a model can be run on a workload.
+
+    Raises:
+        UserError: if it has no positions for so many tokens.
+    """
+    most = family_of(config).max_tokens(config)
+    if workload.length > most:
+        raise UserError(
+            f"workload.length is {workload.length}, but the model has positions for {most} tokens; give that or less"
+        )
+
+
+def random_inputs(model: PreTrainedModel, workload: Workload) -> dict[str, torch.Tensor]:
+    """Keyword arguments of the model: random words and no padding, on its device, as an evaluation gives them.
+
+    Raises:
+        UserError: if the model has no positions for so many tokens.
+    """
+    config = model.config
+    family = family_of(config)
+    refuse_longer(config, workload)
+    # Rows of one choice each, so that it is sequences that are counted.
+    choice = is_choice(model)
+    shape = (workload.batch_size, *([1] if choice else []), workload.length)
+    ids = torch.randint(config.vocab_size - 1, shape, generator=torch.Generator().manual_seed(0))
+    ids += ids >= (config.vocab_size if config.pad_token_id is None else config.pad_token_id)  # no padding
+    inputs = {"input_ids": ids.to(model.device)}
+    if family.token_types(config):
+        inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+    if choice:
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    return inputs

@@ -1,0 +1,169 @@
+"""The words in which a model family is described: blocks of equal groups, and what stands in for an absent one.
+
+Paths in a description are those of transformers' modules and parameters. `families.py` has the descriptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from supernet.space.cost import Activations
+
+
+class AbsentAttention(nn.Module):
+    """Stands where an attention block was, with its residual and LayerNorm: passes the hidden states on."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        return hidden_states, None
+
+
+class AbsentOutput(nn.Module):
+    """Stands where a block's output (dense, residual, LayerNorm) was: passes the residual stream on."""
+
+    def forward(self, hidden_states: Tensor, residual: Tensor) -> Tensor:
+        return residual
+
+
+class ZeroAttention(nn.Module):
+    """Stands where attention was, in a layer that adds the residual itself: adds nothing."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        return torch.zeros_like(hidden_states), None
+
+
+class Zero(nn.Module):
+    """Stands where a feed-forward network was, in a layer that adds the residual itself: adds nothing."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return torch.zeros_like(hidden_states)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The attention or feed-forward block of a layer: equal groups, its heads or its units, side by side in weights.
+
+    Paths are relative to the layer. Those that a model does not have in its configuration are passed over.
+
+    Attributes:
+        rows: Linear modules, or single parameters, whose first dimension is divided among the groups.
+        columns: Linear modules whose input features are divided among the groups.
+        absent: What stands in for which modules in a layer without this block.
+        fused: How many lists of all the groups there are along a dimension of `rows`: 3 where one weight holds all
+            queries, then all keys, then all values; 1 where each head's query, key and value are neighbours.
+        widths: Attributes of modules that are in proportion to the number of groups, such as a number of heads.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    absent: Mapping[str, type[nn.Module]]
+    fused: int = 1
+    widths: tuple[str, ...] = ()
+
+    def divided(self, layer: nn.Module) -> Iterator[tuple[nn.Parameter, int, int]]:
+        """Each parameter of `layer` that is divided, along which dimension, and how many lists of groups are there."""
+        for name, parameter in layer.named_parameters():
+            module, _, kind = name.rpartition(".")
+            if module in self.rows or name in self.rows:
+                yield parameter, 0, self.fused
+            elif module in self.columns and kind == "weight":
+                yield parameter, 1, 1
+
+
+@dataclass(frozen=True)
+class SharedBias:
+    """Attention biases with one column a head, computed once for all layers.
+
+    Attributes:
+        table: Path from the base model to the parameter, (buckets, heads).
+        reader: Path from a layer to the module that takes the biases of all heads as an argument.
+        argument: Position of that argument, which is (batch, heads, tokens, tokens).
+    """
+
+    table: str
+    reader: str
+    argument: int
+
+
+@dataclass(frozen=True)
+class RelativePositions:
+    """Embedded relative positions that attention scores are computed with. Only counting operations needs this.
+
+    Attributes:
+        rows: Linear modules that relative positions go through, and tokens do not.
+        shared_rows: Those they share with the tokens, in models that have none of `rows`.
+        positions: How many relative positions there are, as a function of the configuration.
+        per_token: How many of these each token of a sequence brings into use; 0 if all are always used.
+    """
+
+    rows: tuple[str, ...]
+    shared_rows: tuple[str, ...]
+    positions: Callable[[PreTrainedConfig], int]
+    per_token: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where one architecture keeps what can be left out.
+
+    Attributes:
+        layers: Path from the base model to the list of layers.
+        attention: The block made of heads.
+        feed_forward: The block made of units.
+        units: What the configuration calls the number of units.
+        first_position: Index of the first token's position embedding, as a function of the configuration.
+        per_layer: Entries of the configuration that are lists of one item a layer.
+        first_stays: Whether the encoder does something after its first layer, or needs one. If nothing is kept of the
+            first layer, it then stays as an empty one.
+        shared_bias: Attention biases that all layers share, if there are any.
+        relative: Relative positions that attention computes with, if there are any.
+        activations: What a layer holds at once. Only counting memory needs this.
+        refused: Switches of the configuration that must be off, for what they add cannot be sliced.
+        token_wise: Path from a layer to the module from which on it computes each token by itself: what attention has
+            gathered comes in there, as positional arguments.
+        reads_first: Whether the classifier reads the first token alone, as a function of the configuration.
+        choice_reads_mask: Whether the model for multiple choice finds by the attention mask what its classifier reads.
+    """
+
+    layers: str
+    attention: Block
+    feed_forward: Block
+    units: str = "intermediate_size"
+    first_position: Callable[[PreTrainedConfig], int] = lambda config: 0
+    per_layer: tuple[str, ...] = ()
+    first_stays: bool = False
+    shared_bias: SharedBias | None = None
+    relative: RelativePositions | None = None
+    activations: Activations = field(default_factory=Activations)
+    refused: tuple[str, ...] = ("add_cross_attention",)
+    token_wise: str = "attention.output"
+    reads_first: Callable[[PreTrainedConfig], bool] = lambda config: True
+    choice_reads_mask: bool = False
+
+    @property
+    def heads_tied(self) -> bool:
+        """Whether the heads of all layers can only be put into one common order."""
+        return self.shared_bias is not None
+
+    def max_tokens(self, config: PreTrainedConfig) -> int:
+        """Tokens that the model has positions for."""
+        return config.max_position_embeddings - self.first_position(config)
+
+    def token_types(self, config: PreTrainedConfig) -> bool:
+        """Whether the model tells the first text of a pair from the second by `token_type_ids`."""
+        return getattr(config, "type_vocab_size", 0) > 1
+
+    def layers_of(self, model: PreTrainedModel) -> nn.ModuleList:
+        """The list of layers of a model of this family."""
+        layers = model.base_model.get_submodule(self.layers)
+        assert isinstance(layers, nn.ModuleList)
+        return layers
+
+    def groups(self, config: PreTrainedConfig) -> tuple[int, int]:
+        """Heads and units of each layer of the full model."""
+        return config.num_attention_heads, getattr(config, self.units)

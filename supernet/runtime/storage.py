@@ -1,0 +1,129 @@
+"""Disks that are full, folders that cannot be written: the operating system's errors, each as one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from supernet.runtime.errors import UserError, first_line
+
+OUTPUT_DIR = "output_dir=FOLDER"
+"""The override that moves most of what is written."""
+
+_AGAIN = "make room and give the same command again"
+_CAUSES = {
+    errno.ENOSPC: ("the disk is full", _AGAIN),
+    errno.EDQUOT: ("the quota of this disk is used up", _AGAIN),
+    errno.EFBIG: ("files may not be that large here", "raise the limit, see 'ulimit -f'"),
+    errno.EACCES: ("permission denied", "check the permissions"),
+    errno.EPERM: ("not permitted", "check the permissions"),
+    errno.EROFS: ("the file system is read-only", "check how it is mounted"),
+    errno.EIO: ("the disk reports an error", "check the disk"),
+    errno.ESTALE: ("the network drive has lost it", "check the drive"),
+    errno.ENAMETOOLONG: ("the name is too long", "shorten it"),
+    errno.ELOOP: ("its symbolic links lead in a circle", "put the links right"),
+    errno.ENOTDIR: ("a part of its path is a file", "check the path"),
+    errno.EMFILE: ("too many files are open", "raise the limit, see 'ulimit -n'"),
+}
+"""What an error number means, and what to do."""
+
+
+class StorageError(UserError):
+    """Something could not be written. What was whole before is still there."""
+
+
+@contextmanager
+def writing(what: Path | str, place: str = OUTPUT_DIR) -> Iterator[None]:
+    """Says of an error of the operating system what was being written in the block, and where else it can be.
+
+    Of blocks in one another the outermost speaks: a folder, say, not the file in it.
+
+    Args:
+        what: A file or folder, perhaps with a word for it: "the cache folder X".
+        place: The override that writes elsewhere.
+
+    Raises:
+        StorageError: for such an error. Libraries in Rust raise them as errors of their own.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, StorageError) else error
+        number = None if cause is None else _number(cause)
+        if cause is None or number is None:
+            raise
+        wrong, advice = _CAUSES.get(number, (getattr(cause, "strerror", None) or first_line(cause), "check the path"))
+        raise StorageError(
+            f"{what} cannot be written ({wrong}); {advice}, or choose another place with {place}"
+        ) from cause
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """One line for those errors of the operating system that no place in the code has anything more to say of.
+
+    Raises:
+        StorageError: for them. Any other error goes through: it may be a mistake of this program.
+    """
+    try:
+        yield
+    except (UserError, BrokenPipeError):
+        raise
+    except FileNotFoundError as error:
+        if "temporary directory" not in str(error):
+            raise
+        raise StorageError(f"{error.strerror}; name a folder that can be written with TMPDIR=FOLDER") from error
+    except Exception as error:
+        number = _number(error)
+        if number not in _CAUSES:
+            raise
+        cause, advice = _CAUSES[number]
+        file = getattr(error, "filename", None) or f"a file, perhaps a temporary one in {tempfile.gettempdir()},"
+        raise StorageError(f"{file} cannot be used ({cause}); {advice}") from error
+
+
+def user_path(text: str) -> Path:
+    """A path that a user has typed: `~` is his home; a name that only begins with it, and is no user's, stays."""
+    return Path(os.path.expanduser(text))
+
+
+def check_room(folder: Path, needed: int, *, what: str, advice: str) -> None:
+    """Sees before hours of work that what it writes will have room.
+
+    Args:
+        folder: Where; what is there already counts as room, for it is replaced.
+        needed: Bytes, at most.
+        what: For the message: "2 checkpoints and the supernet".
+        advice: What else can be done but to make room.
+
+    Raises:
+        StorageError: if there is less.
+    """
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    free = shutil.disk_usage(there).free
+    if needed > free + taken:
+        raise StorageError(
+            f"{folder} has too little room: {what} may need {_size(needed - taken)}, and {_size(free)} are free; "
+            f"make room, or {advice}"
+        )
+
+
+def _number(error: BaseException) -> int | None:
+    """The number of the operating system's error that this one is about."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return None if found is None else int(found[1])
+
+
+def _size(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{max(0, size) / 2**20:.1f} MiB"

@@ -1,0 +1,183 @@
+"""What a search space is: a set of sub-networks, as vectors of integers.
+
+A space describes each of its sub-networks by a vector of integers within bounds (`decode`, `encode`), which is what
+searchers work on; everything else in the project works on the `SubNetwork` itself. The spaces there are lie in
+`supernet.space.spaces`. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, final
+
+import numpy as np
+
+from supernet.runtime.errors import UserError
+from supernet.space.subnetwork import Sizes, SubNetwork
+
+DEPTH_ORDERS = ("prefix", "even", "importance")
+
+
+def layer_sets(depth: str, layers: int, importance: Sequence[float] | None = None) -> tuple[tuple[int, ...], ...]:
+    """For each number of layers from 0 to all, which ones are kept, ascending.
+
+    Args:
+        depth: One of `DEPTH_ORDERS`.
+        layers: Of the full model.
+        importance: A score for each layer, larger is more important; needed for depth "importance".
+    """
+    if depth == "even":
+        spread = [[round(i * (layers - 1) / max(n - 1, 1)) for i in range(n)] for n in range(layers + 1)]
+        return tuple(map(tuple, spread))
+    order = range(layers) if depth == "prefix" else np.argsort(-np.asarray(importance), kind="stable").tolist()
+    return tuple(tuple(sorted(order[:n])) for n in range(layers + 1))
+
+
+@dataclass(frozen=True)
+class SearchSpace(ABC):
+    """A set of sub-networks of one full model, described by vectors of integers within bounds.
+
+    Different vectors may stand for the same sub-network (no layers: the widths do not matter), so compare
+    sub-networks, not vectors. Units come in groups of `multiple_of`; where they do not divide, the last is smaller.
+
+    Attributes:
+        layers, heads, units: Sizes of the full model: number of layers, heads and feed-forward units per layer.
+        kept_layers: For each number of layers, which ones are kept (see `layer_sets`).
+        multiple_of: Units in a group.
+        min_layers, min_heads, min_units: Smallest numbers, where the space has them; None for its own.
+
+    Raises:
+        UserError: if a smallest number is larger than the model has.
+    """
+
+    layers: int
+    heads: int
+    units: int
+    kept_layers: tuple[tuple[int, ...], ...] = ()
+    multiple_of: int = 1
+    min_layers: int | None = None
+    min_heads: int | None = None
+    min_units: int | None = None
+
+    name: ClassVar[str]
+    counts: ClassVar[Mapping[str, int]]
+    """What a vector has a number of, and the smallest such number unless another is set."""
+
+    def __post_init__(self) -> None:
+        if not self.kept_layers:
+            object.__setattr__(self, "kept_layers", layer_sets("prefix", self.layers))
+        for count in ("layers", "heads", "units"):
+            least, most = getattr(self, f"min_{count}"), getattr(self, count)
+            if least is not None and least > most:
+                raise UserError(f"space.min_{count} is {least}, but the model has {most}; give {most} or less")
+
+    def _range(self, count: str) -> tuple[int, int]:
+        """Smallest and largest number of layers, heads or groups of units."""
+        least = getattr(self, f"min_{count}")
+        least = self.counts[count] if least is None else least
+        return (-(-least // self.multiple_of), self.groups) if count == "units" else (least, getattr(self, count))
+
+    @final
+    @property
+    def sizes(self) -> Sizes:
+        """Of the full model."""
+        return Sizes(self.layers, self.heads, self.units)
+
+    @final
+    @property
+    def groups(self) -> int:
+        """Groups of units per layer."""
+        return -(-self.units // self.multiple_of)
+
+    def _units(self, groups: int) -> int:
+        """Units in the first so many groups."""
+        return min(groups * self.multiple_of, self.units)
+
+    def _groups(self, units: int) -> int:
+        """Groups that so many units are; of no use if they end within one (`encode` checks)."""
+        return -(-units // self.multiple_of)
+
+    @property
+    @abstractmethod
+    def bounds(self) -> dict[str, tuple[int, int]]:
+        """Smallest and largest value, both included, of each named entry of a vector, in order."""
+
+    @abstractmethod
+    def decode(self, vector: Sequence[int]) -> SubNetwork:
+        """The sub-network that a vector stands for."""
+
+    @abstractmethod
+    def _encode(self, subnet: SubNetwork) -> Sequence[int]:
+        """A vector for a sub-network of this space; anything for another one (`encode` checks)."""
+
+    @property
+    @abstractmethod
+    def middle(self) -> SubNetwork:
+        """Half of what there is, or the smallest if that is more; the third point of every search."""
+
+    def _half(self, count: str) -> int:
+        low, high = self._range(count)
+        return max(high // 2, low)
+
+    @final
+    def encode(self, subnet: SubNetwork) -> tuple[int, ...]:
+        """A vector that decodes to `subnet`.
+
+        Raises:
+            ValueError: if the sub-network is not in this space.
+        """
+        vector = tuple(int(v) for v in self._encode(subnet))
+        inside = all(low <= v <= high for v, (low, high) in zip(vector, self.bounds.values(), strict=True))
+        if not inside or self.decode(vector) != subnet:
+            raise ValueError(f"sub-network ({subnet}) is not in space {self.name}")
+        return vector
+
+    @final
+    def __contains__(self, subnet: SubNetwork) -> bool:
+        """Whether some vector stands for the sub-network."""
+        try:
+            self.encode(subnet)
+        except ValueError:
+            return False
+        return True
+
+    @final
+    @cached_property
+    def lower(self) -> np.ndarray:
+        """(d,) smallest value of each entry of a vector."""
+        return np.array([low for low, _ in self.bounds.values()])
+
+    @final
+    @cached_property
+    def upper(self) -> np.ndarray:
+        """(d,) largest value of each entry of a vector."""
+        return np.array([high for _, high in self.bounds.values()])
+
+    @final
+    @cached_property
+    def smallest(self) -> SubNetwork:
+        """The sub-network of the lower bounds."""
+        return self.decode(self.lower.tolist())
+
+    @final
+    @cached_property
+    def largest(self) -> SubNetwork:
+        """The full model."""
+        return self.decode(self.upper.tolist())
+
+    @final
+    @property
+    def size(self) -> int:
+        """Number of vectors."""
+        size = 1
+        for low, high in self.bounds.values():
+            size *= high - low + 1
+        return size
+
+    @final
+    def sample(self, rng: np.random.Generator) -> SubNetwork:
+        """A sub-network whose vector is drawn uniformly within the bounds."""
+        return self.decode(rng.integers(self.lower, self.upper, endpoint=True).tolist())

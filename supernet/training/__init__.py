@@ -1,0 +1,1 @@
+"""Stage one itself, the only room that knows a gradient. It imports every room, and `artifact`."""

@@ -1,0 +1,185 @@
+"""How important each head and unit is for the task, measured on training rows, and what follows from it.
+
+A prefix of heads or units is what most sub-networks keep; ordered by importance, a prefix keeps the best. The order
+changes nothing in what the full model computes. L layers, N heads, F units, S sequences, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from supernet.data.tokens import Batch
+from supernet.models.families import architecture_of, family_of
+from supernet.models.files import refusing
+from supernet.models.slicing import permute_
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import atomic_path
+from supernet.runtime.pictures import new_figure, save_figure
+from supernet.space.subnetwork import Sizes
+from supernet.training.losses import label_loss
+
+if TYPE_CHECKING:  # only drawing needs matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+SCORES_FILE = "importance.npz"
+
+LEAST_SHOWN = 0.01
+"""Smaller shares look the same in the picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """Scores, larger is more important.
+
+    Attributes:
+        heads: (L, N) float64.
+        units: (L, F) float64.
+    """
+
+    heads: np.ndarray
+    units: np.ndarray
+
+    @property
+    def layers(self) -> np.ndarray:
+        """(L,) what a layer's blocks are worth: half of it the heads' share of all heads, half the units'."""
+        heads, units = self.heads.sum(axis=1), self.units.sum(axis=1)
+        return heads / heads.sum() + units / units.sum()
+
+
+def measure_importance(model: PreTrainedModel, batches: Iterable[Batch]) -> Importance:
+    """Scores heads and units by what the loss would change, to first order, if each were left out.
+
+    With x what enters the output projection of a block, a unit's score is the sum over rows and tokens of
+    |x * d loss / dx|, and a head's the sum over rows of |the sum of x * d loss / dx over its features and the tokens|.
+    Dropout is off; weights stay as they are.
+
+    Args:
+        model: A transformers model of a known family, with a classifier.
+        batches: Training rows; never validation or test rows.
+
+    Source:
+        Michel, Levy & Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019; for units as in Hou et al.,
+        "DynaBERT: Dynamic BERT with Adaptive Width and Depth", NeurIPS 2020.
+    """
+    a = architecture_of(model.config)
+    heads, units = np.zeros((a.layers, a.heads)), np.zeros((a.layers, a.units))
+    for _, effects in block_effects(model, batches):
+        for i, (heads_STNH, units_STF) in enumerate(effects):
+            heads[i] += heads_STNH.double().sum(dim=(1, 3)).abs().sum(dim=0).cpu().numpy()
+            units[i] += units_STF.double().abs().sum(dim=(0, 1)).cpu().numpy()
+    return Importance(heads, units)
+
+
+def block_effects(
+    model: PreTrainedModel, batches: Iterable[Batch]
+) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+    """What the loss would change, to first order, without each feature of each token that enters a block's output.
+
+    Yields:
+        Each batch, and for each layer x * d loss / dx with x what enters the output projection of its attention,
+        (S, T, N, H) with H features of each head, and of its feed-forward block, (S, T, F). The loss is summed over
+        the batch's rows. Summed over tokens, and over a head's features, that is the derivative of a row's loss with
+        respect to a factor of the head or unit. Dropout is off until the last batch is done.
+    """
+    a = architecture_of(model.config)
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            with _projection_inputs(model) as inputs:
+                loss = label_loss(model(**batch.inputs).logits, batch.labels)
+            effects = [x.detach() * g for x, g in zip(inputs, torch.autograd.grad(loss, inputs), strict=True)]
+            heads = [x_STD.unflatten(-1, (a.heads, a.head_size)) for x_STD in effects[::2]]
+            yield batch, list(zip(heads, effects[1::2], strict=True))
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def _projection_inputs(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Fills a list, while the block runs, with what enters each layer's two output projections, in order."""
+    family = family_of(model.config)
+    inputs: list[Tensor] = []
+    handles = [
+        layer.get_submodule(path).register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+        for layer in family.layers_of(model)
+        for path in (family.attention.columns[0], family.feed_forward.columns[0])
+    ]
+    try:
+        yield inputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def order_by_importance_(model: PreTrainedModel, importance: Importance) -> None:
+    """Reorders heads and units inside each layer, best first, in place; the full model computes the same as before."""
+    heads = importance.heads
+    if family_of(model.config).heads_tied:  # one order for all layers
+        heads = np.broadcast_to(heads.sum(axis=0), heads.shape)
+    permute_(model, _best_first(heads), _best_first(importance.units))
+
+
+def _best_first(scores: np.ndarray) -> list[list[int]]:
+    return [np.argsort(-row, kind="stable").tolist() for row in scores]
+
+
+def read_importance(folder: Path, sizes: Sizes) -> Importance | None:
+    """What `write_importance` wrote; None if there is no such file.
+
+    Args:
+        folder: Where it is.
+        sizes: Of the model that the scores are of.
+
+    Raises:
+        UserError: if the file is damaged, or another model's.
+    """
+    path, advice = folder / SCORES_FILE, "remove it, and a training that goes on measures it again"
+    if not path.exists():
+        return None
+    problem = f"{path} cannot be used"
+    with refusing(problem, advice), path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        scores = Importance(saved["heads"], saved["units"])
+    for name, values, width in (("heads", scores.heads, sizes.heads), ("units", scores.units, sizes.units)):
+        fits = values.shape == (sizes.layers, width) and values.dtype == np.float64
+        if not fits or not ((values >= 0) & (values < np.inf)).all():
+            raise UserError(f"{problem} ({name} are no {sizes.layers} x {width} scores of 0 or more); {advice}")
+    return scores
+
+
+def write_importance(folder: Path, importance: Importance) -> None:
+    """importance.npz, the scores in the model's own order, and importance.png, a heat map of them."""
+    with atomic_path(folder / SCORES_FILE) as partial, partial.open("wb") as file:
+        np.savez(file, heads=importance.heads, units=importance.units)
+    layers, heads = importance.heads.shape
+    figure = new_figure(9, 0.4 * layers + 2.2)
+    axes = figure.subplots(1, 2, width_ratios=(1, 2))
+    _heat_map(axes[0], importance.heads, "head")
+    axes[0].set_xticks(range(heads), [str(i + 1) if heads <= 16 or i % 4 == 3 else "" for i in range(heads)])
+    axes[0].set_ylabel("layer")
+    image = _heat_map(axes[1], -np.sort(-importance.units, axis=1), "feed-forward unit, the most important first")
+    figure.colorbar(image, ax=axes, extend="min")
+    figure.suptitle("Worth on training rows, as a share of the layer's best", fontsize=11)
+    save_figure(figure, folder / "importance.png", dpi=120)
+
+
+def _heat_map(axes: Axes, scores: np.ndarray, label: str) -> AxesImage:
+    from matplotlib.colors import LogNorm
+
+    best = scores.max(axis=1, keepdims=True)
+    shares = np.divide(scores, best, out=np.zeros_like(scores), where=best > 0)
+    scale = LogNorm(vmin=LEAST_SHOWN, vmax=1, clip=True)  # few units are worth much more than all others
+    image = axes.imshow(shares, aspect="auto", interpolation="nearest", norm=scale)
+    axes.set_yticks(range(len(scores)), [str(i + 1) for i in range(len(scores))])
+    axes.set_xlabel(label)
+    return image

@@ -1,0 +1,64 @@
+"""What a training is made of: pre-trained model, search space, rows; and digests that tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from supernet.data.load import TaskData, load_task
+from supernet.models.families import architecture_of
+from supernet.models.files import of_models
+from supernet.models.pretrained import Pretrained, check_model, load_tokenizer, locate, read_config
+from supernet.options.training import TrainConfig
+from supernet.runtime.digests import of_rows
+from supernet.runtime.processes import main_first
+from supernet.space.base import SearchSpace
+from supernet.space.spaces import search_space
+from supernet.training.teacher import teacher_folder
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a training is made of.
+
+    Attributes:
+        pretrained: The pre-trained model.
+        build_space: The search space, from the layers' importance.
+        data: The task's rows.
+        models: Digests of the pre-trained model, and of a teacher.
+    """
+
+    pretrained: Pretrained
+    build_space: Callable[[list[float] | None], SearchSpace]
+    data: TaskData
+    models: dict[str, str]
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Digests of rows, classes and models."""
+        return of_rows(self.data.digests(), self.data.task.answers) | self.models
+
+    @property
+    def revisions(self) -> dict[str, str | None]:
+        """Commits on the hub of model and rows; None for what is not from there."""
+        return {"model": self.pretrained.revision, "data": self.data.found.revision}
+
+
+def read_materials(config: TrainConfig, accelerator: Accelerator) -> Materials:
+    """Finds and reads what the training is made of, the models' weights aside; what does not fit is told at once."""
+    pretrained = locate(config.model)
+    model_config = read_config(pretrained.folder)
+    check_model(config.task, model_config)
+    a = architecture_of(model_config)
+
+    def build_space(layer_importance: list[float] | None) -> SearchSpace:
+        return search_space(
+            config.space, layers=a.layers, heads=a.heads, units=a.units, layer_importance=layer_importance
+        )
+
+    build_space([0.0] * a.layers)
+    with main_first(accelerator):  # so that one process tokenises and the others find the cache
+        data = load_task(config.task, config.data, load_tokenizer(pretrained.folder))
+    return Materials(pretrained, build_space, data, of_models(pretrained.folder, teacher_folder(config.distillation)))

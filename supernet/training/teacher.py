@@ -1,0 +1,104 @@
+"""A fixed teacher: another fine-tuned model that the sub-networks learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from supernet.data.readers import listing
+from supernet.models.families import FAMILIES
+from supernet.models.pretrained import check_model, load_tokenizer, read_classifier, read_config
+from supernet.options.task import Task
+from supernet.options.training import SAME, TOP, Distillation
+from supernet.runtime.errors import UserError
+from supernet.runtime.storage import user_path
+
+
+def load_teacher(
+    options: Distillation,
+    task: Task,
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    device: torch.device,
+) -> PreTrainedModel | None:
+    """The model in the folder `options.teacher`, in evaluation mode and without gradients; None if there is none.
+
+    The run folder of a training stands for its supernet.
+
+    Raises:
+        UserError: if it cannot be read, or does not fit the student: another kind of task, other classes, other tokens,
+            fewer positions, or, where hidden states are learned from, another hidden size.
+    """
+    folder = teacher_folder(options)
+    if folder is None:
+        return None
+    given = f"distillation.teacher={options.teacher}"
+    config = read_config(folder)
+    _check_outputs(given, config, task)
+    if config.model_type in FAMILIES:
+        try:
+            check_model(task, config)
+        except UserError as error:
+            raise UserError(f"{given}: {error}") from error
+    teacher = read_classifier(folder, task)
+    its_tokenizer = load_tokenizer(folder, teacher.config)
+    same_inputs = set(its_tokenizer.model_input_names) == set(tokenizer.model_input_names)
+    if not same_inputs or its_tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"{given} has another vocabulary than the model; give a teacher with the model's own tokenizer")
+    if options.hidden_weight > 0 and teacher.config.hidden_size != student.config.hidden_size:
+        raise UserError(
+            f"{given} has a hidden size of {teacher.config.hidden_size}, the model {student.config.hidden_size}; "
+            "use distillation.hidden_weight=0 or a teacher of the same hidden size"
+        )
+    layers, its_layers = student.config.num_hidden_layers, teacher.config.num_hidden_layers
+    if options.hidden_weight > 0 and options.hidden_map == SAME and its_layers != layers:
+        raise UserError(
+            f"{given} has {its_layers} layers, the model {layers}; use distillation.hidden_map={TOP} or a teacher of "
+            "as many layers"
+        )
+    teacher.to(device)  # type: ignore[arg-type]  # transformers hides the type of `to`
+    return teacher.eval().requires_grad_(False)
+
+
+def teacher_folder(options: Distillation) -> Path | None:
+    """Where the teacher lies, if there is to be one.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if options.teacher is None:
+        return None
+    folder = user_path(options.teacher)
+    folder = folder / "supernet" if (folder / "supernet").is_dir() else folder
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"distillation.teacher={options.teacher}: no such folder, or no config.json in it; give a fine-tuned "
+            "model's folder"
+        )
+    return folder
+
+
+def _check_outputs(given: str, config: PreTrainedConfig, task: Task) -> None:
+    """Sees that the teacher's outputs mean what the student's do, so far as its config.json says what they mean."""
+    what = "give a model fine-tuned for this task"
+    choice = [name.endswith("ForMultipleChoice") for name in config.architectures or ()]
+    if choice and choice[0] != task.is_choice:
+        kinds = {True: "multiple choice", False: "classes or numbers"}
+        raise UserError(
+            f"{given} is a model of {kinds[choice[0]]}, task '{task.name}' is one of {kinds[task.is_choice]}; {what}"
+        )
+    if task.is_choice:  # one output whatever num_labels says
+        return
+    if config.num_labels != task.num_labels:
+        raise UserError(f"{given} has {config.num_labels} outputs, task '{task.name}' needs {task.num_labels}; {what}")
+    names = [str(name) for _, name in sorted((config.id2label or {}).items())]
+    generic = names == [f"LABEL_{i}" for i in range(len(names))]
+    same = [name.casefold() for name in names] == [name.casefold() for name in task.classes]
+    if not (task.is_regression or generic or same):
+        raise UserError(
+            f"{given} has the classes {listing(names)}, task '{task.name}' has {listing(task.classes)}, in this order; "
+            f"{what}, or correct id2label in its config.json"
+        )

@@ -1,0 +1,131 @@
+"""Where the numbers of a training go: metrics.jsonl always, and TensorBoard, W&B and MLflow if they are asked for.
+
+A training that goes on after an interruption goes on in the same run of each.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from supernet.options.training import TrackingOptions
+from supernet.runtime.errors import UserError, first_line
+from supernet.runtime.files import append_json_line, write_json
+from supernet.runtime.reading import load_json
+from supernet.runtime.shapes import shaped
+
+RUN_IDS = "tracking.json"
+
+
+def check_trackers(options: TrackingOptions) -> None:
+    """Sees that the packages are there, before the work begins.
+
+    Raises:
+        UserError: with the command that installs what is missing.
+    """
+    missing = [name for name in options.to if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"tracking.to={','.join(missing)}: not installed; use 'pip install {' '.join(missing)}' "
+            "or leave it out: metrics.jsonl is written anyhow"
+        )
+
+
+class Tracking:
+    """Records numbers, from the main process alone.
+
+    Args:
+        accelerator: Made with the trackers of `options`.
+        folder: The run folder.
+        options: Which trackers, and under which project.
+        values: The configuration, in plain values.
+        step: Steps already done; more than 0 goes on in the trackers' runs that were there.
+
+    Raises:
+        UserError: if a tracker cannot start.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, folder: Path, options: TrackingOptions, values: Mapping[str, Any], *, step: int
+    ) -> None:
+        self.accelerator, self.file = accelerator, folder / "metrics.jsonl"
+        if not accelerator.is_main_process:
+            return
+        if not step:
+            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        if not options.to:
+            return
+        ids = _run_ids(folder) if step else {}
+        arguments = {
+            "tensorboard": {"purge_step": step} if step else {},
+            "wandb": {"name": folder.name, "dir": str(folder), "id": ids.get("wandb"), "resume": "allow"},
+            "mlflow": {"run_name": folder.name, "run_id": ids.get("mlflow")},
+        }
+        try:
+            accelerator.init_trackers(options.project, None if step else _flat(values), arguments)
+        except Exception as error:  # each tracker has its own: no network, no login, a server that does not answer
+            raise UserError(
+                f"tracking.to={','.join(options.to)} cannot start ({first_line(error)}); put it right or leave it out"
+            ) from error
+        runs = {tracker.name: tracker.tracker for tracker in accelerator.trackers}
+        ids = {"wandb": runs["wandb"].id} if "wandb" in runs else {}
+        ids |= {"mlflow": runs["mlflow"].info.run_id} if "mlflow" in runs else {}
+        write_json(folder / RUN_IDS, ids)
+
+    def record(self, values: Mapping[str, Any], *, step: int) -> None:
+        """Appends a line to metrics.jsonl, and tells the trackers."""
+        if self.accelerator.is_main_process:
+            append_json_line(self.file, dict(values))
+            self.accelerator.log(_flat(values), step=step)
+
+    def bytes_written(self) -> int:
+        """Length of metrics.jsonl."""
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    def finish(self) -> None:
+        """Closes the trackers."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+
+
+def cut_metrics(folder: Path, length: int) -> None:
+    """Removes the lines of metrics.jsonl after its first `length` bytes: those of steps that are done again."""
+    file = folder / "metrics.jsonl"
+    if file.exists() and file.stat().st_size > length:
+        os.truncate(file, length)
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most memory that this process has held so far: on a GPU its tensors there, otherwise its pages in RAM."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _run_ids(folder: Path) -> dict[str, str]:
+    try:
+        ids: dict[str, str] = shaped(dict[str, str], load_json(folder / RUN_IDS))
+        return ids
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under one name each, as trackers want them: `train.epochs`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, (int, float, str)) else str(value)
+    return flat

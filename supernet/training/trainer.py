@@ -1,0 +1,257 @@
+"""One optimizer step of a supernet's training, on any number of processes and in parts as small as memory asks for.
+
+The model is not wrapped: a step runs several forward and backward passes of sub-networks, adds their gradients up
+locally, and all-reduces them once. B rows of the batch, over all processes.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from transformers import PreTrainedModel, get_linear_schedule_with_warmup
+
+from supernet.data.tokens import Split, collate, training_batches
+from supernet.models.families import architecture_of
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
+from supernet.runtime.processes import say, sum_over_processes
+from supernet.space.base import SearchSpace
+from supernet.space.cost import Architecture
+from supernet.space.sampling import SAMPLERS
+from supernet.space.strategies import KINDS, Pass
+from supernet.space.subnetwork import SubNetwork
+from supernet.training.gradients import accumulate_gradients
+from supernet.training.memory import fitting_into_memory
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What came of a step, the same in all processes.
+
+    Attributes:
+        losses: Mean loss over the whole batch of each kind of sub-network that was trained, 0-dimensional.
+        stop: Whether some process had been asked to stop; on several GPUs in the step before, so that none has to wait
+            for its device here.
+        done: Whether the step was made; if not, it was given up, and everything is as it was before it.
+    """
+
+    losses: dict[str, Tensor]
+    stop: bool = False
+    done: bool = True
+
+
+class _GivenUpError(Exception):
+    """Raised between two backward passes of a step that is not to be ended."""
+
+
+def _never() -> bool:
+    return False
+
+
+class Trainer:
+    """The model, the optimizer and its schedule.
+
+    Args:
+        config: What to do.
+        accelerator: Says where, and with which others.
+        model: The supernet; it is put on the device, in training mode.
+        space: The search space.
+        split: The training rows.
+        pad_token_id: Token id of the padding.
+        teacher: A fixed model to learn from, on the device; None for the full net.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        model: PreTrainedModel,
+        space: SearchSpace,
+        split: Split,
+        *,
+        pad_token_id: int,
+        teacher: PreTrainedModel | None = None,
+    ) -> None:
+        self.config, self.accelerator, self.space, self.split = config, accelerator, space, split
+        self.pad_token_id, self.teacher = pad_token_id, teacher
+        self.model = model.to(accelerator.device).train()
+        options = config.train
+        if options.gradient_checkpointing:
+            _recompute_layers(self.model)
+        self.micro_batch_size = options.micro_batch_size
+        self._stop: Tensor | None = None
+        self.steps_per_epoch = math.ceil(len(split) / options.batch_size)
+        self.steps = options.epochs * self.steps_per_epoch
+        # Fused is several times faster on a CPU, but does not tell Accelerate which steps fp16's scaler has skipped.
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(model, options.weight_decay), lr=options.learning_rate, fused=accelerator.scaler is None
+        )
+        self.optimizer = accelerator.prepare(optimizer)
+        self.schedule = get_linear_schedule_with_warmup(optimizer, round(options.warmup * self.steps), self.steps)
+        self.seed_dropout(0)
+
+    def seed_dropout(self, step: int) -> None:
+        """Dropout differs between processes; everything else that is random has a generator of its own."""
+        set_seed(self.config.seeds.model + step, device_specific=True)
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The row numbers of an epoch's batches, the same in all processes."""
+        options = self.config.train
+        seed, window = self.config.seeds.data, options.length_window
+        return training_batches(self.split, options.batch_size, seed=seed, epoch=epoch, window=window)
+
+    def step(self, rows_B: np.ndarray, step: int, *, stop: Callable[[], bool] = _never) -> StepResult:
+        """One optimizer step on a batch that is divided among the processes.
+
+        Asked to stop, it gives the step up after the backward pass in hand: what is computed is dropped, and dropout's
+        generators are put back, so that the step can be made later as if it had not been begun. Processes must agree on
+        that, for they wait for each other: what was asked rides in the all-reduce, which each of them takes part in
+        once in every step. On a CPU its outcome is read at once, and if any was asked, all give the step up; on GPUs
+        they would have to wait for it, so the step is ended, and they stop after the next one.
+
+        Args:
+            rows_B: (B,) row numbers of the whole batch.
+            step: Number of the step, from which the random sub-networks are drawn.
+            stop: Whether this process has been asked to stop.
+
+        Raises:
+            UserError: if not even one row fits into memory.
+        """
+        accelerator = self.accelerator
+        at_once = accelerator.num_processes == 1 or accelerator.device.type == "cpu"
+        passes, before = self._passes(step), random_state(accelerator.device)
+        mine = np.array_split(rows_B, accelerator.num_processes)[accelerator.process_index]
+        try:
+            losses = self._gradients(mine, passes, rows=len(rows_B), given_up=stop if at_once else _never)
+        except _GivenUpError:
+            losses = torch.zeros(len(passes), device=accelerator.device)
+        asked = stop()
+        numbers = torch.cat([losses, losses.new_tensor([float(asked)])])
+        sum_over_processes(accelerator, list(self.model.parameters()), numbers)
+        given_up = asked if accelerator.num_processes == 1 else at_once and bool(numbers[-1])
+        if given_up:
+            self.optimizer.zero_grad()
+            set_random_state(before, accelerator.device)
+            return StepResult({}, stop=True, done=False)
+        if self.config.train.max_grad_norm is not None:
+            accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.max_grad_norm)
+        self.optimizer.step()
+        if not accelerator.optimizer_step_was_skipped:
+            self.schedule.step()
+        self.optimizer.zero_grad()
+        means = {
+            kind: numbers[[i for i, p in enumerate(passes) if p.kind == kind]].mean()
+            for kind in KINDS
+            if any(p.kind == kind for p in passes)
+        }
+        earlier, self._stop = self._stop, None if at_once else numbers[-1]
+        return StepResult(means, stop=earlier is not None and bool(earlier))
+
+    def _passes(self, step: int) -> list[Pass]:
+        """What a step trains, from the step's number alone (and the process's, if each draws its own)."""
+        config = self.config
+        seed = [config.seeds.sampling, step]
+        own = [1 + self.accelerator.process_index] if config.sampling.per_rank else []
+        rng = np.random.default_rng(seed + own)
+        # The same in all processes. NumPy pads seeds with zeros: [*seed, 0] would be the draws' own generator.
+        ramp = np.random.default_rng([*seed, 0, 1]).random() < step / self.steps
+        return config.strategy.passes(self.space, partial(self._sample, rng), ramp=ramp)
+
+    def _sample(self, rng: np.random.Generator) -> SubNetwork:
+        return SAMPLERS[self.config.sampling.name](self.space, self._architecture, rng)
+
+    @cached_property
+    def _architecture(self) -> Architecture:
+        # Not taken before it is needed: a model without layers, which may be trained alone, has none.
+        return architecture_of(self.model.config)
+
+    def _gradients(
+        self, mine: np.ndarray, passes: list[Pass], *, rows: int, given_up: Callable[[], bool] = _never
+    ) -> Tensor:
+        """Gradients of this process's rows, in micro-batches that get smaller until they fit into memory."""
+
+        def backward(loss: Tensor) -> None:
+            self.accelerator.backward(loss)
+            if given_up():
+                raise _GivenUpError
+
+        def accumulate(size: int) -> Tensor:
+            self.optimizer.zero_grad()
+            return self._accumulate(mine, passes, backward, rows=rows, size=size)
+
+        size = max(1, min(self.micro_batch_size or len(mine), len(mine)))
+        losses, fitting = fitting_into_memory(
+            accumulate, size, max_length=self.config.task.max_length, say=partial(say, self.accelerator)
+        )
+        if fitting < size:
+            self.micro_batch_size = fitting
+        return losses
+
+    def _accumulate(
+        self, mine: np.ndarray, passes: list[Pass], backward: Callable[[Tensor], None], *, rows: int, size: int
+    ) -> Tensor:
+        """(number of passes,) losses; the gradients are left in the model."""
+        accelerator = self.accelerator
+        losses = torch.zeros(len(passes), device=accelerator.device)
+        for start in range(0, len(mine), size):
+            batch = collate(self.split, mine[start : start + size], self.pad_token_id, accelerator.device)
+            losses += torch.stack(
+                accumulate_gradients(
+                    self.model,
+                    batch.inputs,
+                    batch.labels,
+                    passes,
+                    distillation=self.config.distillation,
+                    rows=rows,
+                    teacher=self.teacher,
+                    backward=backward,
+                    autocast=accelerator.autocast,
+                )
+            )
+        if not len(mine) and accelerator.scaler is not None:
+            accelerator.scaler.scale(losses)  # without rows of its own, too, a process has to know the scale
+        return losses
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """The states of the generators that dropout on a device uses: torch's own, and a GPU's."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_random_state(states: Sequence[Tensor], device: torch.device) -> None:
+    """Puts the generators where `random_state` found them."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+
+
+def _recompute_layers(model: PreTrainedModel) -> None:
+    """Has each layer computed again in the backward pass; views of the model inherit it, with their slices.
+
+    Not the reentrant way, which would look for the layer's inputs among the leaves and take their gradients wrongly.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise UserError(
+            f"train.gradient_checkpointing=true: {type(model).__name__} has no support for it; set it to false"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer versions of transformers have another name for it
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices with weight decay; vectors (biases, LayerNorm) without."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
