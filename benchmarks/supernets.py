@@ -4,7 +4,7 @@ usage: python benchmarks/supernets.py --data GLUE [--tasks sst2 mrpc] [--seeds 0
 
 For each task: trains a supernet of the medium space (`experiment=best space=medium64 sampling=stratified`, the first
 3600 shuffled rows, 3 epochs), lets every searcher propose 50 sub-networks and random search 300, measured on 512
-validation rows, prunes by every baseline, and lays all of it over each other as `python report.py` does
+validation rows, prunes by every baseline, and lays all of it over each other as `plm-supernet report` does
 (runs/supernets/TASK/report). All of it goes on where it was interrupted. It takes hours on two CPU cores. Last line:
 one JSON object, hypervolumes by task and searcher.
 """

@@ -30,13 +30,13 @@ python search.py "${search[@]}"
 say "Done. The table above has the front, the full net and the commonest answer, with the metric on test rows. Next:"
 cat <<TEXT
   . ${PLM_SUPERNET_VENV:-.venv}/bin/activate
-  python -m search.select max_params=0.5$runs
+  plm-supernet select max_params=0.5$runs
       the best with at most half of the encoder, and what to compare it with
 Or:
-  python search.py searcher=random$runs
-      another searcher on the same supernet; then 'python report.py$runs' lays both over each other
-  python train_supernet.py task=custom data.dir=FILE.csv experiment=best
+  plm-supernet search searcher=random$runs
+      another searcher on the same supernet; then 'plm-supernet report$runs' lays both over each other
+  plm-supernet train task=custom data.dir=FILE.csv experiment=best
       your own rows; task=sst2 is one of GLUE's, from the hub
-  python train_supernet.py --help
+  plm-supernet train --help
       tasks, models, spaces, strategies and all values
 TEXT

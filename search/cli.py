@@ -1,4 +1,4 @@
-"""The command of stage two: `python search.py searcher=ehvi`."""
+"""The command of stage two: `plm-supernet search searcher=ehvi`."""
 
 from __future__ import annotations
 

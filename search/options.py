@@ -14,6 +14,7 @@ from typing import Any
 
 from search.objectives import OBJECTIVES, QUALITY
 from supernet.options.training import MAX_SEED
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError, unknown
 from supernet.runtime.files import digest, file_sha256, folder_name
 from supernet.runtime.precision import PRECISIONS
@@ -175,7 +176,7 @@ class SearchConfig:
         supernet: Folder of a trained supernet; None is the newest one.
         objectives: Two or more of `OBJECTIVES`, all minimised.
         workload: Batch and length that FLOPs, latency and memory are stated for.
-        latency_table: File that `python -m search.profile` wrote: latencies are then computed. None measures them.
+        latency_table: File that `plm-supernet profile` wrote: latencies are then computed. None measures them.
         mixed_precision: auto | fp32 | bf16 | fp16; auto is bf16 on a GPU that has it, otherwise fp32.
         max_evaluations: Trials in all.
         name: Of the run folder; None makes one of the configuration.
@@ -230,7 +231,7 @@ class SearchConfig:
         if self.evaluator.name == FINETUNE and "latency_ms" in self.objectives and self.latency_table is None:
             raise UserError(
                 "objective latency_ms cannot be measured while evaluator=finetune trains; give latency_table=FILE, "
-                "which 'python -m search.profile' writes"
+                f"which '{typed_command('profile')}' writes"
             )
 
     def _check_stop_confidence(self) -> None:
@@ -243,7 +244,7 @@ class SearchConfig:
         if "latency_ms" in self.objectives and self.latency_table is None:
             raise UserError(
                 "evaluator.stop_confidence needs costs that are computed; give latency_table=FILE, which "
-                "'python -m search.profile' writes"
+                f"'{typed_command('profile')}' writes"
             )
 
     @property

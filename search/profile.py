@@ -1,4 +1,4 @@
-"""The command that builds a latency table: `python -m search.profile supernet=FOLDER`."""
+"""The command that builds a latency table: `plm-supernet profile supernet=FOLDER`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from supernet.evaluation.latency_share import clocks_of
 from supernet.evaluation.latency_table import Conditions, LatencyTable, build_table, prediction_errors
 from supernet.models.families import architecture_of
 from supernet.options.training import MAX_SEED
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError, unknown
 from supernet.runtime.files import folder_name, prepare_folder
 from supernet.runtime.precision import PRECISIONS
@@ -81,7 +82,7 @@ def profile(config: ProfileConfig) -> Path:
     supernet = load_supernet(folder)
     with processes(config.mixed_precision, key="mixed_precision") as accelerator:
         if accelerator.num_processes > 1:
-            raise UserError("a latency is that of one process; start 'python -m search.profile' without a launcher")
+            raise UserError(f"a latency is that of one process; start '{typed_command('profile')}' without a launcher")
         place: dict[str, Any] = {"device": accelerator.device, "mixed_precision": accelerator.mixed_precision}
         supernet.model.to(accelerator.device)
         conditions = Conditions.of(supernet.model, config.workload, **place)

@@ -19,6 +19,7 @@ from search.session import Stage, prepare
 from search.trials import STARTS, Trial
 from supernet.console.progress import Course
 from supernet.models.slicing import extract
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError, unknown
 from supernet.runtime.processes import processes, sole_writer
 from supernet.runtime.signals import ended_by_signals
@@ -145,7 +146,7 @@ def _say_if_nothing_was_drawn(stage: Stage) -> None:
 
 def _refuse_several_processes(stage: Stage, reason: str) -> None:
     if stage.accelerator.num_processes > 1:
-        raise UserError(f"{reason}; use 'python search.py ...' without accelerate launch")
+        raise UserError(f"{reason}; use '{typed_command('search')} ...' without accelerate launch")
 
 
 def _show(progress: Course, known: int, trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""The best sub-network for a budget: `python -m search.select max_params=0.5`.
+"""The best sub-network for a budget: `plm-supernet select max_params=0.5`.
 
 Chosen among everything that a run knows, by the error on validation rows; the metric on the test split is shown where
 it is known, never used.
@@ -24,6 +24,7 @@ from search.run_folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run, remark
 from search.trials import Evaluated, Metrics
 from supernet.console.config import run_app
 from supernet.console.progress import plain_console
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError, unknown
 from supernet.runtime.storage import user_path
 from supernet.space.subnetwork import SubNetwork
@@ -161,7 +162,8 @@ def _find_run(config: SelectConfig) -> Path:
     folder = user_path(config.output_dir) / "search"
     found = [file.parent / TRIALS_FILE for file in folder.glob(f"*/{RUN_FILE}") if (file.parent / TRIALS_FILE).exists()]
     if not found:
-        raise UserError(f"there is no run in {folder}; run 'python search.py' first, or name one with run=FOLDER")
+        first = f"run '{typed_command('search')}' first, or name a run with run=FOLDER"
+        raise UserError(f"there is no run in {folder}; {first}")
     return max(found, key=lambda path: (path.stat().st_mtime, path)).parent
 
 

@@ -29,6 +29,7 @@ from supernet.evaluation.latency import refuse_longer
 from supernet.evaluation.latency_table import Conditions, load_table
 from supernet.options.task import EMBEDDED_TASK
 from supernet.options.training import TEST_RUN
+from supernet.runtime.commands import typed_command
 from supernet.runtime.digests import of_rows
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import check_weights, digest
@@ -200,7 +201,7 @@ def _latencies(
     if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
         raise UserError(
             "objective latency_ms cannot be measured by several processes that share a CPU; use one process, or "
-            "give latency_table=FILE, which 'python -m search.profile' writes"
+            f"give latency_table=FILE, which '{typed_command('profile')}' writes"
         )
     latencies = partial(Latencies, supernet.model, config.workload, mixed_precision=accelerator.mixed_precision)
     full = None
@@ -244,16 +245,18 @@ def _reference(
     worst |= {} if latencies is None else latencies.full
     reference = {name: worst[name] for name in (*config.objectives, *LATENCY[1:]) if name in worst}
     if flat := [name for name, value in reference.items() if not value >= LEAST_REFERENCE]:
-        reason = _WITHOUT_SCALE.get(flat[0], f"it is {reference[flat[0]]:g} for the full net; leave it out")
+        reason = _without_scale().get(flat[0], f"it is {reference[flat[0]]:g} for the full net; leave it out")
         raise UserError(f"objective {flat[0]} has no scale: {reason}")
     return reference
 
 
-_WITHOUT_SCALE = {
-    "loss": "the validation rows all have one label; use error, or more rows with data.validation_rows",
-    "latency_ms": "the full net takes no time; measure the latency table again with 'python -m search.profile'",
-}
-"""Why the worst value of an objective can be 0, and what to do."""
+def _without_scale() -> dict[str, str]:
+    """Why the worst value of an objective can be 0, and what to do."""
+    again = f"measure the latency table again with '{typed_command('profile')}'"
+    return {
+        "loss": "the validation rows all have one label; use error, or more rows with data.validation_rows",
+        "latency_ms": f"the full model takes no time; {again}",
+    }
 
 
 def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from supernet.models.families import architecture_of
 from supernet.models.pretrained import check_model, load_tokenizer, quiet_transformers, read_classifier
 from supernet.options.task import Task
 from supernet.options.training import IMPORTANCE, DataOptions, Distillation, OrderOptions
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import atomic_folder, check_weights, weights_digest, write_json
 from supernet.runtime.reading import load_json, read_record, unusable
@@ -119,7 +120,7 @@ def read_info(folder: Path) -> SupernetInfo:
     if missing:
         raise UserError(
             f"supernet folder {folder} is incomplete: no {' and no '.join(missing)}; train it again with "
-            "train_supernet.py, or name another with supernet=FOLDER"
+            f"'{typed_command('train')}', or name another with supernet=FOLDER"
         )
     return read_record(folder / INFO_FILE, SupernetInfo, _AGAIN, form=_FORMAT)
 
@@ -185,16 +186,17 @@ def find_supernet(given: str | None, output_dir: Path) -> Path:
         begun = begun_trainings(output_dir)
         raise UserError(
             f"there is no trained supernet in {output_dir / 'train'}; "
-            + (f"{'; '.join(begun)}; {_GOES_ON}" if begun else _HOW_TO_TRAIN)
+            + (f"{'; '.join(begun)}; {_GOES_ON}" if begun else _how_to_train())
         )
     return max(found, key=_trained_at).parent
 
 
 _GOES_ON = "wait for it, or give the training's command again, which goes on where it was"
-_HOW_TO_TRAIN = (
-    "train one first, for example with 'accelerate launch train_supernet.py task=stdlib', or name one with "
-    "supernet=FOLDER"
-)
+
+
+def _how_to_train() -> str:
+    example = f"{typed_command('train')} task=stdlib"
+    return f"train one first, for example with '{example}', or name one with supernet=FOLDER"
 
 
 def begun_trainings(output_dir: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command of stage one: `accelerate launch train_supernet.py task=mnli`."""
+"""The command of stage one: `plm-supernet train task=mnli`."""
 
 from __future__ import annotations
 

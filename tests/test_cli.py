@@ -3,9 +3,14 @@
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+
+from supernet import __version__
+from supernet.__main__ import main
+from supernet.runtime.commands import COMMANDS, typed_command
 
 ROOT = Path(__file__).parent.parent
 
@@ -13,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 def command(script, *arguments, cwd=ROOT):
     hidden = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments],
+        [sys.executable, *(["-m", "supernet"] if script is None else [str(ROOT / script)]), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -70,3 +75,51 @@ def test_help_can_be_read(script):
     assert done.returncode == 0
     assert "Choices (name=value)" in done.stdout
     assert "Hydra" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("started", "train", "select"),
+    [
+        ("/usr/bin/plm-supernet", "plm-supernet train", "plm-supernet select"),
+        ("search.py", "python train_supernet.py", "python -m supernet select"),
+        ("../search.py", "python ../train_supernet.py", "python -m supernet select"),
+        (str(ROOT / "supernet" / "__main__.py"), "python -m supernet train", "python -m supernet select"),
+        ("notebook.py", "plm-supernet train", "plm-supernet select"),
+    ],
+)
+def test_messages_name_commands_as_the_user_typed_them(started, train, select, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [started])
+    assert (typed_command("train"), typed_command("select")) == (train, select)
+
+
+def test_one_program_has_every_command(capsys, monkeypatch):
+    def printed(*arguments):
+        monkeypatch.setattr(sys, "argv", ["/usr/bin/plm-supernet", *arguments])
+        main()
+        return capsys.readouterr().out
+
+    assert printed("-V") == printed("--version") == f"plm-supernet {__version__}\n"
+    assert printed() == printed("--help") == printed("-h")
+    for name, row in COMMANDS.items():
+        assert f"{name:<7}  {row.description}\n" in printed()
+        module, ran = types.ModuleType(row.module), []
+        module.main = lambda ran=ran: ran.append(list(sys.argv))
+        monkeypatch.setitem(sys.modules, row.module, module)
+        printed(name, "a=1", "--help")
+        assert ran == [["/usr/bin/plm-supernet", "a=1", "--help"]]
+
+
+def test_an_unknown_command_is_one_line_with_the_nearest(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["plm-supernet", "serch"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    line = "error: command 'serch' is unknown; allowed: profile, report, search, select, train (did you mean search"
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.slow
+def test_the_program_runs_as_a_module(tmp_path):
+    told = one_line(command(None, "select", "max_params=0.5", f"output_dir={tmp_path}"))
+    first = "run 'python -m supernet search' first, or name a run with run=FOLDER"
+    assert told == f"error: there is no run in {tmp_path}/search; {first}"

@@ -159,7 +159,7 @@ def test_what_is_printed_of_a_run(tmp_path):
     assert f"40 evaluations, 2 of them failed, {len(results.front)} on the front, hypervolume " in said
     assert "(error x encoder parameters, each divided by its reference)" in said
     assert f"results in {run.folder}: " in said
-    assert f"next: python -m search.select run={run.folder} max_params=50%" in said
+    assert f"next: plm-supernet select run={run.folder} max_params=50%" in said
     for member in results.shown:
         share, score = member.evaluated.metrics["params_share"], member.test_score
         assert f"{member.evaluated.metrics['params'] / 1e6:.2f} M" in said
@@ -188,7 +188,7 @@ def test_a_tie_with_the_full_net_is_told_and_the_full_net_has_no_difference(tmp_
 def test_the_next_command_finds_a_sub_network(objectives, evaluations, limit, tmp_path, capsys):
     run = make_run(tmp_path / "run", objectives=objectives, evaluations=evaluations)
     said = printed(run, results_of(run))
-    command = said.splitlines()[-1].partition(f"next: python -m search.select run={run.folder} ")[2]
+    command = said.splitlines()[-1].partition(f"next: plm-supernet select run={run.folder} ")[2]
     assert command == limit
     select(load_config("select", SelectConfig, [f"run={run.folder}", command]))
     assert f"run {run.folder}" in capsys.readouterr().out
@@ -510,7 +510,7 @@ def test_a_report_from_start_to_end(tmp_path, capsys):
 
 def test_runs_that_are_not_there_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"there is no run in .*; run 'python search.py' first"):
+    with pytest.raises(UserError, match=r"there is no run in .*; run 'plm-supernet search' first"):
         find_runs([], tmp_path)
     with pytest.raises(UserError, match=r"there is no run in .*nothing-"):
         find_runs([f"{tmp_path}/nothing-*"], tmp_path)

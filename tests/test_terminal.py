@@ -194,7 +194,7 @@ def test_after_that_an_interrupt_is_python_s():
 
 
 @pytest.mark.parametrize(
-    "command", ["train_supernet.py", "search.py", "report.py", "-m search.select", "-m search.profile"]
+    "command", ["train_supernet.py", "search.py", "-m supernet report", "-m search.select", "-m supernet profile"]
 )
 def test_so_is_one_in_the_first_moments_of_each_command(command, tmp_path):
     """The first library that a command loads is one that interrupts it."""

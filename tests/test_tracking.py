@@ -196,9 +196,9 @@ def test_a_training_ends_with_the_next_command(configure, tmp_path, monkeypatch,
     assert command in capsys.readouterr().err
     train(config)
     assert command in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/plm-train-supernet"])
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/plm-supernet"])
     command = search_command(replace(config, output_dir="runs"))
-    assert command == f"plm-search searcher=ehvi supernet=runs/train/{config.folder.name}"
+    assert command == f"plm-supernet search searcher=ehvi supernet=runs/train/{config.folder.name}"
     assert "'supernet=my runs/" in search_command(replace(config, output_dir="my runs"))
 
 

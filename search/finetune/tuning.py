@@ -1,7 +1,7 @@
 """Standard NAS: each sub-network is trained alone from the pre-trained weights, by Syne Tune's Tuner and processes.
 
-What the supernet's weights are measured against: `python search.py evaluator=finetune searcher=moasha`. The space, the
-order of heads and units, the rows and the validation split are the supernet's; its weights are not used.
+What the supernet's weights are measured against: `plm-supernet search evaluator=finetune searcher=moasha`. The space,
+the order of heads and units, the rows and the validation split are the supernet's; its weights are not used.
 """
 
 from __future__ import annotations

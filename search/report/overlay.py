@@ -1,7 +1,7 @@
 """Many runs in one report: searchers, seeds, strategies and baselines laid over each other.
 
-    python report.py                                        all runs of runs/search
-    python report.py runs=[runs/search/A,runs/search/B-*]   these
+    plm-supernet report                                        all runs in runs/search
+    plm-supernet report runs=[runs/search/A,runs/search/B-*]   these
 
 Writes report.html, a page to explore that needs no network, report.png, and report.json with the numbers behind both;
 with format=[csv,latex,pdf,svg] tables and pictures for papers too.
@@ -29,6 +29,7 @@ from search.run_folder import RUN_FILE, RunInfo, RunRecord, read_run, remarks
 from search.trials import all_evaluated
 from supernet.console.config import run_app
 from supernet.console.progress import plain_console
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError, unknown
 from supernet.runtime.files import folder_name, prepare_folder, write_json
 from supernet.runtime.storage import user_path
@@ -116,7 +117,7 @@ def find_runs(patterns: Sequence[str], default: Path) -> list[Path]:
             folders = [folder for folder in folders if (folder / RUN_FILE).exists()]
         if not folders:
             raise UserError(
-                f"there is no run in {pattern}; run 'python search.py' first, or name others with runs=[...]"
+                f"there is no run in {pattern}; run '{typed_command('search')}' first, or name others with runs=[...]"
             )
         found |= dict.fromkeys(folders)
     return list(found)

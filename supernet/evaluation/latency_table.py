@@ -25,6 +25,7 @@ from supernet.evaluation.evaluator import AUTOCAST
 from supernet.evaluation.latency import Clock, Timing, measure_in_turns
 from supernet.models.families import architecture_of, family_of
 from supernet.models.slicing import extract
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import digest, write_json
 from supernet.runtime.reading import read_record, unusable
@@ -190,7 +191,7 @@ def load_table(path: Path, conditions: Conditions, *, sizes: Sizes) -> LatencyTa
 
 def _how_to_build(threads: int | None = None) -> str:
     setting = "" if threads is None else f"OMP_NUM_THREADS={threads} "
-    return f"build one with '{setting}python -m search.profile supernet=FOLDER'"
+    return f"build one with '{setting}{typed_command('profile')} supernet=FOLDER'"
 
 
 def build_table(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.training import TEST_RUN, TrainConfig
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import remove_leftovers, write_json
 from supernet.runtime.processes import gathered
@@ -292,7 +292,6 @@ class Run:
 
 
 def search_command(config: TrainConfig) -> str:
-    """The command that searches what a training has made, to be typed as the training was: as a script or not."""
-    started = Path(sys.argv[0]).name == "train_supernet.py"
+    """The command that searches the trained supernet."""
     values = [f"supernet={config.folder}"] + ([f"output_dir={config.output_dir}"] * (config.output_dir != "runs"))
-    return f"{'python search.py' if started else 'plm-search'} searcher=ehvi {' '.join(map(shlex.quote, values))}"
+    return f"{typed_command('search')} searcher=ehvi {' '.join(map(shlex.quote, values))}"
