@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import search.cli
 from supernet import __version__
 from supernet.__main__ import main
 from supernet.runtime.commands import COMMANDS, typed_command
@@ -107,6 +108,12 @@ def test_one_program_has_every_command(capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, row.module, module)
         printed(name, "a=1", "--help")
         assert ran == [["/usr/bin/plm-supernet", "a=1", "--help"]]
+
+
+def test_scripts_have_the_same_version(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["search.py", "searcher=random", "--version"])
+    search.cli.main()
+    assert capsys.readouterr().out == f"plm-supernet {__version__}\n"
 
 
 def test_an_unknown_command_is_one_line_with_the_nearest(capsys, monkeypatch):

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from supernet.console.command import CONFIG_MODULE, PRESETS, Command
+from supernet.console.help import version
 from supernet.console.overrides import in_grammar
 from supernet.console.start import loaded
 from supernet.console.sweep import Job, run_jobs
@@ -30,6 +31,7 @@ C = TypeVar("C")
 _command: Callable[..., Command[Any]] = cache(Command)
 """Composing takes a while: what holds if nothing is said is found once."""
 
+VERSION_FLAGS = ("-V", "--version")
 SWEEP_FLAGS = ("-m", "--multirun")
 _FLAGS_WITH_VALUE = {
     "-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
@@ -37,7 +39,7 @@ _FLAGS_WITH_VALUE = {
 }  # fmt: skip
 _OF_FLAGS = ("The --", "Only one of --", "Expecting one subcommand")
 """How Hydra's errors about its flags begin."""
-HYDRA_FLAGS = {"-h", "--help", "--hydra-help", "--version", "--resolve", "-r", "--run", "-s", "--shell-completion"}
+HYDRA_FLAGS = {"-h", "--help", "--hydra-help", "--resolve", "-r", "--run", "-s", "--shell-completion"}
 HYDRA_FLAGS |= _FLAGS_WITH_VALUE | {*SWEEP_FLAGS}
 
 
@@ -53,6 +55,9 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
     with one_line_errors():
         loaded()
         prepare_terminal()
+        if set(sys.argv[1:]) & {*VERSION_FLAGS}:
+            print(version())
+            return
         command: Command[C] = _command(config_name, schema)
         flags, typed = _flags_and_overrides(sys.argv[1:])
         sweep = any(flag in SWEEP_FLAGS for flag in flags)
