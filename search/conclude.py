@@ -39,7 +39,7 @@ def conclude(stage: Stage, model_of: ModelOf) -> None:
     said: list[str] = []
     if stage.latencies is not None:
         stage.console.print("measuring the latencies of the front once more, in turns with the full net")
-        with stage.course("measuring latencies once more"):
+        with stage.show_progress("measuring latencies once more"):
             results, said = remeasured(stage.latencies, run, results, partial(_model, model_of=model_of))
     write_results(run, results)
     print_report(stage.console, run, results, remarks=[*said, *(f"note: {remark}" for remark in stage.remarks())])
@@ -49,7 +49,7 @@ def measure(stage: Stage, run: RunRecord, front: list[Evaluated], model_of: Mode
     """What the test split says of the front, the full net and the commonest answer."""
     evaluator = stage.evaluator(stage.data.test)
     tested = []
-    with stage.course("measuring the front on the test rows", len(front), unit="sub-networks") as progress:
+    with stage.show_progress("measuring the front on the test rows", len(front), unit="sub-networks") as progress:
         for e in front:
             tested.append(Tested(e, evaluator.score(_model(e.subnet, model_of))))
             progress.advance()

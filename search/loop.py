@@ -17,7 +17,7 @@ from accelerate import Accelerator
 
 from search.trials import Metrics, Outcome, Trial, TrialFile, not_finite
 from supernet.runtime.errors import UserError, first_line
-from supernet.runtime.processes import from_main, gathered
+from supernet.runtime.processes import all_gather, broadcast_from_main
 from supernet.space.subnetwork import SubNetwork
 
 PATIENCE = 10
@@ -142,11 +142,11 @@ def run_search(
         if dialogue is not None:
             subnets = dialogue.ask(max_evaluations - len(dialogue.file.trials))
             asked = [(subnet, evaluate.bound(subnet, dialogue.told)) for subnet in subnets]
-        asked = from_main(accelerator, asked)
+        asked = broadcast_from_main(accelerator, asked)
         if not asked:
             break
         mine = asked[accelerator.process_index :][:1]
-        outcomes = gathered([attempt(partial(evaluate, subnet, bound)) for subnet, bound in mine])
+        outcomes = all_gather([attempt(partial(evaluate, subnet, bound)) for subnet, bound in mine])
         if dialogue is not None:
             dialogue.add([subnet for subnet, _ in asked], outcomes)
     if dialogue is None:

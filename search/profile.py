@@ -23,7 +23,7 @@ from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError, unknown
 from supernet.runtime.files import folder_name, prepare_folder
 from supernet.runtime.precision import PRECISIONS
-from supernet.runtime.processes import processes
+from supernet.runtime.processes import accelerate_session
 from supernet.runtime.storage import user_path
 from supernet.space.cost import Workload
 from supernet.space.sampling import stratified
@@ -80,7 +80,7 @@ def profile(config: ProfileConfig) -> Path:
     console = plain_console()
     folder = find_supernet(config.supernet, user_path(config.output_dir))
     supernet = load_supernet(folder)
-    with processes(config.mixed_precision, key="mixed_precision") as accelerator:
+    with accelerate_session(config.mixed_precision, key="mixed_precision") as accelerator:
         if accelerator.num_processes > 1:
             raise UserError(f"a latency is that of one process; start '{typed_command('profile')}' without a launcher")
         place: dict[str, Any] = {"device": accelerator.device, "mixed_precision": accelerator.mixed_precision}

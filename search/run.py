@@ -17,11 +17,11 @@ from search.options import BASELINE, FINETUNE, MOASHA, SEARCH, SearchConfig
 from search.searchers.schedulers import SEARCHERS, AskTell, make_scheduler
 from search.session import Stage, prepare
 from search.trials import STARTS, Trial
-from supernet.console.progress import Course
+from supernet.console.progress import WorkProgress
 from supernet.models.slicing import extract
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError, unknown
-from supernet.runtime.processes import processes, sole_writer
+from supernet.runtime.processes import accelerate_session, lock_run_folder
 from supernet.runtime.signals import ended_by_signals
 
 
@@ -33,11 +33,11 @@ def search(config: SearchConfig) -> Path:
             cannot be used.
     """
     _check_names(config)
-    with processes(config.mixed_precision, key="mixed_precision") as accelerator:
+    with accelerate_session(config.mixed_precision, key="mixed_precision") as accelerator:
         stage = prepare(config, accelerator)
-        with ended_by_signals(), sole_writer(accelerator, stage.folder), _told_when_stopped(stage):
+        with ended_by_signals(), lock_run_folder(accelerator, stage.folder), _told_when_stopped(stage):
             known = 0 if config.overwrite else stage.known
-            with stage.course(config.label, config.trials, unit="trials") as progress:
+            with stage.show_progress(config.label, config.trials, unit="trials") as progress:
                 model_of = WAYS[config.kind](stage, partial(_show, progress, known))
             if accelerator.is_main_process:
                 conclude(stage, model_of)
@@ -149,7 +149,7 @@ def _refuse_several_processes(stage: Stage, reason: str) -> None:
         raise UserError(f"{reason}; use '{typed_command('search')} ...' without accelerate launch")
 
 
-def _show(progress: Course, known: int, trial: Trial) -> None:
+def _show(progress: WorkProgress, known: int, trial: Trial) -> None:
     """A trial on the progress bar; the first `known` ones are those of an earlier sitting."""
     metrics = trial.outcome.metrics
     if metrics is None:

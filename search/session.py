@@ -20,7 +20,7 @@ from search.run_folder import LEAST_REFERENCE, TRIALS_FILE, RunInfo, begin_run, 
 from search.trials import TrialFile
 from supernet.artifact import Supernet, begun_trainings, find_supernet, load_supernet, remarks
 from supernet.console.command import choice_of
-from supernet.console.progress import Course, course, plain_console
+from supernet.console.progress import WorkProgress, plain_console, show_progress
 from supernet.data.load import TaskData, load_task
 from supernet.data.metrics import majority_error, prior_loss
 from supernet.data.tokens import Split
@@ -30,10 +30,10 @@ from supernet.evaluation.latency_table import Conditions, load_table
 from supernet.options.task import EMBEDDED_TASK
 from supernet.options.training import TEST_RUN
 from supernet.runtime.commands import typed_command
-from supernet.runtime.digests import of_rows
+from supernet.runtime.digests import row_digests
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import check_weights, digest
-from supernet.runtime.processes import from_main, main_first, see_that_all_have_the_same
+from supernet.runtime.processes import broadcast_from_main, check_same_everywhere, main_first
 from supernet.runtime.state import begin
 from supernet.runtime.storage import user_path
 from supernet.space.subnetwork import SubNetwork
@@ -78,9 +78,11 @@ class Stage:
         """Over rows of the task, on the accelerator's device and in its precision."""
         return _evaluator(split, self.supernet, self.accelerator)
 
-    def course(self, description: str, total: int | None = None, *, unit: str = "") -> AbstractContextManager[Course]:
+    def show_progress(
+        self, description: str, total: int | None = None, *, unit: str = ""
+    ) -> AbstractContextManager[WorkProgress]:
         """Shows how far some work is, beside what goes to the output."""
-        return course(_beside(self.console), description, total, unit=unit)
+        return show_progress(_beside(self.console), description, total, unit=unit)
 
     @property
     def known(self) -> int:
@@ -144,11 +146,11 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         console.print(f"note: {remark}")
     if set(FOR_WORKLOAD) & set(config.objectives):
         refuse_longer(supernet.model.config, config.workload)
-    loading = course(_beside(console), f"loading the rows of task {supernet.info.task.name}")
+    loading = show_progress(_beside(console), f"loading the rows of task {supernet.info.task.name}")
     with loading, main_first(accelerator):  # so that one process tokenises and the others find the cache
         data = _load_data(supernet, config.data)
-    see_that_all_have_the_same(
-        {"supernet's weights": supernet.weights} | of_rows(supernet.info.splits, supernet.info.task.answers)
+    check_same_everywhere(
+        {"supernet's weights": supernet.weights} | row_digests(supernet.info.splits, supernet.info.task.answers)
     )
     supernet.model.to(accelerator.device)
     info = supernet.info
@@ -208,9 +210,9 @@ def _latencies(
     if accelerator.is_main_process:
         old = None if config.overwrite else going_on(folder)
         known = {} if old is None else {name: old.reference[name] for name in LATENCY if name in old.reference}
-        with course(beside, "measuring the latency of the full net"):
+        with show_progress(beside, "measuring the latency of the full net"):
             full = known if len(known) == len(LATENCY) else latencies().full
-    return latencies(full=from_main(accelerator, full))
+    return latencies(full=broadcast_from_main(accelerator, full))
 
 
 def _objectives(

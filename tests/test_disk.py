@@ -18,7 +18,7 @@ from supernet.console.config import load_config
 from supernet.console.terminal import one_line_errors
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
-from supernet.runtime.files import append_json_line, atomic_folder, atomic_path, only_writer, prepare_folder
+from supernet.runtime.files import append_json_line, atomic_folder, atomic_path, folder_lock, prepare_folder
 from supernet.runtime.reading import read_lines
 from supernet.runtime.storage import StorageError, check_room, system_errors, writing
 from supernet.training import run as training
@@ -242,7 +242,7 @@ def test_places_that_cannot_be_written(tmp_path):
     for path, words in ((loop / "x", "lead in a circle"), (file / "x", "part of its path is a file")):
         with pytest.raises(StorageError, match=words):
             prepare_folder(path)
-        with pytest.raises(StorageError, match=words), only_writer(path):
+        with pytest.raises(StorageError, match=words), folder_lock(path):
             pass
     assert files(tmp_path) == ["file"]
 

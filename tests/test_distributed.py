@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from supernet.console.config import load_config
 from supernet.options.training import TrainConfig
 from supernet.space.strategies import RULES
-from supernet.training.earlier import resolved
+from supernet.training.previous_run import resolved
 from supernet.training.train import train
 
 ROOT = Path(__file__).parent.parent

@@ -20,7 +20,7 @@ from supernet.models.pretrained import load_pretrained
 from supernet.models.slicing import view
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
-from supernet.runtime.processes import processes
+from supernet.runtime.processes import accelerate_session
 from supernet.space.cost import params_share
 from supernet.space.spaces import search_space
 from supernet.space.strategies import RULES
@@ -58,7 +58,7 @@ def trainer(tokenizer):
         space = search_space(config.space, layers=a.layers, heads=a.heads, units=a.units)
         split = load_task(config.task, config.data, tokenizer).train
         stack.close()
-        accelerator = stack.enter_context(processes(config.train.mixed_precision))
+        accelerator = stack.enter_context(accelerate_session(config.train.mixed_precision))
         return Trainer(config, accelerator, model.to(dtype), space, split, pad_token_id=1, teacher=teacher)
 
     with ExitStack() as stack:

@@ -35,7 +35,7 @@ from supernet.evaluation.evaluator import Evaluator
 from supernet.models.slicing import extract, view
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
-from supernet.runtime.processes import processes
+from supernet.runtime.processes import accelerate_session
 from supernet.space.spaces import SmallSpace
 from supernet.space.subnetwork import LayerSlice, SubNetwork
 from supernet.training.train import train
@@ -54,7 +54,7 @@ def finetuning_of(tmp_path):
 
     def make(supernet_folder, *overrides):
         config = config_of(supernet_folder, tmp_path, *overrides)
-        with processes(config.mixed_precision) as accelerator:
+        with accelerate_session(config.mixed_precision) as accelerator:
             stage = prepare(config, accelerator)
         stage.folder.mkdir(parents=True, exist_ok=True)
         folder = Path(stage.info.supernet)
@@ -294,7 +294,7 @@ def test_moasha_stops_trainings_and_a_search_goes_on(supernet_folder, tmp_path):
     supernet = load_supernet(supernet_folder)
     kept = {t.number for t in record.trials if t.subnet in {supernet.space.largest, *(e.subnet for e in front)}}
     assert {path.name for path in (folder / "weights").iterdir()} == {f"{number}.safetensors" for number in kept}
-    with processes("fp32") as accelerator:
+    with accelerate_session("fp32") as accelerator:
         data = prepare(config_of(supernet_folder, tmp_path), accelerator).data
     evaluator, model_of = (
         Evaluator(data.validation, data.task, supernet.tokenizer),

@@ -222,8 +222,8 @@ def test_latencies_that_scatter_and_milliseconds_of_a_busy_machine_are_told(tmp_
 def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatch, capsys):
     calls, measure = [], Latencies.again
     monkeypatch.setattr(Latencies, "again", lambda *arguments: calls.append(measure(*arguments)) or calls[-1])
-    shown, course = [], session.course
-    monkeypatch.setattr(session, "course", lambda c, what, *a, **k: shown.append(what) or course(c, what, *a, **k))
+    shown, show = [], session.show_progress
+    monkeypatch.setattr(session, "show_progress", lambda c, what, *a, **k: shown.append(what) or show(c, what, *a, **k))
     folder = run(supernet_folder, tmp_path)
     rows = json.loads((folder / "front.json").read_text())["front"]
     last = calls[-1]

@@ -11,13 +11,13 @@ from supernet.artifact import INFO_FILE, read_info
 from supernet.console.config import load_config
 from supernet.models.files import model_digest
 from supernet.options.training import TrainConfig
-from supernet.runtime.digests import changed
+from supernet.runtime.digests import differences
 from supernet.runtime.errors import UserError
-from supernet.runtime.processes import processes
+from supernet.runtime.processes import accelerate_session
 from supernet.runtime.state import DONE, STATE_FILE, at_work, begin, read_state
 from supernet.training import checkpoints as checkpoints_module
 from supernet.training import run as training
-from supernet.training.earlier import resolved
+from supernet.training.previous_run import resolved
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
 
@@ -163,8 +163,8 @@ def test_what_cannot_be_compared_is_said(configure, place, capsys):
 
 def test_what_changed_is_told_in_words():
     was = {"train rows": "a", "test rows": "b", "teacher": "c"}
-    assert changed(was, was) == ""
-    assert changed({"train rows": "b", "test rows": "c"}, was) == "train rows, test rows and teacher"
+    assert differences(was, was) == ""
+    assert differences({"train rows": "b", "test rows": "c"}, was) == "train rows, test rows and teacher"
 
 
 def test_the_precision_is_decided_before_the_folder_has_a_name(configure, monkeypatch):
@@ -224,7 +224,7 @@ def test_other_threads_and_versions_are_told(configure, stopped, monkeypatch, ca
 )
 def test_what_becomes_of_the_launchers_settings_is_said(name, value, said, monkeypatch, capsys):
     monkeypatch.setenv(f"ACCELERATE_{name}", value)
-    with processes("auto", key="mixed_precision") as accelerator:
+    with accelerate_session("auto", key="mixed_precision") as accelerator:
         assert accelerator.gradient_accumulation_steps == 1
     assert said in capsys.readouterr().err
     if not said:
@@ -234,7 +234,7 @@ def test_what_becomes_of_the_launchers_settings_is_said(name, value, said, monke
 def test_a_launcher_that_divides_models_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
     with pytest.raises(UserError, match="set to use MEGATRON_LM, which divides a model among processes"):
-        processes("auto").__enter__()
+        accelerate_session("auto").__enter__()
 
 
 @pytest.mark.parametrize(

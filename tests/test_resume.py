@@ -20,7 +20,7 @@ from supernet.options.training import TrainConfig
 from supernet.runtime.state import DONE, read_state
 from supernet.training import checkpoints as checkpoints_module
 from supernet.training import run as training
-from supernet.training.earlier import resolved
+from supernet.training.previous_run import resolved
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
 
@@ -120,7 +120,7 @@ def test_a_training_killed_at_a_step_ends_as_one_that_was_not(number, configure,
 
 def test_a_training_killed_between_its_last_epoch_and_saving(configure, expected, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(training.Run, "finish", kill)
+        patch.setattr(training.TrainingRun, "finish", kill)
         with pytest.raises(Killed):
             train(configure())
     monkeypatch.setattr(Trainer, "step", kill)  # no step is left to be done
@@ -347,7 +347,7 @@ def test_the_best_epoch_is_kept_beside_the_last(configure, monkeypatch):
         mean = next(means)
         return {"largest": mean - 0.1, "middle": mean, "smallest": mean + 0.1}
 
-    monkeypatch.setattr(training.Run, "_validate", validate)
+    monkeypatch.setattr(training.TrainingRun, "_validate", validate)
     folder = train(configure())
     best, last = read_info(folder.parent / "supernet-best"), read_info(folder)
     assert best.validation_error["middle"] == 0.25
@@ -360,7 +360,7 @@ def test_the_best_epoch_is_kept_beside_the_last(configure, monkeypatch):
 COMMAND = """
 import os, random, signal, sys, threading
 from supernet.training.trainer import Trainer
-from supernet.training.earlier import resolved
+from supernet.training.previous_run import resolved
 from supernet.training.train import train
 from supernet import cli
 seconds, syncs = float(sys.argv.pop(1)), int(sys.argv.pop(1))

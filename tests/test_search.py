@@ -23,8 +23,8 @@ from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
-from supernet.runtime.files import only_writer
-from supernet.runtime.processes import processes
+from supernet.runtime.files import folder_lock
+from supernet.runtime.processes import accelerate_session
 from supernet.space.cost import Workload, encoder_params, total_flops, total_params
 from supernet.training.train import train
 
@@ -89,7 +89,7 @@ def test_the_full_net_and_the_commonest_answer_are_measured_on_the_test_rows(sup
     failed = run(supernet_folder, tmp_path, "searcher=random", "name=failed")
     results = [read_results(read_run(folder)) for folder in (whole, failed)]
     config = load_config("search", SearchConfig, [f"supernet={supernet_folder}", f"output_dir={tmp_path}"])
-    with processes("fp32") as accelerator:
+    with accelerate_session("fp32") as accelerator:
         stage = prepare(config, accelerator)
         test, validation = (stage.evaluator(split) for split in (stage.data.test, stage.data.validation))
     full = extract(stage.supernet.model, stage.supernet.space.largest)
@@ -255,7 +255,7 @@ def test_other_rows_than_those_of_the_training_are_refused(supernet_folder, data
 
 def test_two_searches_do_not_write_the_same_trials(supernet_folder, tmp_path):
     folder = run(supernet_folder, tmp_path, "searcher=random")
-    with only_writer(folder), pytest.raises(UserError, match="another process is writing in"):
+    with folder_lock(folder), pytest.raises(UserError, match="another process is writing in"):
         run(supernet_folder, tmp_path, "searcher=random")
 
 

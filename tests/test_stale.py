@@ -17,7 +17,7 @@ from search.run_folder import read_run, remarks, supernet_of
 from search.select import SelectConfig, select
 from supernet.artifact import find_supernet, load_supernet
 from supernet.console.config import load_config
-from supernet.console.progress import Course
+from supernet.console.progress import WorkProgress
 from supernet.models.pretrained import read_classifier
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import weights_digest
@@ -205,13 +205,13 @@ def test_a_search_that_is_stopped_says_what_is_kept_and_where_it_is(overwrite, h
 
 
 def test_a_search_without_a_terminal_says_what_it_is_doing(runs, monkeypatch, capsys):
-    lines, courses = [], Course.__init__
+    lines, courses = [], WorkProgress.__init__
 
     def listening(self, *arguments, **options):
         courses(self, *arguments, **options)
         lines.append(self)
 
-    monkeypatch.setattr(Course, "__init__", listening)
+    monkeypatch.setattr(WorkProgress, "__init__", listening)
     run(runs)
     loading, trials, tests = (course.line for course in lines)
     assert loading.startswith("loading the rows of task sst2: for 0:00:0")

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from supernet.runtime.errors import UserError
-from supernet.runtime.files import only_writer
+from supernet.runtime.files import folder_lock
 from supernet.runtime.state import DONE, RUNNING, STATE_FILE, STOPPED, at_work, begin, read_state, unfinished
 
 
@@ -64,7 +64,7 @@ def test_a_killed_run_is_told_as_stopped_whatever_process_has_its_number_now(tmp
     assert read_state(tmp_path).state == STOPPED
     (tmp_path / STATE_FILE).write_text(json.dumps(values | {"host": "another"}))
     assert "on another" in unfinished(tmp_path)
-    with only_writer(tmp_path):
+    with folder_lock(tmp_path):
         (tmp_path / STATE_FILE).write_text(json.dumps(values))
         assert read_state(tmp_path).state == RUNNING
 

@@ -13,11 +13,11 @@ import torch
 from rich.console import Console
 
 from supernet.console.config import load_config
-from supernet.console.progress import Course, course, duration, print_summary, said_of
+from supernet.console.progress import WorkProgress, duration, print_summary, show_progress, step_text
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
 from supernet.training import tracking
-from supernet.training.earlier import resolved
+from supernet.training.previous_run import resolved
 from supernet.training.run import search_command
 from supernet.training.tracking import peak_memory_gib
 from supernet.training.train import train
@@ -92,7 +92,7 @@ def test_a_tracker_that_cannot_start_gives_one_line(configure, monkeypatch):
 
 def test_a_line_says_how_far_it_is_and_how_long_it_will_take():
     now = [0.0]
-    with course(
+    with show_progress(
         Console(file=io.StringIO(), quiet=True),
         "epoch 1/2",
         100,
@@ -111,7 +111,7 @@ def test_a_line_says_how_far_it_is_and_how_long_it_will_take():
 
 def test_what_was_known_before_does_not_tell_the_pace():
     now = [0.0]
-    with course(Console(file=io.StringIO(), quiet=True), "random", 10, clock=lambda: now[0]) as progress:
+    with show_progress(Console(file=io.StringIO(), quiet=True), "random", 10, clock=lambda: now[0]) as progress:
         for i in range(5):
             now[0] += 10.0 if i > 2 else 0.001
             progress.advance(worked=i > 2)
@@ -134,31 +134,31 @@ class Waiting(io.StringIO):
 def test_off_a_terminal_lines_come_while_a_single_item_takes_long(monkeypatch):
     monkeypatch.setattr("supernet.console.progress.LINE_EVERY", 0.001)
     out = Waiting()
-    with course(Console(file=out), "importance", 4, unit="batches"):
+    with show_progress(Console(file=out), "importance", 4, unit="batches"):
         assert out.written.wait(60)
     assert out.getvalue().splitlines()[0] == "importance: 0/4 batches"
     out = Waiting()
-    with course(Console(file=out), "loading [the] rows", clock=lambda: 5.0):
+    with show_progress(Console(file=out), "loading [the] rows", clock=lambda: 5.0):
         assert out.written.wait(60)
     assert out.getvalue().splitlines()[0] == "loading [the] rows: for 0:00:00 so far"
-    assert [thread.name for thread in threading.enumerate() if "(say)" in thread.name] == []
+    assert [thread.name for thread in threading.enumerate() if "(print_lines)" in thread.name] == []
 
 
 def test_losses_in_words():
-    assert said_of({"step": 1, "loss_largest": 0.5, "learning_rate": 1e-4, "samples_per_second": 7.2}) == (
+    assert step_text({"step": 1, "loss_largest": 0.5, "learning_rate": 1e-4, "samples_per_second": 7.2}) == (
         "loss: largest 0.500  lr 1.0e-04  7 samples/s"
     )
 
 
 def test_losses_are_looked_at_anew_where_steps_are_slow(configure, monkeypatch, capsys):
     """What is recorded does not depend on how fast the machine is."""
-    said, advance = [], Course.advance
+    said, advance = [], WorkProgress.advance
 
     def listening(self, text=None, **options):
         said.append(text)
         return advance(self, text, **options)
 
-    monkeypatch.setattr(Course, "advance", listening)
+    monkeypatch.setattr(WorkProgress, "advance", listening)
     monkeypatch.setattr("supernet.console.progress.FRESH", -1.0)
     folder = train(configure())
     assert len([text for text in said if text and text.startswith("loss: largest")]) == 12
@@ -167,13 +167,13 @@ def test_losses_are_looked_at_anew_where_steps_are_slow(configure, monkeypatch, 
 
 
 def test_importance_shows_how_far_it_is(configure, monkeypatch, capsys):
-    shown, advance = [], Course.advance
+    shown, advance = [], WorkProgress.advance
 
     def listening(self, text=None, **options):
         advance(self, text, **options)
         shown.append(self.line)
 
-    monkeypatch.setattr(Course, "advance", listening)
+    monkeypatch.setattr(WorkProgress, "advance", listening)
     train(configure("order=importance", "order.batches=3"))
     assert "measuring the importance of heads and units on 3 training batches" in capsys.readouterr().err
     assert [line.partition("  ")[0] for line in shown[:3]] == [f"importance: {i}/3 batches" for i in (1, 2, 3)]
@@ -181,7 +181,7 @@ def test_importance_shows_how_far_it_is(configure, monkeypatch, capsys):
 
 def test_on_a_terminal_a_bar():
     out = io.StringIO()
-    with course(Console(file=out, force_terminal=True), "epoch 1/2", 4, unit="steps") as progress:
+    with show_progress(Console(file=out, force_terminal=True), "epoch 1/2", 4, unit="steps") as progress:
         for _ in range(4):
             progress.advance()
     assert "4/4" in out.getvalue()

@@ -31,7 +31,7 @@ from supernet.models.pretrained import load_tokenizer, quiet_transformers, read_
 from supernet.models.slicing import extract
 from supernet.options.training import TrainConfig
 from supernet.runtime.files import atomic_path, write_json
-from supernet.runtime.processes import processes
+from supernet.runtime.processes import accelerate_session
 from supernet.runtime.shapes import shaped
 from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import LayerSlice, SubNetwork
@@ -137,7 +137,7 @@ def train_alone(job: Job, subnet: SubNetwork, folder: Path, report: Reporter, *,
         FloatingPointError: if the loss is not finite.
     """
     model = extract(job.model, subnet)
-    with processes(job.config.train.mixed_precision) as accelerator:
+    with accelerate_session(job.config.train.mixed_precision) as accelerator:
         space = SingleSpace.of(model, subnet)
         trainer = Trainer(job.config, accelerator, model, space, job.train, pad_token_id=job.tokenizer.pad_token_id)
         evaluator = Evaluator(

@@ -24,7 +24,7 @@ def plain_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     return Console(stderr=stderr, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
-class Course:
+class WorkProgress:
     """How far a piece of work has come.
 
     Attributes:
@@ -85,7 +85,7 @@ class Course:
 
 
 @contextmanager
-def course(
+def show_progress(
     console: Console,
     description: str,
     total: int | None = None,
@@ -94,7 +94,7 @@ def course(
     done: int = 0,
     later: int = 0,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Course]:
+) -> Iterator[WorkProgress]:
     """Shows how far the work in the block has come: a bar that is removed at the end, or a line every `LINE_EVERY`.
 
     The lines come from a thread, so that they come while a single item takes long, too.
@@ -115,7 +115,7 @@ def course(
         TextColumn("{task.fields[said]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        shown = Course(progress, description, total, unit=unit, done=done, later=later, clock=clock)
+        shown = WorkProgress(progress, description, total, unit=unit, done=done, later=later, clock=clock)
         if console.is_terminal or console.quiet:
             yield shown
             return
@@ -124,14 +124,14 @@ def course(
 
 
 @contextmanager
-def _lines(console: Console, shown: Course) -> Iterator[None]:
+def _lines(console: Console, shown: WorkProgress) -> Iterator[None]:
     ended = threading.Event()
 
-    def say() -> None:
+    def print_lines() -> None:
         while not ended.wait(LINE_EVERY):
             console.print(shown.line, markup=False, highlight=False, soft_wrap=True)
 
-    thread = threading.Thread(target=say, daemon=True)
+    thread = threading.Thread(target=print_lines, daemon=True)
     thread.start()
     try:
         yield
@@ -140,7 +140,7 @@ def _lines(console: Console, shown: Course) -> Iterator[None]:
         thread.join()
 
 
-def said_of(seen: Mapping[str, float]) -> str:
+def step_text(seen: Mapping[str, float]) -> str:
     """What a training shows of a step: loss_KIND, learning_rate and samples_per_second in words."""
     losses = [f"{key.removeprefix('loss_')} {value:.3f}" for key, value in seen.items() if key[:5] == "loss_"]
     return f"loss: {', '.join(losses)}  lr {seen['learning_rate']:.1e}  {seen['samples_per_second']:.0f} samples/s"

@@ -19,8 +19,9 @@ from datasets.naming import camelcase_to_snakecase
 from datasets.packaged_modules.cache.cache import Cache
 
 from supernet.options.task import EMBEDDED_TASK, Task
+from supernet.runtime.distributed import print_on_main
 from supernet.runtime.errors import UserError
-from supernet.runtime.hub import Repository, asking, commit_of, reason, say
+from supernet.runtime.hub import Repository, asking, commit_of, reason
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _from_hub(task: Task, commit: str) -> DatasetBuilder:
     if builder.hash != commit:  # what the library does if it does not reach the hub: any commit in the cache
         raise ConnectionError(f"the hub was not reached, and the cache has another commit, {builder.hash}")
     if not Path(builder.cache_dir).is_dir():
-        say(f"fetching data set '{task.hub}' from the hub")
+        print_on_main(f"fetching data set '{task.hub}' from the hub")
     return builder
 
 

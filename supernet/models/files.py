@@ -189,7 +189,7 @@ def model_digest(folder: Path) -> str:
     return sha256.hexdigest()[:16]
 
 
-def of_models(pretrained: Path, teacher: Path | None) -> dict[str, str]:
+def model_digests(pretrained: Path, teacher: Path | None) -> dict[str, str]:
     """The digests of the models that a training begins with."""
     models = {PRETRAINED: pretrained} | ({} if teacher is None else {TEACHER: teacher})
     return {name: model_digest(folder) for name, folder in models.items()}

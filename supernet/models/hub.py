@@ -7,8 +7,9 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from supernet.runtime.distributed import print_on_main
 from supernet.runtime.errors import UserError
-from supernet.runtime.hub import Commit, Repository, asking, commit_of, reason, say
+from supernet.runtime.hub import Commit, Repository, asking, commit_of, reason
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -39,7 +40,8 @@ def fetch(name: str, revision: str | None, *, wheel: str | None) -> tuple[Path, 
         if not any((folder / file).is_file() for file in WEIGHTS):
             raise UserError(_no_weights(repository, commit.id))
     if commit.trouble is not None:
-        say(f"{repository} is taken from the cache, commit {commit.id[:12]}: {reason(commit.trouble, repository)[0]}")
+        why, _ = reason(commit.trouble, repository)
+        print_on_main(f"{repository} is taken from the cache, commit {commit.id[:12]}: {why}")
     return folder, commit.id
 
 
@@ -49,7 +51,7 @@ def _from_hub(repository: Repository, commit: str) -> Path:
     files = snapshot_download(name, revision=commit, allow_patterns=_FETCHED, dry_run=True)
     sizes = [file.file_size for file in files if file.will_download]
     if sizes:
-        say(f"fetching {repository} from the hub, {sum(filter(None, sizes)) / 1e6:.1f} MB")
+        print_on_main(f"fetching {repository} from the hub, {sum(filter(None, sizes)) / 1e6:.1f} MB")
     return Path(snapshot_download(name, revision=commit, allow_patterns=_FETCHED))
 
 

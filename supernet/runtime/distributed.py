@@ -26,3 +26,9 @@ def rank() -> str:
 def is_main() -> bool:
     """Whether this is the process that speaks for all; see `rank`."""
     return rank() == "0"
+
+
+def print_on_main(text: str) -> None:
+    """Prints a line to standard error, in the main process only."""
+    if is_main():
+        print(text, file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ from supernet.runtime.errors import UserError
 from supernet.runtime.storage import writing
 
 LOCK_FILE = ".lock"
-"""Of a run folder, see `only_writer`."""
+"""Of a run folder, see `folder_lock`."""
 
 
 def digest(values: Any) -> str:
@@ -180,7 +180,7 @@ def cut_half_written_line(path: Path) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Holds a lock on a folder while the block runs, so that two processes do not write the same results.
 
     Raises:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars, httpx
 
+from supernet.runtime.distributed import print_on_main
 from supernet.runtime.errors import UserError, first_line
 
 HUB_TIMEOUT_S = 10.0
@@ -213,13 +213,7 @@ class _FirstRetry(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not self.said and re.search("thrown while requesting|Error while downloading", record.getMessage()):
             self.said = True
-            say(f"{self.repository.name}: the hub does not answer as it should; trying again a few times")
-
-
-def say(text: str) -> None:
-    """Prints a line to stderr, in the main process."""
-    if os.environ.get("RANK", "0") == "0":
-        print(text, file=sys.stderr, flush=True)
+            print_on_main(f"{self.repository.name}: the hub does not answer as it should; trying again a few times")
 
 
 @contextmanager

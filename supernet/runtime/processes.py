@@ -26,7 +26,7 @@ from accelerate.utils import (
 )
 from torch import Tensor, nn
 
-from supernet.runtime.digests import changed
+from supernet.runtime.digests import differences
 from supernet.runtime.distributed import in_group
 from supernet.runtime.errors import UserError, first_line
 from supernet.runtime.files import prepare_folder
@@ -35,12 +35,12 @@ from supernet.runtime.state import at_work
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=3)
+PROCESS_TIMEOUT = timedelta(hours=3)
 """How long processes wait for each other: one of them may tokenise a large task alone. The launcher sees a dead one."""
 
 
 @contextmanager
-def processes(
+def accelerate_session(
     mixed_precision: str,
     *,
     log_with: Sequence[str] = (),
@@ -66,7 +66,7 @@ def processes(
                 f"accelerate is set to use {name}, which divides a model among processes, but each needs the whole "
                 "supernet: launch with --config_file launch/accelerate/gpus.yaml, or set accelerate up anew"
             )
-    precision = decided_precision(mixed_precision, key=key)
+    precision = resolve_precision(mixed_precision, key=key)
     try:
         accelerator = Accelerator(
             mixed_precision=PRECISIONS[precision],
@@ -74,14 +74,14 @@ def processes(
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # else the launcher's number counts
             log_with=list(log_with) or None,
             project_config=None if logging_dir is None else ProjectConfiguration(logging_dir=str(logging_dir)),
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)],
         )
     except ValueError as error:
         raise UserError(f"{key}={mixed_precision}: {first_line(error)}") from error
     if accelerator.device.type == "cpu":
         _share_cores(accelerator)
     for remark in _of_launcher(mixed_precision, precision, key) if accelerator.is_main_process else ():
-        say(accelerator, remark)
+        print_with_rank(accelerator, remark)
     try:
         yield accelerator
         accelerator.wait_for_everyone()
@@ -90,7 +90,7 @@ def processes(
 
 
 @contextmanager
-def sole_writer(accelerator: Accelerator, folder: Path) -> Iterator[None]:
+def lock_run_folder(accelerator: Accelerator, folder: Path) -> Iterator[None]:
     """Makes a run folder, keeps its state, and keeps other commands from writing in it; the main process does."""
     if not accelerator.is_main_process:
         yield
@@ -100,7 +100,7 @@ def sole_writer(accelerator: Accelerator, folder: Path) -> Iterator[None]:
         yield
 
 
-def decided_precision(name: str, *, key: str = "train.mixed_precision") -> str:
+def resolve_precision(name: str, *, key: str = "train.mixed_precision") -> str:
     """One of `PRECISIONS`: the one given; for auto the launcher's, or else what the device computes in well.
 
     Args:
@@ -169,13 +169,13 @@ def main_first(accelerator: Accelerator) -> Iterator[None]:
             accelerator.wait_for_everyone()
 
 
-def say(accelerator: Accelerator, text: str) -> None:
+def print_with_rank(accelerator: Accelerator, text: str) -> None:
     """Prints a line that may be this process's alone; the main process's has no prefix."""
     prefix = "" if accelerator.is_main_process else f"process {accelerator.process_index}: "
     print(prefix + text, file=sys.stderr, flush=True)
 
 
-def from_main(accelerator: Accelerator, value: T | None) -> T | None:
+def broadcast_from_main(accelerator: Accelerator, value: T | None) -> T | None:
     """The main process's `value`, in every process.
 
     Raises:
@@ -187,7 +187,7 @@ def from_main(accelerator: Accelerator, value: T | None) -> T | None:
         return cast("T | None", broadcast_object_list([value])[0])
 
 
-def gathered(items: list[T]) -> list[T]:
+def all_gather(items: list[T]) -> list[T]:
     """The items of all processes, those of the first one first, in every process.
 
     Raises:
@@ -197,7 +197,7 @@ def gathered(items: list[T]) -> list[T]:
         return cast("list[T]", gather_object(items))
 
 
-def see_that_all_have_the_same(digests: Mapping[str, str]) -> None:
+def check_same_everywhere(digests: Mapping[str, str]) -> None:
     """Holds what the processes work with against each other: on several machines files may differ.
 
     Args:
@@ -206,9 +206,9 @@ def see_that_all_have_the_same(digests: Mapping[str, str]) -> None:
     Raises:
         UserError: in every process, if another one has others; names what.
     """
-    first, *others = gathered([dict(digests)])
+    first, *others = all_gather([dict(digests)])
     for number, other in enumerate(others, start=1):
-        if different := changed(other, first):
+        if different := differences(other, first):
             raise UserError(
                 f"process {number} works with other files than process 0 ({different}); give every machine the same"
             )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 from supernet.runtime.errors import UserError, first_line
-from supernet.runtime.files import LOCK_FILE, only_writer, write_json
+from supernet.runtime.files import LOCK_FILE, folder_lock, write_json
 from supernet.runtime.reading import read_record
 from supernet.runtime.shapes import OneOf, Within
 
@@ -93,7 +93,7 @@ def at_work(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(only_writer(folder))
+            stack.enter_context(folder_lock(folder))
         except UserError as error:
             state = read_state(folder)
             who = f": it {state}" if state is not None and state.state == RUNNING else ""
@@ -117,8 +117,8 @@ def end(folder: Path) -> None:
     _end(folder, RunState.now(DONE))
 
 
-def end_of_another(folder: Path) -> None:
-    """Does so for a process that was killed before it could; inside `only_writer`."""
+def mark_done_for_killed(folder: Path) -> None:
+    """Does so for a process that was killed before it could; inside `folder_lock`."""
     if read_state(folder) is not None:
         write_json(folder / STATE_FILE, asdict(RunState.now(DONE)))
 

@@ -41,12 +41,13 @@ class SearchSpace(ABC):
     """A set of sub-networks of one full model, described by vectors of integers within bounds.
 
     Different vectors may stand for the same sub-network (no layers: the widths do not matter), so compare
-    sub-networks, not vectors. Units come in groups of `multiple_of`; where they do not divide, the last is smaller.
+    sub-networks, not vectors. Units are kept in multiples: bundles of `multiple_of`, the last of which
+    may be smaller.
 
     Attributes:
         layers, heads, units: Sizes of the full model: number of layers, heads and feed-forward units per layer.
         kept_layers: For each number of layers, which ones are kept (see `layer_sets`).
-        multiple_of: Units in a group.
+        multiple_of: Units in a multiple.
         min_layers, min_heads, min_units: Smallest numbers, where the space has them; None for its own.
 
     Raises:
@@ -75,10 +76,10 @@ class SearchSpace(ABC):
                 raise UserError(f"space.min_{count} is {least}, but the model has {most}; give {most} or less")
 
     def _range(self, count: str) -> tuple[int, int]:
-        """Smallest and largest number of layers, heads or groups of units."""
+        """Smallest and largest number of layers, heads or multiples of units."""
         least = getattr(self, f"min_{count}")
         least = self.counts[count] if least is None else least
-        return (-(-least // self.multiple_of), self.groups) if count == "units" else (least, getattr(self, count))
+        return (-(-least // self.multiple_of), self.multiples) if count == "units" else (least, getattr(self, count))
 
     @final
     @property
@@ -88,16 +89,16 @@ class SearchSpace(ABC):
 
     @final
     @property
-    def groups(self) -> int:
-        """Groups of units per layer."""
+    def multiples(self) -> int:
+        """Multiples of units per layer."""
         return -(-self.units // self.multiple_of)
 
-    def _units(self, groups: int) -> int:
-        """Units in the first so many groups."""
-        return min(groups * self.multiple_of, self.units)
+    def _units(self, multiples: int) -> int:
+        """Units in the first `multiples` multiples."""
+        return min(multiples * self.multiple_of, self.units)
 
-    def _groups(self, units: int) -> int:
-        """Groups that so many units are; of no use if they end within one (`encode` checks)."""
+    def _multiples(self, units: int) -> int:
+        """Multiples that hold this number of units, rounded up (`encode` refuses a number that ends within one)."""
         return -(-units // self.multiple_of)
 
     @property

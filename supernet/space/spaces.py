@@ -18,7 +18,7 @@ from supernet.space.base import DEPTH_ORDERS, SearchSpace, layer_sets
 from supernet.space.subnetwork import Kept, LayerSlice, SubNetwork, kept
 
 LARGEST_MULTIPLE = 1024
-"""Units in a group; more would leave BERT's layers two or three groups."""
+"""Most units in a multiple; more would leave BERT's layers two or three multiples."""
 
 
 @final
@@ -34,14 +34,14 @@ class SmallSpace(SearchSpace):
         return {count: self._range(count) for count in self.counts}
 
     def decode(self, vector: Sequence[int]) -> SubNetwork:
-        layers, heads, groups = vector
-        return SubNetwork.uniform(self.kept_layers[layers], heads, self._units(groups))
+        layers, heads, multiples = vector
+        return SubNetwork.uniform(self.kept_layers[layers], heads, self._units(multiples))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
         if not subnet.layers:
             return (0, self._range("heads")[0], self._range("units")[0])
         first = subnet.layers[0]
-        return (len(subnet.layers), len(first.heads), self._groups(len(first.units)))
+        return (len(subnet.layers), len(first.heads), self._multiples(len(first.units)))
 
     @property
     def middle(self) -> SubNetwork:
@@ -65,10 +65,10 @@ class MediumSpace(SearchSpace):
         return SubNetwork(tuple(LayerSlice(i, range(h), range(self._units(g))) for i, (h, g) in enumerate(pairs)))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
-        heads, groups = [0] * self.layers, [0] * self.layers
+        heads, multiples = [0] * self.layers, [0] * self.layers
         for s in subnet.layers:
-            heads[s.index], groups[s.index] = len(s.heads), self._groups(len(s.units))
-        return heads + groups
+            heads[s.index], multiples[s.index] = len(s.heads), self._multiples(len(s.units))
+        return heads + multiples
 
     @property
     def middle(self) -> SubNetwork:
@@ -78,7 +78,7 @@ class MediumSpace(SearchSpace):
 @final
 @dataclass(frozen=True)
 class LargeSpace(SearchSpace):
-    """Each single head and group of units is kept or not: any subset."""
+    """Each head and each multiple of units is kept or not: any subset."""
 
     name = "large"
     counts: ClassVar[Mapping[str, int]] = {}
@@ -86,28 +86,28 @@ class LargeSpace(SearchSpace):
     @cached_property
     def bounds(self) -> dict[str, tuple[int, int]]:
         heads = [f"head_{i}_{n}" for i in range(self.layers) for n in range(self.heads)]
-        units = [f"unit_{i}_{g}" for i in range(self.layers) for g in range(self.groups)]
+        units = [f"unit_{i}_{g}" for i in range(self.layers) for g in range(self.multiples)]
         return dict.fromkeys(heads + units, (0, 1))
 
     def decode(self, vector: Sequence[int]) -> SubNetwork:
         bits = np.asarray(vector, dtype=bool)
-        heads, groups = np.split(bits, [self.layers * self.heads])
-        units = groups.reshape(self.layers, self.groups).repeat(self.multiple_of, axis=1)[:, : self.units]
+        heads, multiples = np.split(bits, [self.layers * self.heads])
+        units = multiples.reshape(self.layers, self.multiples).repeat(self.multiple_of, axis=1)[:, : self.units]
         rows = zip(heads.reshape(self.layers, self.heads), units, strict=True)
         return SubNetwork(tuple(LayerSlice(i, _ones(h), _ones(u)) for i, (h, u) in enumerate(rows)))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
         heads = np.zeros((self.layers, self.heads), dtype=int)
-        groups = np.zeros((self.layers, self.groups), dtype=int)
+        multiples = np.zeros((self.layers, self.multiples), dtype=int)
         for s in subnet.layers:
             heads[s.index, list(s.heads)] = 1
-            groups[s.index, np.asarray(s.units, dtype=int) // self.multiple_of] = 1
-        return np.concatenate([heads.ravel(), groups.ravel()]).tolist()
+            multiples[s.index, np.asarray(s.units, dtype=int) // self.multiple_of] = 1
+        return np.concatenate([heads.ravel(), multiples.ravel()]).tolist()
 
     @property
     def middle(self) -> SubNetwork:
         """The first half of the heads and units of each layer."""
-        units = self._units(self.groups // 2)
+        units = self._units(self.multiples // 2)
         return SubNetwork.uniform(range(self.layers), self.heads // 2, units)
 
 
@@ -149,13 +149,13 @@ class NativeSpace(SearchSpace):
         return {f"layer_{i}": (0, 1) for i in range(self.layers)} | {"units": self._range("units")}
 
     def decode(self, vector: Sequence[int]) -> SubNetwork:
-        *keep, groups = vector
-        return SubNetwork.uniform([i for i, one in enumerate(keep) if one], self.heads, self._units(groups))
+        *keep, multiples = vector
+        return SubNetwork.uniform([i for i, one in enumerate(keep) if one], self.heads, self._units(multiples))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
         indices = {s.index for s in subnet.layers}
-        groups = self._groups(len(subnet.layers[0].units)) if subnet.layers else self._range("units")[0]
-        return [*(int(i in indices) for i in range(self.layers)), groups]
+        multiples = self._multiples(len(subnet.layers[0].units)) if subnet.layers else self._range("units")[0]
+        return [*(int(i in indices) for i in range(self.layers)), multiples]
 
     @property
     def middle(self) -> SubNetwork:
@@ -180,7 +180,7 @@ class SpaceOptions:
         name: A key of `SPACES`.
         depth: Which layers a net of l layers keeps, where the space has a number of layers: the first l (prefix), l
             spread evenly from the first to the last (even), or the l most important ones (importance).
-        multiple_of: Feed-forward units come in groups of so many; hardware likes multiples of 64.
+        multiple_of: Feed-forward units are kept in bundles of this number; hardware likes multiples of 64.
         min_layers, min_heads, min_units: The smallest sub-network, where the space has such a number; None is the
             space's own (see each space).
     """

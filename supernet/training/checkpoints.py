@@ -26,10 +26,10 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor
 
 from supernet import __version__
-from supernet.runtime.digests import changed
+from supernet.runtime.digests import differences
 from supernet.runtime.errors import UserError, first_line
 from supernet.runtime.files import atomic_folder, file_sha256, write_json
-from supernet.runtime.processes import from_main
+from supernet.runtime.processes import broadcast_from_main
 from supernet.runtime.reading import load_json
 from supernet.runtime.shapes import shaped
 from supernet.runtime.storage import check_room, writing
@@ -132,7 +132,7 @@ def newest_checkpoint(folder: Path, trainer: Trainer, warn: Callable[[str], obje
             chosen = str(path)
             break
         warn(f"checkpoint {path} is damaged and is passed over: {wrong}")
-    found = from_main(trainer.accelerator, chosen)
+    found = broadcast_from_main(trainer.accelerator, chosen)
     return None if found is None else Path(found)
 
 
@@ -153,7 +153,7 @@ def load_checkpoint(
     try:
         state = load_json(path / "state.json")
         position = shaped(Position, state["position"], "position")
-        if different := changed(origins, position.origins):
+        if different := differences(origins, position.origins):
             raise UserError(f"{different} are not those of checkpoint {path}; start anew with resume=never")
         _compare_conditions(path, state["conditions"], conditions_of(trainer), warn)
         load_model(trainer.model, path / "model.safetensors")

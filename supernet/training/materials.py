@@ -9,10 +9,10 @@ from accelerate import Accelerator
 
 from supernet.data.load import TaskData, load_task
 from supernet.models.families import architecture_of
-from supernet.models.files import of_models
+from supernet.models.files import model_digests
 from supernet.models.pretrained import Pretrained, check_model, load_tokenizer, locate, read_config
 from supernet.options.training import TrainConfig
-from supernet.runtime.digests import of_rows
+from supernet.runtime.digests import row_digests
 from supernet.runtime.processes import main_first
 from supernet.space.base import SearchSpace
 from supernet.space.spaces import search_space
@@ -38,7 +38,7 @@ class Materials:
     @property
     def origins(self) -> dict[str, str]:
         """Digests of rows, classes and models."""
-        return of_rows(self.data.digests(), self.data.task.answers) | self.models
+        return row_digests(self.data.digests(), self.data.task.answers) | self.models
 
     @property
     def revisions(self) -> dict[str, str | None]:
@@ -61,4 +61,5 @@ def read_materials(config: TrainConfig, accelerator: Accelerator) -> Materials:
     build_space([0.0] * a.layers)
     with main_first(accelerator):  # so that one process tokenises and the others find the cache
         data = load_task(config.task, config.data, load_tokenizer(pretrained.folder))
-    return Materials(pretrained, build_space, data, of_models(pretrained.folder, teacher_folder(config.distillation)))
+    models = model_digests(pretrained.folder, teacher_folder(config.distillation))
+    return Materials(pretrained, build_space, data, models)

@@ -12,8 +12,8 @@ from supernet.runtime.errors import UserError
 T = TypeVar("T")
 
 
-def fitting_into_memory(
-    compute: Callable[[int], T], size: int, *, max_length: int, say: Callable[[str], None]
+def halve_until_it_fits(
+    compute: Callable[[int], T], size: int, *, max_length: int, report: Callable[[str], None]
 ) -> tuple[T, int]:
     """Calls `compute(size)`, and again with half the size as often as memory runs out.
 
@@ -21,7 +21,7 @@ def fitting_into_memory(
         compute: Computes everything anew at each call, with so many rows in a forward pass.
         size: To begin with, at least 1.
         max_length: The task's, for the advice that is given.
-        say: Told of each halving.
+        report: Told of each halving.
 
     Returns:
         What came out, and the size that fitted.
@@ -43,7 +43,7 @@ def fitting_into_memory(
                 "memory runs out in the forward and backward pass of a single row; use "
                 f"train.gradient_checkpointing=true, a task.max_length below {max_length}, or a smaller model"
             )
-        say(
+        report(
             f"memory ran out with {size} rows in a forward pass; going on with {size // 2} "
             f"(train.micro_batch_size={size // 2} begins so; results stay the same but for rounding and dropout)"
         )

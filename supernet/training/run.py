@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from supernet.artifact import INFO_FILE, Supernet, SupernetInfo, save_supernet
 from supernet.console.command import choice_of
-from supernet.console.progress import course, duration, print_summary, said_of
+from supernet.console.progress import duration, print_summary, show_progress, step_text
 from supernet.data.load import TaskData
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import architecture_of
@@ -27,7 +27,7 @@ from supernet.options.training import TEST_RUN, TrainConfig
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import remove_leftovers, write_json
-from supernet.runtime.processes import gathered
+from supernet.runtime.processes import all_gather
 from supernet.runtime.signals import StopRequest
 from supernet.runtime.state import begin, end
 from supernet.runtime.storage import StorageError
@@ -52,14 +52,14 @@ MIDDLE = "middle"
 """A sub-network that is validated though no step trains it on purpose."""
 
 
-def checkpoints_are_left_over(folder: Path) -> bool:
+def supernet_is_newer(folder: Path) -> bool:
     """Whether a run folder's supernet is newer than its checkpoints: a killed process had yet to remove them."""
     times = [path.stat().st_mtime_ns for path in folder.glob(f"checkpoints/*/{MANIFEST}")]
     info = folder / "supernet" / INFO_FILE
     return info.exists() and info.stat().st_mtime_ns > max(times, default=0)
 
 
-class Run:
+class TrainingRun:
     """A training in its run folder: epochs, checkpoints, validation, records.
 
     Args:
@@ -108,7 +108,7 @@ class Run:
         """Goes on from the newest whole checkpoint, or begins anew."""
         main = self.accelerator.is_main_process
         if main:
-            if self.config.resume == "never" or checkpoints_are_left_over(self.folder):
+            if self.config.resume == "never" or supernet_is_newer(self.folder):
                 remove_checkpoints(self.checkpoints)
             for folder in (self.folder, self.checkpoints):
                 remove_leftovers(folder)
@@ -137,7 +137,7 @@ class Run:
         batches = self.trainer.batches(epoch)
         description, steps = f"epoch {epoch + 1}/{self.config.train.epochs}", len(batches)
         later = (self.config.train.epochs - epoch - 1) * steps
-        shown = course(self.console, description, steps, unit="steps", done=done, later=later)
+        shown = show_progress(self.console, description, steps, unit="steps", done=done, later=later)
         with self._interruptible(), shown as progress:
             start, rows_done = time.perf_counter(), 0
             for i, rows_B in enumerate(batches[done:], start=done):
@@ -149,7 +149,7 @@ class Run:
                 record, said = i % LOG_EVERY == 0 or i == len(batches) - 1, None
                 if record or progress.is_stale:
                     speed = rows_done / (time.perf_counter() - start)
-                    said = said_of(self._see(result, record, learning_rate=learning_rate, samples_per_second=speed))
+                    said = step_text(self._see(result, record, learning_rate=learning_rate, samples_per_second=speed))
                 progress.advance(said)
                 self.position.step += 1
                 if result.stop:
@@ -213,7 +213,7 @@ class Run:
         for kind, subnet in [*self.validated.items()][mine::processes]:
             if not self.stop.asked():
                 found.append((kind, self.evaluator.error(extract(self.model, subnet, share=True))))
-        errors = dict(gathered(found))
+        errors = dict(all_gather(found))
         return {kind: errors[kind] for kind in self.validated} if len(errors) == len(self.validated) else None
 
     def _checkpoint(self) -> None:

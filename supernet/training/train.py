@@ -19,23 +19,22 @@ from transformers import PreTrainedModel
 
 from supernet.artifact import INFO_FILE, SupernetInfo
 from supernet.console.command import choice_of
-from supernet.console.progress import course, plain_console
+from supernet.console.progress import plain_console, show_progress
 from supernet.data.summary import describe
 from supernet.data.tokens import Batch, Split, collate, training_batches
 from supernet.models.families import architecture_of
 from supernet.models.pretrained import load_pretrained
 from supernet.options.training import IMPORTANCE, TrainConfig
 from supernet.runtime.files import prepare_folder
-from supernet.runtime.processes import from_main, processes, say, see_that_all_have_the_same, sole_writer
+from supernet.runtime.processes import (
+    accelerate_session,
+    broadcast_from_main,
+    check_same_everywhere,
+    lock_run_folder,
+    print_with_rank,
+)
 from supernet.runtime.signals import stop_request
 from supernet.training.compiling import compiled_layers
-from supernet.training.earlier import (
-    refuse_another_precision,
-    refuse_if_at_work,
-    remove_left_overs,
-    resolved,
-    see_that_it_is_the_same,
-)
 from supernet.training.importance import (
     Importance,
     measure_importance,
@@ -44,8 +43,15 @@ from supernet.training.importance import (
     write_importance,
 )
 from supernet.training.materials import Materials, read_materials
-from supernet.training.memory import fitting_into_memory
-from supernet.training.run import Run, checkpoints_are_left_over
+from supernet.training.memory import halve_until_it_fits
+from supernet.training.previous_run import (
+    check_not_running,
+    check_precision_unchanged,
+    finish_killed_run,
+    report_unchanged,
+    resolved,
+)
+from supernet.training.run import TrainingRun, supernet_is_newer
 from supernet.training.teacher import load_teacher
 from supernet.training.tracking import check_trackers
 from supernet.training.trainer import Trainer
@@ -61,19 +67,19 @@ def train(config: TrainConfig) -> Path:
     given, config = config.train.mixed_precision, resolved(config)
     folder, target = config.folder, config.folder / "supernet"
     check_trackers(config.tracking)
-    with processes(given, log_with=config.tracking.to, logging_dir=folder / "tensorboard") as accelerator:
+    with accelerate_session(given, log_with=config.tracking.to, logging_dir=folder / "tensorboard") as accelerator:
         console = plain_console(stderr=True, quiet=not accelerator.is_main_process)
         if os.path.isfile(target / INFO_FILE) and not config.overwrite:
-            see_that_it_is_the_same(config, accelerator, console)
+            report_unchanged(config, accelerator, console)
             if accelerator.is_main_process:
-                remove_left_overs(folder)
+                finish_killed_run(folder)
             return target
-        refuse_another_precision(config, given)
+        check_precision_unchanged(config, given)
         if accelerator.is_main_process:
             prepare_folder(folder.parent)
-            refuse_if_at_work(folder)
+            check_not_running(folder)
         materials = read_materials(config, accelerator)
-        see_that_all_have_the_same(materials.origins)
+        check_same_everywhere(materials.origins)
         data, mean = materials.data, float(materials.data.train.labels.mean())
         model, tokenizer = load_pretrained(
             materials.pretrained.folder, data.task, seed=config.seeds.model, label_mean=mean
@@ -94,16 +100,16 @@ def train(config: TrainConfig) -> Path:
         )
         trainer = Trainer(config, accelerator, model, space, data.train, pad_token_id=padding, teacher=teacher)
         compiled = compiled_layers(trainer.model) if config.train.compile else nullcontext()
-        with compiled, sole_writer(accelerator, folder), stop_request() as stop:
+        with compiled, lock_run_folder(accelerator, folder), stop_request() as stop:
             info = partial(_info, config, materials, layer_importance)
-            run = Run(config, trainer, tokenizer, data, materials.origins, info, console, stop)
+            run = TrainingRun(config, trainer, tokenizer, data, materials.origins, info, console, stop)
             if accelerator.is_main_process and importance is not None:
                 write_importance(folder, importance)
             _run_to_its_end(run)
     return target
 
 
-def _run_to_its_end(run: Run) -> None:
+def _run_to_its_end(run: TrainingRun) -> None:
     run.start()
     try:
         while run.position.epochs < run.config.train.epochs:
@@ -127,7 +133,7 @@ def _importance(
         return None
     measured = None
     if accelerator.is_main_process:
-        goes_on = config.resume != "never" and not checkpoints_are_left_over(config.folder)
+        goes_on = config.resume != "never" and not supernet_is_newer(config.folder)
         if goes_on and any(config.folder.glob("checkpoints/step-*")):
             # Measured again, it might differ on a GPU in the last digits.
             measured = read_importance(config.folder, architecture_of(model.config).sizes)
@@ -136,20 +142,20 @@ def _importance(
             batches = batches[: config.order.batches]
             console.print(f"measuring the importance of heads and units on {len(batches)} training batches")
             share = -(-config.train.batch_size // accelerator.num_processes)
-            measured, _ = fitting_into_memory(
+            measured, _ = halve_until_it_fits(
                 partial(_measure, model.to(accelerator.device), split, batches, pad_token_id, console),
                 min(config.train.micro_batch_size or share, share),
                 max_length=config.task.max_length,
-                say=partial(say, accelerator),
+                report=partial(print_with_rank, accelerator),
             )
-    return from_main(accelerator, measured)
+    return broadcast_from_main(accelerator, measured)
 
 
 def _measure(
     model: PreTrainedModel, split: Split, batches: list[np.ndarray], pad_token_id: int, console: Console, size: int
 ) -> Importance:
     parts = [rows[i : i + size] for rows in batches for i in range(0, len(rows), size)]
-    with course(console, "importance", len(parts), unit="batches") as progress:
+    with show_progress(console, "importance", len(parts), unit="batches") as progress:
 
         def collated() -> Iterator[Batch]:
             for rows in parts:

@@ -23,14 +23,14 @@ from supernet.data.tokens import Split, collate, training_batches
 from supernet.models.families import architecture_of
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
-from supernet.runtime.processes import say, sum_over_processes
+from supernet.runtime.processes import print_with_rank, sum_over_processes
 from supernet.space.base import SearchSpace
 from supernet.space.cost import Architecture
 from supernet.space.sampling import SAMPLERS
 from supernet.space.strategies import KINDS, Pass
 from supernet.space.subnetwork import SubNetwork
 from supernet.training.gradients import accumulate_gradients
-from supernet.training.memory import fitting_into_memory
+from supernet.training.memory import halve_until_it_fits
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,8 @@ class Trainer:
             return self._accumulate(mine, passes, backward, rows=rows, size=size)
 
         size = max(1, min(self.micro_batch_size or len(mine), len(mine)))
-        losses, fitting = fitting_into_memory(
-            accumulate, size, max_length=self.config.task.max_length, say=partial(say, self.accelerator)
+        losses, fitting = halve_until_it_fits(
+            accumulate, size, max_length=self.config.task.max_length, report=partial(print_with_rank, self.accelerator)
         )
         if fitting < size:
             self.micro_batch_size = fitting

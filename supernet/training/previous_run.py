@@ -12,24 +12,24 @@ from rich.console import Console
 
 from supernet.artifact import read_info
 from supernet.options.training import TrainConfig
-from supernet.runtime.digests import changed, moved, of_rows
+from supernet.runtime.digests import differences, moved_commits, row_digests
 from supernet.runtime.errors import UserError
-from supernet.runtime.files import only_writer
+from supernet.runtime.files import folder_lock
 from supernet.runtime.precision import AUTO, PRECISIONS
-from supernet.runtime.processes import decided_precision
-from supernet.runtime.state import DONE, RUNNING, end_of_another, read_state
+from supernet.runtime.processes import resolve_precision
+from supernet.runtime.state import DONE, RUNNING, mark_done_for_killed, read_state
 from supernet.training.checkpoints import remove_checkpoints
 from supernet.training.materials import read_materials
-from supernet.training.run import checkpoints_are_left_over, search_command
+from supernet.training.run import search_command, supernet_is_newer
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
     """The configuration with the precision that `auto` means here; its folder is named after that."""
-    precision = decided_precision(config.train.mixed_precision)
+    precision = resolve_precision(config.train.mixed_precision)
     return replace(config, train=replace(config.train, mixed_precision=precision))
 
 
-def see_that_it_is_the_same(config: TrainConfig, accelerator: Accelerator, console: Console) -> None:
+def report_unchanged(config: TrainConfig, accelerator: Accelerator, console: Console) -> None:
     """Says that there is nothing to train, and what is known of a training that was to replace the supernet.
 
     Raises:
@@ -41,15 +41,15 @@ def see_that_it_is_the_same(config: TrainConfig, accelerator: Accelerator, conso
     except UserError as error:
         raise UserError(f"{error} (overwrite=true)") from error
     said = f"already trained: {target} (overwrite=true trains it again)"
-    was = of_rows(info.splits, info.task.answers) | info.begun_with
+    was = row_digests(info.splits, info.task.answers) | info.begun_with
     try:
         materials = read_materials(config, accelerator)
     except UserError as error:
         said += f"; whether of the same rows and model cannot be seen: {error}"
     else:
         now = {name: digest for name, digest in materials.origins.items() if info.begun_with or name in was}
-        if different := changed(now, was):
-            different += f" changed since{moved(materials.revisions, info.revisions)}"
+        if different := differences(now, was):
+            different += f" changed since{moved_commits(materials.revisions, info.revisions)}"
             raise UserError(
                 f"{target} was trained with other ones: {different}; overwrite=true trains it again, and "
                 "output_dir=FOLDER keeps both"
@@ -64,7 +64,7 @@ def see_that_it_is_the_same(config: TrainConfig, accelerator: Accelerator, conso
 def _replacement(folder: Path) -> str | None:
     """What is to be said of a training that was to replace the supernet of a folder, and has not yet."""
     state, steps = read_state(folder), sorted(path.name for path in folder.glob("checkpoints/step-*"))
-    if state is None or state.state == DONE or (checkpoints_are_left_over(folder) and steps):
+    if state is None or state.state == DONE or (supernet_is_newer(folder) and steps):
         return None
     at = f"its last checkpoint is {steps[-1]}" if steps else "it has no checkpoint yet"
     how = "overwrite=true goes on with it, overwrite=true resume=never begins it anew"
@@ -74,7 +74,7 @@ def _replacement(folder: Path) -> str | None:
     )
 
 
-def refuse_if_at_work(folder: Path) -> None:
+def check_not_running(folder: Path) -> None:
     """Sees early that nobody is at work in the folder; the lock decides later, also about other machines.
 
     Raises:
@@ -85,7 +85,7 @@ def refuse_if_at_work(folder: Path) -> None:
         raise UserError(f"the training in {folder} {state}; wait until it has ended")
 
 
-def refuse_another_precision(config: TrainConfig, given: str) -> None:
+def check_precision_unchanged(config: TrainConfig, given: str) -> None:
     """Sees that `auto` does not begin anew what was begun where it meant another precision.
 
     Args:
@@ -106,13 +106,13 @@ def refuse_another_precision(config: TrainConfig, given: str) -> None:
             )
 
 
-def remove_left_overs(folder: Path) -> None:
-    """Ends what a process had yet to when it was killed after it had saved its supernet: `Run.finish`.
+def finish_killed_run(folder: Path) -> None:
+    """Ends what a process had yet to when it was killed after it had saved its supernet: `TrainingRun.finish`.
 
     Unless another is at work in the folder.
     """
-    with suppress(UserError, OSError), only_writer(folder):
-        if checkpoints_are_left_over(folder):
+    with suppress(UserError, OSError), folder_lock(folder):
+        if supernet_is_newer(folder):
             if any(folder.glob("checkpoints/step-*")):  # else they are not this supernet's: one to replace it has begun
-                end_of_another(folder)
+                mark_done_for_killed(folder)
             remove_checkpoints(folder / "checkpoints")
