@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from supernet.console.config import load_config
-from supernet.data.tokens import Split
+from supernet.data.tokens import TokenizedSplit
 from supernet.models.pretrained import load_pretrained, locate
 from supernet.options.task import Task
 from supernet.options.training import TrainConfig
@@ -33,14 +33,14 @@ def minilm() -> tuple[PreTrainedModel, Path]:
     return model.eval(), folder
 
 
-def generated_split(rows: int, *, seed: int, vocabulary: int) -> Split:
+def generated_split(rows: int, *, seed: int, vocabulary: int) -> TokenizedSplit:
     """Random sentence pairs: lengths from a gamma distribution with mean near 64 tokens, cut at 128."""
     rng = np.random.default_rng(seed)
     lengths = np.clip(rng.gamma(4.0, 16.5, rows).astype(int), 8, 128)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = rng.integers(1000, vocabulary, offsets[-1])
     second = np.concatenate([np.arange(n) >= n // 2 for n in lengths])
-    return Split(
+    return TokenizedSplit(
         ids=ids.astype(np.int32),
         offsets=offsets.astype(np.int64),
         token_type_ids=second.astype(np.int32),

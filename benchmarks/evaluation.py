@@ -38,7 +38,8 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from benchmarks.common import classification_task, device_name, generated_split, matmul_rate, minilm
 from benchmarks.masked import masked
-from supernet.data.tokens import Split, collate
+from supernet.data.batches import collate
+from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.evaluator import AUTOCAST, Evaluator
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
@@ -96,7 +97,7 @@ def main() -> None:
         times.append(clock())
         found = evaluator.logits(extract(model, subnet, share=True))
         times.append(clock())
-        depths = evaluator.depth_logits(extract(model, subnet, share=True))
+        depths = evaluator.early_exit_logits(extract(model, subnet, share=True))
         times.append(clock())
         for logits in (found, depths[0]):
             np.testing.assert_allclose(logits, expected, atol=1e-4 if precision == "no" else 0.1)
@@ -127,7 +128,7 @@ def main() -> None:
 class _Paper:
     """Masking, on batches of 8 padded to 128, in the precision and on the device of `evaluator`."""
 
-    def __init__(self, model: PreTrainedModel, split: Split, pad_token_id: int, evaluator: Evaluator) -> None:
+    def __init__(self, model: PreTrainedModel, split: TokenizedSplit, pad_token_id: int, evaluator: Evaluator) -> None:
         self.model, self.evaluator = model, evaluator
         rows = np.array_split(np.arange(len(split)), -(-len(split) // 8))
         self.batches = [_padded(split, some, pad_token_id, str(evaluator.device)) for some in rows]
@@ -140,7 +141,7 @@ class _Paper:
 
 
 def _padded(
-    split: Split, rows: np.ndarray, pad_token_id: int, device: str, length: int = 128
+    split: TokenizedSplit, rows: np.ndarray, pad_token_id: int, device: str, length: int = 128
 ) -> dict[str, torch.Tensor]:
     """A batch padded to `length` whatever its rows need."""
     inputs = collate(split, rows, pad_token_id, device).inputs

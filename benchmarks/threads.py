@@ -32,7 +32,7 @@ from transformers import AutoTokenizer
 
 from benchmarks.common import busy_processes, classification_task, device_name, generated_split, minilm
 from benchmarks.train_step import WAYS as STEPS
-from supernet.data.tokens import collate
+from supernet.data.batches import collate
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract

@@ -35,7 +35,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, PreTrai
 
 from benchmarks.common import device_name, generated_split, matmul_rate, minilm
 from benchmarks.masked import masked
-from supernet.data.tokens import Batch, collate
+from supernet.data.batches import Batch, collate
 from supernet.models.families import architecture_of
 from supernet.models.slicing import view
 from supernet.options.training import Distillation

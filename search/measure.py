@@ -78,10 +78,10 @@ class Objectives:
         model, shallower = extract(self._model, subnet, share=True), self._shallower(subnet)
         if self._stop_confidence is not None:
             than = math.inf if bound is None else bound
-            scores = self._evaluator.measure_unless_worse(model, than, confidence=self._stop_confidence)
+            scores = self._evaluator.evaluate_unless_worse(model, than, confidence=self._stop_confidence)
             metrics = self._metrics(subnet, scores) | {"rows": scores.rows}
         elif shallower:
-            scores, *others = self._evaluator.measure_depths(model)
+            scores, *others = self._evaluator.evaluate_early_exits(model)
             metrics = self._metrics(subnet, scores)
             pairs = list(zip(subnet.prefixes(), others, strict=False))
             free = tuple(Evaluated(s, self._metrics(s, found)) for s, found in pairs if s in shallower)
@@ -91,7 +91,7 @@ class Objectives:
 
     def measure(self, subnet: SubNetwork, model: PreTrainedModel) -> dict[str, float]:
         """Measures a sub-network's model, extracted or made in another way."""
-        metrics = self._metrics(subnet, self._evaluator.measure(model))
+        metrics = self._metrics(subnet, self._evaluator.evaluate(model))
         return metrics if self.measure_latency is None else {**metrics, **self.measure_latency(subnet, model)}
 
     def _metrics(self, subnet: SubNetwork, scores: Scores) -> dict[str, float]:

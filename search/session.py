@@ -23,7 +23,7 @@ from supernet.console.command import choice_of
 from supernet.console.progress import WorkProgress, plain_console, show_progress
 from supernet.data.load import TaskData, load_task
 from supernet.data.metrics import majority_error, prior_loss
-from supernet.data.tokens import Split
+from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.evaluator import Evaluator
 from supernet.evaluation.latency import refuse_longer
 from supernet.evaluation.latency_table import Conditions, load_table
@@ -74,7 +74,7 @@ class Stage:
     info: RunInfo
     latencies: Latencies | None
 
-    def evaluator(self, split: Split) -> Evaluator:
+    def evaluator(self, split: TokenizedSplit) -> Evaluator:
         """Over rows of the task, on the accelerator's device and in its precision."""
         return _evaluator(split, self.supernet, self.accelerator)
 
@@ -161,7 +161,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         )
     folder = config.folder(supernet_folder, asdict(info))
     latencies = _latencies(config, supernet, accelerator, folder, beside=_beside(console))
-    objectives = _objectives(config, supernet, data.validation, accelerator, latencies)
+    objectives = _objectives(config, supernet, data, accelerator, latencies)
     run = RunInfo(
         kind=config.kind,
         label=config.label,
@@ -189,7 +189,7 @@ def _beside(console: Console) -> Console:
     return plain_console(stderr=True, quiet=console.quiet)
 
 
-def _evaluator(split: Split, supernet: Supernet, accelerator: Accelerator, *, parts: int = 1) -> Evaluator:
+def _evaluator(split: TokenizedSplit, supernet: Supernet, accelerator: Accelerator, *, parts: int = 1) -> Evaluator:
     device, precision, task = accelerator.device, accelerator.mixed_precision, supernet.info.task
     return Evaluator(split, task, supernet.tokenizer, device=device, mixed_precision=precision, parts=parts)
 
@@ -216,7 +216,7 @@ def _latencies(
 
 
 def _objectives(
-    config: SearchConfig, supernet: Supernet, validation: Split, accelerator: Accelerator, latencies: Latencies | None
+    config: SearchConfig, supernet: Supernet, data: TaskData, accelerator: Accelerator, latencies: Latencies | None
 ) -> Objectives:
     """With a latency that is measured, or computed by the table; and evaluations that stop early, if so wished."""
     confidence, predict = config.evaluator.stop_confidence, None
@@ -225,7 +225,7 @@ def _objectives(
         predict = load_table(user_path(config.latency_table), conditions, sizes=supernet.space.sizes).predict
     return Objectives(
         supernet,
-        _evaluator(validation, supernet, accelerator, parts=1 if confidence is None else PARTS),
+        _evaluator(data.validation, supernet, accelerator, parts=1 if confidence is None else PARTS),
         config.workload,
         config.objectives,
         measure_latency=latencies,

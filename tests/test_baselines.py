@@ -13,7 +13,8 @@ from search.baselines.kwon import most_params, prune_by_fisher, rank, rearrange,
 from search.baselines.table import BASELINES
 from search.baselines.widths import DROP_ORDERS
 from search.options import DROPS, BaselineOptions
-from supernet.data.tokens import Split, collate
+from supernet.data.batches import collate
+from supernet.data.tokens import TokenizedSplit
 from supernet.models.families import FAMILIES, architecture_of, family_of
 from supernet.models.slicing import extract
 from supernet.runtime.errors import UserError
@@ -35,7 +36,7 @@ def split_of(rows=6, choices=0, regression=False, longest=9):
     lengths = rng.integers(4, longest + 1, rows * max(1, choices))
     ids = rng.integers(5, 50, lengths.sum()).astype(np.int32)
     labels = rng.normal(size=rows).astype(np.float32) if regression else rng.integers(0, 3, rows)
-    return Split(ids, np.concatenate([[0], np.cumsum(lengths)]), None, labels, choices)
+    return TokenizedSplit(ids, np.concatenate([[0], np.cumsum(lengths)]), None, labels, choices)
 
 
 def prune(model, method, budgets=BUDGETS, split=None, **values):

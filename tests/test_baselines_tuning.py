@@ -7,7 +7,7 @@ from transformers import AutoModelForMultipleChoice
 
 from search.baselines import tuning
 from search.baselines.tuning import Walk, best_factors, scale_, tune_masks_
-from supernet.data.tokens import collate
+from supernet.data.batches import collate
 from supernet.models.families import FAMILIES, architecture_of, family_of
 from supernet.models.slicing import extract, view
 from supernet.space.subnetwork import LayerSlice, SubNetwork

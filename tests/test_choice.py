@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForMultipleChoice
 
+from supernet.data.batches import collate, evaluation_batches, training_batches
 from supernet.data.load import load_rows, load_task
-from supernet.data.tokens import collate, evaluation_batches, tokenise, training_batches
+from supernet.data.tokens import tokenise
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.pretrained import load_pretrained, load_tokenizer, read_classifier
 from supernet.models.slicing import extract, view

@@ -15,7 +15,7 @@ from supernet.console.config import load_config
 from supernet.data import hub as hub_data
 from supernet.data.hub import HubData
 from supernet.data.load import SPLITS, load_rows, load_task
-from supernet.data.summary import describe
+from supernet.data.summary import print_data_summary
 from supernet.options.task import Task
 from supernet.options.training import DataOptions, TrainConfig
 from tests.conftest import read_task
@@ -71,7 +71,7 @@ def test_numbers_with_fractions_are_a_regression(tmp_path):
     rows = load(write(tmp_path / "all.jsonl", records(45, labels)))
     assert (rows.task.kind, rows.task.label_range, rows.task.metric) == ("regression", (0.0, 4.0), "spearman")
     assert rows.train.labels.dtype == np.float32
-    assert "labels are numbers with fractions: a regression" in " ".join(rows.found.notes)
+    assert "labels are numbers with fractions: a regression" in " ".join(rows.provenance.notes)
     as_classes = load(tmp_path / "all.jsonl", task=read_task("custom", kind="classification"))
     assert as_classes.task.classes[:3] == ("0", "0.5", "1")
 
@@ -82,7 +82,7 @@ def test_whole_numbers_are_classes_until_a_regression_is_asked_for(tmp_path):
     assert load(file, task=read_task("custom", kind="regression")).task.label_range == (0.0, 4.0)
     assert load(file, task=read_task("custom", label_range=[0, 10])).task.label_range == (0.0, 10.0)
     wide = load(write(tmp_path / "wide.csv", records(50, (0, 500))), task=read_task("custom", kind="regression"))
-    assert "labels from 0 to 500 learn slowly" in " ".join(wide.found.notes)
+    assert "labels from 0 to 500 learn slowly" in " ".join(wide.provenance.notes)
 
 
 def test_the_range_of_a_regression_holds_for_every_split(tmp_path):
@@ -159,7 +159,7 @@ def test_what_lacks_is_split_off_the_training_rows(tmp_path, files, sizes, origi
         write(tmp_path / f"{file}.csv", [row | {"text": f"{file} {row['text']}"} for row in records(20)])
     rows, again = load(tmp_path), load(tmp_path)
     assert tuple(len(getattr(rows, name)) for name in SPLITS) == sizes
-    assert tuple(rows.found.origins[name] for name in SPLITS) == origins
+    assert tuple(rows.provenance.origins[name] for name in SPLITS) == origins
     assert texts_of(rows) == texts_of(again)
     assert len(set(all_texts(rows))) == sum(sizes)
     assert texts_of(load(tmp_path, split_seed=1)) != texts_of(rows) or len(files) == 3
@@ -170,17 +170,17 @@ def test_a_test_file_without_labels_is_not_used(tmp_path):
     write(tmp_path / "test.csv", [{"id": 1, "text": "what is it"}])
     rows = load(tmp_path)
     assert [len(getattr(rows, name)) for name in SPLITS] == [14, 3, 3]
-    assert f"{tmp_path / 'test.csv'} has no labels in column 'label' and is not used" in rows.found.notes
+    assert f"{tmp_path / 'test.csv'} has no labels in column 'label' and is not used" in rows.provenance.notes
 
 
 def test_rows_can_be_limited(tmp_path):
     file = write(tmp_path / "all.csv", records(100))
     rows = load(file, max_train_samples=20)
     assert [len(getattr(rows, name)) for name in SPLITS] == [14, 3, 3]
-    assert "20 of 100 rows of all.csv are used (data.max_train_samples)" in rows.found.notes
+    assert "20 of 100 rows of all.csv are used (data.max_train_samples)" in rows.provenance.notes
     few = load(file, task=read_task("custom", max_validation_rows=4))
     assert [len(getattr(few, name)) for name in SPLITS] == [70, 4, 15]
-    assert "no more than 4 validation rows are used (task.max_validation_rows)" in few.found.notes
+    assert "no more than 4 validation rows are used (task.max_validation_rows)" in few.provenance.notes
 
 
 def test_the_stored_task_gives_the_same_rows_again(tmp_path, tokenizer):
@@ -344,11 +344,11 @@ def test_a_class_that_no_training_row_has_is_told_with_its_line(tmp_path):
 def test_what_is_odd_but_possible_is_noted(tmp_path):
     labels = ["Good", "good", *["bad"] * 20, "rare"]
     rows = [{"text": f"w {i}", "label": label} for i, label in enumerate(labels * 2)][:-1]
-    notes = " | ".join(load(write(tmp_path / "all.csv", rows)).found.notes)
+    notes = " | ".join(load(write(tmp_path / "all.csv", rows)).provenance.notes)
     assert "with a single row, which cannot be both learnt and tested: rare" in notes
     assert "classes that differ in capital letters only: Good, good" in notes
     two = load(write(tmp_path / "two.csv", records()), task=read_task("custom", metric="f1"))
-    assert "F1 is that of class 'good'" in " ".join(two.found.notes)
+    assert "F1 is that of class 'good'" in " ".join(two.provenance.notes)
 
 
 @pytest.mark.parametrize(
@@ -413,8 +413,8 @@ def test_a_hub_data_set_of_any_name(monkeypatch):
     assert rows.task.classes == ("neg", "pos")
     assert (rows.task.hub, rows.task.hub_config) == ("someone/reviews", "small")
     assert (len(rows.train), len(rows.validation), rows.test.labels.tolist()) == (14, 6, [0, 1, 1])
-    assert "someone/reviews/small/test has no labels in column 'label' and is not used" in rows.found.notes
-    assert rows.found.origins["test"] == "someone/reviews/small/validation"
+    assert "someone/reviews/small/test has no labels in column 'label' and is not used" in rows.provenance.notes
+    assert rows.provenance.origins["test"] == "someone/reviews/small/validation"
     again = load_rows(rows.task, DataOptions(hub="someone/reviews", hub_config="small"))
     assert texts_of(again) == texts_of(rows)
 
@@ -471,8 +471,8 @@ def test_hub_splits_under_two_names_are_asked_and_others_are_named(monkeypatch):
         "validation and dev may both be the validation split; say which: task.validation_splits=[validation]" in message
     )
     rows = load_rows(read_task("custom", validation_splits=["dev"]), DataOptions(hub="someone/reviews"))
-    assert rows.found.files == tuple(f"someone/reviews/{name}" for name in ("train", "dev", "test"))
-    assert rows.found.unused == ("splits validation, unsupervised",)
+    assert rows.provenance.files == tuple(f"someone/reviews/{name}" for name in ("train", "dev", "test"))
+    assert rows.provenance.unused == ("splits validation, unsupervised",)
 
 
 def test_imdb_and_swag_are_read_as_the_hub_has_them(monkeypatch):
@@ -495,7 +495,7 @@ def test_imdb_and_swag_are_read_as_the_hub_has_them(monkeypatch):
 
 def shown(data, width=80):
     stream = io.StringIO()
-    describe(data, Console(file=stream, width=width, soft_wrap=True))
+    print_data_summary(data, Console(file=stream, width=width, soft_wrap=True))
     return stream.getvalue()
 
 
@@ -531,7 +531,7 @@ def test_the_table_names_every_file_column_and_note(tmp_path, tokenizer):
     for name in ("train.csv", "train_2.csv", "test.csv", "more.csv"):
         assert str(tmp_path / "in" / name) in said
     assert f"notusedcolumnsidfile{tmp_path}" in said
-    assert all("".join(note.split()) in said for note in data.found.notes)
+    assert all("".join(note.split()) in said for note in data.provenance.notes)
     assert max(map(len, shown(data, 80).splitlines())) <= 80
 
 

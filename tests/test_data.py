@@ -13,7 +13,7 @@ import pytest
 
 from supernet.data import hub as hub_data
 from supernet.data.hub import HubData
-from supernet.data.load import Rows, load_rows, load_task, split_rows
+from supernet.data.load import TextSplit, load_rows, load_task, split_rows
 from supernet.options.task import EMBEDDED_TASK, Task
 from supernet.options.training import DataOptions
 from supernet.runtime.errors import UserError
@@ -343,7 +343,7 @@ def test_options_can_be_made_absolute(monkeypatch, tmp_path):
 
 
 def numbered(n):
-    return Rows(([str(i) for i in range(n)],), np.arange(n))
+    return TextSplit(([str(i) for i in range(n)],), np.arange(n))
 
 
 @pytest.mark.parametrize(("n", "limit"), [(10, None), (101, None), (101, 50), (10, 99)])

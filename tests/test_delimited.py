@@ -29,7 +29,7 @@ def stray(opening, closing, rows=PLAIN):
 
 
 def notes_of(rows):
-    return " | ".join(rows.found.notes)
+    return " | ".join(rows.provenance.notes)
 
 
 # Quotes

@@ -8,8 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForMultipleChoice
 
-from supernet.data.tokens import Split, collate
-from supernet.evaluation.early_exits import readout
+from supernet.data.batches import collate
+from supernet.data.tokens import TokenizedSplit
+from supernet.evaluation.early_exits import first_token_only
 from supernet.evaluation.evaluator import Evaluator, error_margin
 from supernet.evaluation.latency import random_inputs
 from supernet.models.families import FAMILIES, architecture_of, family_of
@@ -36,7 +37,7 @@ def split_of(config, rows=5, choices=0, labels=None):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     types = rng.integers(0, 2, offsets[-1]).astype(np.int8) if family_of(config).token_types(config) else None
     labels = rng.integers(0, choices or config.num_labels, rows) if labels is None else labels
-    return Split(rng.integers(5, 50, offsets[-1]).astype(np.int32), offsets, types, labels, choices)
+    return TokenizedSplit(rng.integers(5, 50, offsets[-1]).astype(np.int32), offsets, types, labels, choices)
 
 
 def plainly(model, split):
@@ -71,7 +72,7 @@ def test_every_depth_is_the_shallower_model(family, dtype, tokenizer):
     model = tiny_model(family, dtype=dtype)
     split = split_of(model.config)
     for subnet in SUBNETS:
-        found = evaluator(split, tokenizer).depth_logits(extract(model, subnet, share=True))
+        found = evaluator(split, tokenizer).early_exit_logits(extract(model, subnet, share=True))
         ends_with_first_layer = family_of(model.config).first_stays and subnet.layers and subnet.layers[0].index == 0
         assert len(found) == len(subnet.layers) + (not ends_with_first_layer)
         for logits, shallower in zip(found, (subnet, *subnet.prefixes()), strict=False):
@@ -83,7 +84,7 @@ def test_every_depth_of_multiple_choice(family, tokenizer):
     model = tiny_model(family, 1, auto=AutoModelForMultipleChoice)
     split = split_of(model.config, rows=5, choices=3)
     choice = Evaluator(split, read_task("swag"), tokenizer, max_tokens=80)
-    found = choice.depth_logits(extract(model, NO_FIRST_LAYER, share=True))
+    found = choice.early_exit_logits(extract(model, NO_FIRST_LAYER, share=True))
     assert found.shape == (3, 5, 3)
     for logits, shallower in zip(found, (NO_FIRST_LAYER, *NO_FIRST_LAYER.prefixes()), strict=True):
         assert_close(logits, plainly(extract(model, shallower), split))
@@ -95,7 +96,7 @@ def test_multiple_choice_of_modernbert_looks_at_the_mask(pooling, tokenizer):
     for rows in (1, 5):  # a batch without padding, and one with
         split = split_of(model.config, rows=rows, choices=3)
         choice = Evaluator(split, read_task("swag"), tokenizer, max_tokens=80)
-        assert_close(choice.depth_logits(model), plainly(model, split)[None])
+        assert_close(choice.early_exit_logits(model), plainly(model, split)[None])
         assert_close(choice.logits(model), plainly(model, split))
     assert model(**random_inputs(model, Workload(2, 8))).logits.shape == (2, 1)
 
@@ -103,7 +104,7 @@ def test_multiple_choice_of_modernbert_looks_at_the_mask(pooling, tokenizer):
 def test_a_classifier_that_reads_all_tokens_gets_all(tokenizer):
     model = tiny_model("modernbert", classifier_pooling="mean")
     split = split_of(model.config)
-    assert_close(evaluator(split, tokenizer).depth_logits(model), plainly(model, split)[None])
+    assert_close(evaluator(split, tokenizer).early_exit_logits(model), plainly(model, split)[None])
 
 
 @families
@@ -111,12 +112,12 @@ def test_the_last_feed_forward_block_sees_first_tokens_alone(family):
     model = tiny_model(family).requires_grad_(False)
     batch, a = collate(split_of(model.config), np.arange(5), 1).inputs, architecture_of(model.config)
     flops = []
-    for every_depth in (False, True, None):
+    for early_exits in (False, True, None):
         with FlopCounterMode(display=False) as counter:
-            if every_depth is None:
+            if early_exits is None:
                 model(**batch)
             else:
-                with readout(model, every_depth=every_depth) as depths:
+                with first_token_only(model, early_exits=early_exits) as depths:
                     model(**batch)
         flops.append(counter.get_total_flops())
     alone, every, plain = flops
@@ -132,9 +133,9 @@ def test_the_model_is_left_as_it_was(tokenizer):
     def hooked():
         return sum(bool(module._forward_hooks or module._forward_pre_hooks) for module in model.modules())
 
-    evaluator(split, tokenizer).depth_logits(model)
+    evaluator(split, tokenizer).early_exit_logits(model)
     assert model.training
-    with readout(model, every_depth=True):
+    with first_token_only(model, early_exits=True):
         assert hooked() == 5
     assert hooked() == 0
     bad = dataclasses.replace(split, ids=split.ids + 50)  # words that the model has not
@@ -148,11 +149,11 @@ def test_error_and_loss_of_classes(tokenizer):
     model = tiny_model("bert")
     split = split_of(model.config, rows=20)
     evaluation = evaluator(split, tokenizer)
-    logits, scores = plainly(model, split), evaluation.measure(model)
+    logits, scores = plainly(model, split), evaluation.evaluate(model)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert scores.error == evaluation.error(model) == np.mean(logits.argmax(axis=1) != split.labels)
     np.testing.assert_allclose(scores.loss, -np.log(probabilities[np.arange(20), split.labels]).mean())
-    depths = evaluation.measure_depths(model)
+    depths = evaluation.evaluate_early_exits(model)
     assert len(depths) == 5
     np.testing.assert_allclose((depths[0].error, depths[0].loss), (scores.error, scores.loss))
     assert len({scores.loss for scores in depths}) == 5
@@ -161,7 +162,7 @@ def test_error_and_loss_of_classes(tokenizer):
 def test_error_and_loss_of_numbers(tokenizer):
     model = tiny_model("bert", num_labels=1)
     split = split_of(model.config, labels=np.linspace(0, 5, 5, dtype=np.float32))
-    scores = Evaluator(split, read_task("stsb"), tokenizer).measure(model)
+    scores = Evaluator(split, read_task("stsb"), tokenizer).evaluate(model)
     predicted = plainly(model, split)[:, 0]
     ranks = [np.argsort(np.argsort(x)) for x in (predicted, split.labels)]
     np.testing.assert_allclose(scores.error, 1 - np.corrcoef(*ranks)[0, 1])
@@ -172,18 +173,18 @@ def test_stopping_early(tokenizer):
     model = tiny_model("bert")
     split = split_of(model.config, rows=40)
     parts = evaluator(split, tokenizer, parts=4)
-    whole = parts.measure(model)
+    whole = parts.evaluate(model)
     np.testing.assert_array_equal(parts.logits(model).argmax(axis=1), plainly(model, split).argmax(axis=1))
-    found = parts.measure_unless_worse(model, whole.error)
+    found = parts.evaluate_unless_worse(model, whole.error)
     assert (found.error, found.rows) == (whole.error, 40)
     np.testing.assert_allclose(found.loss, whole.loss)
-    stopped = parts.measure_unless_worse(model, whole.error - 0.5, confidence=0.6)
+    stopped = parts.evaluate_unless_worse(model, whole.error - 0.5, confidence=0.6)
     assert stopped.rows in (10, 20, 30)
-    assert parts.measure_unless_worse(model, whole.error - 0.5, confidence=0.6) == stopped
+    assert parts.evaluate_unless_worse(model, whole.error - 0.5, confidence=0.6) == stopped
     rows = np.concatenate([batch.rows for part in parts.parts for batch in part])[: stopped.rows]
     assert stopped.error == np.mean(plainly(model, split)[rows].argmax(axis=1) != split.labels[rows])
     with pytest.raises(ValueError, match="only stop early for accuracy, not for matthews"):
-        Evaluator(split, read_task("cola"), tokenizer).measure_unless_worse(model, 0.5)
+        Evaluator(split, read_task("cola"), tokenizer).evaluate_unless_worse(model, 0.5)
 
 
 @pytest.mark.parametrize("risk", [0.01, 0.1])

@@ -54,8 +54,8 @@ def test_numbered_files_are_one_split(tmp_path, parts):
     rows = load(make(tmp_path, *parts, "dev.csv", "test.csv"))
     assert origin(rows, "train") == sorted(parts)
     assert len(rows.train) == 20 * len(parts)
-    assert set(rows.found.files) == {str(tmp_path / name) for name in (*parts, "dev.csv", "test.csv")}
-    assert not rows.found.unused
+    assert set(rows.provenance.files) == {str(tmp_path / name) for name in (*parts, "dev.csv", "test.csv")}
+    assert not rows.provenance.unused
 
 
 def test_parts_are_read_in_the_order_of_their_numbers(tmp_path):
@@ -101,7 +101,7 @@ def test_a_split_under_two_names_is_refused_with_what_settles_it(tmp_path, files
         assert f"task.{field}=[{name}]" in message
         rows = load(tmp_path, task=read_task("custom", **{field: [name]}))
         (unused,) = [file for file in files if file.startswith(f"{names[1 - i]}.")]
-        assert rows.found.unused == (f"file {tmp_path / unused}",)
+        assert rows.provenance.unused == (f"file {tmp_path / unused}",)
 
 
 def test_every_file_that_is_not_used_is_named(tmp_path):
@@ -110,30 +110,30 @@ def test_every_file_that_is_not_used_is_named(tmp_path):
     for name in (*others[3:], "README.md", ".hidden.csv", "script.py"):
         (tmp_path / name).write_text("x")
     rows = load(tmp_path)
-    assert set(rows.found.unused) == {f"file {tmp_path / name}" for name in others}
-    assert rows.found.files == (str(tmp_path / "train.csv"),)
+    assert set(rows.provenance.unused) == {f"file {tmp_path / name}" for name in others}
+    assert rows.provenance.files == (str(tmp_path / "train.csv"),)
 
 
 def test_a_file_in_the_folder_that_was_named_is_not_passed_over_in_silence(tmp_path):
     make(tmp_path / "data", "train.csv")
     make(tmp_path, "x.csv")
     rows = load(tmp_path)
-    assert rows.found.files == (str(tmp_path / "data" / "train.csv"),)
-    assert rows.found.unused == (f"file {tmp_path / 'x.csv'}",)
+    assert rows.provenance.files == (str(tmp_path / "data" / "train.csv"),)
+    assert rows.provenance.unused == (f"file {tmp_path / 'x.csv'}",)
 
 
 def test_every_column_that_is_not_used_is_named(tmp_path):
     rows = [row | {"id": i, "source": "web"} for i, row in enumerate(records(20))]
     write(tmp_path / "train.jsonl", rows)
     write(tmp_path / "test.csv", [row | {"judge": "x"} for row in records(20)])
-    assert load(tmp_path, text="text").found.unused == ("columns id, source, judge",)
+    assert load(tmp_path, text="text").provenance.unused == ("columns id, source, judge",)
 
 
 def test_a_known_task_names_what_it_does_not_use_too(tmp_path):
     rows = [{"sentence": f"words {i}", "label": i % 2, "idx": i} for i in range(10)]
     for name in ("train", "validation", "dev", "test"):
         write(tmp_path / f"{name}.jsonl", rows)
-    found = load(tmp_path, task=read_task("sst2")).found
+    found = load(tmp_path, task=read_task("sst2")).provenance
     assert found.files == (str(tmp_path / "train.jsonl"), str(tmp_path / "validation.jsonl"))
     assert found.unused == ("columns idx", f"file {tmp_path / 'dev.jsonl'}", f"file {tmp_path / 'test.jsonl'}")
 
@@ -147,13 +147,13 @@ def test_the_folder_named_wins_over_one_of_the_tasks_name(tmp_path, task):
             write(folder / name, [row | {"label": i % 2} for i in range(10)])
     rows = load(tmp_path, task=read_task(task, text=["sentence"], label="label"))
     assert set(rows.train.columns[0]) == {str(tmp_path / "train.csv")}
-    assert rows.found.files[0] == str(tmp_path / "train.csv")
+    assert rows.provenance.files[0] == str(tmp_path / "train.csv")
     inner = tmp_path / task
-    assert f"folder {inner} (data.dir={inner} to use it)" in rows.found.unused
+    assert f"folder {inner} (data.dir={inner} to use it)" in rows.provenance.unused
     for name in names:
         (tmp_path / name).unlink()
     rows = load(tmp_path, task=read_task(task, text=["sentence"], label="label"))
-    assert rows.found.files[0] == str(inner / "train.csv")
+    assert rows.provenance.files[0] == str(inner / "train.csv")
 
 
 def test_a_clone_of_a_hub_data_set_has_its_files_in_data(tmp_path):
@@ -162,7 +162,7 @@ def test_a_clone_of_a_hub_data_set_has_its_files_in_data(tmp_path):
     (tmp_path / "dataset_infos.json").write_text("{}")
     rows = load(tmp_path)
     assert (len(rows.train), len(rows.test)) == (14, 20)
-    assert rows.found.files[0] == str(tmp_path / "data" / f"train-00000-of-00001-{HASH}.parquet")
+    assert rows.provenance.files[0] == str(tmp_path / "data" / f"train-00000-of-00001-{HASH}.parquet")
 
 
 @pytest.mark.parametrize("name", ["test.csv", "dev.jsonl", "eval.parquet", "test-00000-of-00001.parquet"])
@@ -180,4 +180,4 @@ def test_of_very_many_files_the_first_and_the_last_are_named(tmp_path):
     names = [f"train_{i}.csv" for i in range(1, 31)]
     rows = load(make(tmp_path, *names, "test.csv", n=4))
     first, last = tmp_path / "train_1.csv", tmp_path / "train_30.csv"
-    assert rows.found.files == (f"{first} to {last} (30 files)", str(tmp_path / "test.csv"))
+    assert rows.provenance.files == (f"{first} to {last} (30 files)", str(tmp_path / "test.csv"))

@@ -146,7 +146,7 @@ def test_a_model_is_fetched_once(hub, model_files, capfd):
 def test_rows_are_fetched_once(hub, capfd):
     commit = hub.put(GLUE, sst2())
     found = rows()
-    assert found.found.revision == commit
+    assert found.provenance.revision == commit
     assert sorted([*found.train.columns[0], *found.validation.columns[0]])[:2] == ["bad 0", "bad 10"]
     assert found.test.columns[0] == ["bad 0", "good 1", "bad 2", "good 3"]
     assert capfd.readouterr() == ("", "fetching data set 'nyu-mll/glue' from the hub\n")
@@ -158,7 +158,7 @@ def test_rows_are_fetched_once(hub, capfd):
 
 def test_a_branch_a_tag_or_a_commit(hub, model_files):
     first, second = hub.put(GLUE, sst2()), hub.put(GLUE, sst2("fine"), ref="v2")
-    assert (rows().found.revision, rows(hub_revision="v2").found.revision) == (first, second)
+    assert (rows().provenance.revision, rows(hub_revision="v2").provenance.revision) == (first, second)
     assert "fine 1" in rows(hub_revision=second).test.columns[0]
     first, second = hub.put(BERT, model_files), hub.put(BERT, model_files | {"more.txt": b"more"}, ref="v2")
     assert [model(revision=name).revision for name in (None, "main", "v2", second)] == [first, first, second, second]
@@ -273,7 +273,7 @@ def test_a_token_opens_what_is_private(hub, model_files, monkeypatch):
     hub.repositories[BERT].refusal, hub.repositories[GLUE].refusal = "private", "gated"
     monkeypatch.setenv("HF_TOKEN", hub.token)
     assert model().revision
-    assert rows().found.revision
+    assert rows().provenance.revision
 
 
 def test_half_of_a_file_is_never_taken_for_the_whole(hub, model_files, capfd):
@@ -395,7 +395,7 @@ def test_the_cache_stands_in_for_the_hub(away, hub, model_files, capfd):
     capfd.readouterr()
     assert (model(), rows().test.columns) == before
     assert f"model 'some/bert' is taken from the cache, commit {commits[0][:12]}: " in capfd.readouterr().err
-    assert rows().found.notes[0].startswith(f"nyu-mll/glue is of commit {commits[1][:12]}, from the cache: ")
+    assert rows().provenance.notes[0].startswith(f"nyu-mll/glue is of commit {commits[1][:12]}, from the cache: ")
 
 
 def test_the_cache_gives_the_very_commit_or_nothing(away, hub, model_files):
@@ -407,7 +407,7 @@ def test_the_cache_gives_the_very_commit_or_nothing(away, hub, model_files):
     third = hub.put(GLUE, sst2("great"), ref="v3")
     away()
     assert "good 1" in rows(hub_revision=first).test.columns[0]
-    assert rows().found.revision == rows(hub_revision=second).found.revision == second
+    assert rows().provenance.revision == rows(hub_revision=second).provenance.revision == second
     for options in ({"hub_revision": third}, {"hub_revision": "v3"}):
         assert "data set 'nyu-mll/glue' at" in one_line(rows, **options)
     assert "data set 'nyu-mll/glue' cannot be had from the hub" in one_line(rows, "rte")

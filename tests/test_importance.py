@@ -6,7 +6,7 @@ import torch
 
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
-from supernet.data.tokens import Batch
+from supernet.data.batches import Batch
 from supernet.models.families import FAMILIES, architecture_of, family_of
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError

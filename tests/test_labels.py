@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from supernet.console.config import load_config
-from supernet.data.classes import LabelsFound, find_labels
+from supernet.data.classes import LabelCounts, infer_labels
 from supernet.data.load import SPLITS
 from supernet.data.lookalikes import alike_notes
 from supernet.options.labels import other_writing, parse_number, spellings
@@ -20,7 +20,7 @@ ALL = ["all.csv", "all.tsv", "all.jsonl", "all.parquet"]
 
 
 def notes_of(rows):
-    return " | ".join(rows.found.notes)
+    return " | ".join(rows.provenance.notes)
 
 
 def labels_by_text(rows):
@@ -419,11 +419,11 @@ def test_pairs_are_the_same_if_both_texts_are(tmp_path):
 def test_a_column_that_numbers_the_rows_is_neither_text_nor_label(tmp_path, name, ending):
     rows = load(write(tmp_path / f"all.{ending}", [{name: i} | row for i, row in enumerate(records(20))]))
     assert (rows.task.text, rows.task.label) == (("text",), "label")
-    assert rows.found.unused == (f"columns {name}",)
+    assert rows.provenance.unused == (f"columns {name}",)
 
 
 @pytest.mark.parametrize("point", [".", ","])
 def test_a_hundred_thousand_different_labels_are_not_compared_each_with_each(point):
     names = [f"{i}{point}{i % 10}" for i in range(100_000)]
-    found = LabelsFound(names, [2] * len(names), ["f:1"] * len(names))
-    assert find_labels(read_task("custom", text=["t"], label="l"), found, [], ())[0].is_regression
+    found = LabelCounts(names, [2] * len(names), ["f:1"] * len(names))
+    assert infer_labels(read_task("custom", text=["t"], label="l"), found, [], ())[0].is_regression

@@ -102,14 +102,14 @@ def test_the_full_net_and_the_commonest_answer_are_measured_on_the_test_rows(sup
 
 
 def test_a_full_net_that_cannot_be_measured_is_told(supernet_folder, tmp_path, monkeypatch, capsys):
-    measure = Evaluator.measure
+    evaluate = Evaluator.evaluate
 
     def fails(self, model):
         if len(model.base_model.encoder.layer) == 4:
             raise RuntimeError("no memory")
-        return measure(self, model)
+        return evaluate(self, model)
 
-    monkeypatch.setattr(Evaluator, "measure", fails)
+    monkeypatch.setattr(Evaluator, "evaluate", fails)
     run(supernet_folder, tmp_path, "baseline=layer_dropping", "baseline.budgets=[0.5,0.25]")
     assert "the full net could not be measured: RuntimeError: no memory\n" in capsys.readouterr().out
 
@@ -146,7 +146,7 @@ def test_what_is_evaluated_is_what_is_extracted(supernet_folder):
     supernet, models = load_supernet(supernet_folder), []
 
     class Keeping:
-        def measure_depths(self, model):
+        def evaluate_early_exits(self, model):
             models.append(model)
             return [Scores(0.5, 0.7, 60), *[Scores(0.6, 0.8, 60)] * 9]
 

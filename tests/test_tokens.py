@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supernet.data import tokens
-from supernet.data.tokens import Split, cache_folder, collate, evaluation_batches, tokenise, training_batches
+from supernet.data.batches import collate, evaluation_batches, training_batches
+from supernet.data.tokens import TokenizedSplit, cache_folder, tokenise
 from supernet.runtime.errors import UserError
 
 TEXTS = ["the cat", "a dog and a bird", "", "hello world hello", "cat"]
@@ -18,7 +19,7 @@ LABELS = np.arange(5)
 def split_of(lengths, types=False):
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     ids = np.arange(10, 10 + offsets[-1], dtype=np.int32)
-    return Split(ids, offsets, (ids % 2).astype(np.int8) if types else None, np.arange(len(lengths)))
+    return TokenizedSplit(ids, offsets, (ids % 2).astype(np.int8) if types else None, np.arange(len(lengths)))
 
 
 def rows_of(split):

@@ -10,7 +10,8 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from search.options import BaselineOptions
-from supernet.data.tokens import Batch, Split, collate, evaluation_batches
+from supernet.data.batches import Batch, collate, evaluation_batches
+from supernet.data.tokens import TokenizedSplit
 from supernet.models.slicing import extract
 from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import SubNetwork
@@ -53,7 +54,7 @@ class Baseline:
     def prune(
         self,
         model: PreTrainedModel,
-        train: Split,
+        train: TokenizedSplit,
         budgets: Sequence[float],
         *,
         pad_token_id: int,
@@ -93,7 +94,9 @@ class Baseline:
                 yield Pruned(budget, subnet, small)
 
 
-def training_rows(model: PreTrainedModel, train: Split, pad_token_id: int, rows: int, seed: int) -> list[Batch]:
+def training_rows(
+    model: PreTrainedModel, train: TokenizedSplit, pad_token_id: int, rows: int, seed: int
+) -> list[Batch]:
     """Batches of so many random rows, or of all if there are fewer, on the model's device."""
     taken = train.take(np.random.default_rng(seed).permutation(len(train))[:rows])
     return [collate(taken, rows_B, pad_token_id, model.device) for rows_B in evaluation_batches(taken, MAX_TOKENS)]

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from search.baselines.base import ForBudget
 from search.options import BaselineOptions
-from supernet.data.tokens import Batch
+from supernet.data.batches import Batch
 from supernet.models.families import architecture_of
 from supernet.space.cost import params_share
 from supernet.space.subnetwork import LayerSlice, SubNetwork

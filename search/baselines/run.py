@@ -15,14 +15,14 @@ from search.measure import Objectives
 from search.options import BaselineOptions
 from search.trials import Outcome, Trial, TrialFile
 from supernet.artifact import Supernet
-from supernet.data.tokens import Split
+from supernet.data.tokens import TokenizedSplit
 from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import SubNetwork
 
 
 def prune(
     supernet: Supernet,
-    train: Split,
+    train: TokenizedSplit,
     objectives: Objectives,
     file: TrialFile,
     *,

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from supernet.data.tokens import Batch
+from supernet.data.batches import Batch
 from supernet.models.families import family_of
 from supernet.models.slicing import view
 from supernet.space.subnetwork import SubNetwork

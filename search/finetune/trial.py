@@ -24,7 +24,7 @@ from safetensors.torch import save_model
 from syne_tune.report import Reporter
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from supernet.data.tokens import Split
+from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import family_of
 from supernet.models.pretrained import load_tokenizer, quiet_transformers, read_classifier
@@ -58,8 +58,8 @@ class Job:
     reports_per_epoch: int
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    train: Split
-    validation: Split
+    train: TokenizedSplit
+    validation: TokenizedSplit
 
     def write(self, folder: Path) -> None:
         """Writes all of it into an empty folder."""
@@ -67,7 +67,7 @@ class Job:
             self.model.save_pretrained(folder / "model")
             self.tokenizer.save_pretrained(folder / "model")
         for name in ("train", "validation"):
-            arrays = {f.name: getattr(getattr(self, name), f.name) for f in fields(Split)}
+            arrays = {f.name: getattr(getattr(self, name), f.name) for f in fields(TokenizedSplit)}
             np.savez(folder / f"{name}.npz", **{key: array for key, array in arrays.items() if array is not None})
         write_json(folder / "job.json", {"config": asdict(self.config), "reports_per_epoch": self.reports_per_epoch})
 
@@ -159,7 +159,7 @@ def train_alone(job: Job, subnet: SubNetwork, folder: Path, report: Reporter, *,
                 if not all(math.isfinite(loss.item()) for loss in losses.values()):
                     raise FloatingPointError(f"the loss is not finite at step {step}")
                 reports += 1
-                scores, epochs = evaluator.measure(model), reports / job.reports_per_epoch
+                scores, epochs = evaluator.evaluate(model), reports / job.reports_per_epoch
                 seen = {"error": scores.error, "loss": scores.loss, "reports": reports, "epochs": epochs}
                 write_weights(folder / WEIGHTS_FILE, model, seen)
                 report(**seen)
@@ -177,10 +177,10 @@ def read_seen(path: Path) -> dict[str, float]:
         return {name: float(value) for name, value in sorted(file.metadata().items()) if name != "format"}
 
 
-def _read_split(path: Path) -> Split:
+def _read_split(path: Path) -> TokenizedSplit:
     with np.load(path, allow_pickle=False) as saved:
         arrays = {"token_type_ids": None} | {name: saved[name] for name in saved.files}
-    return Split(**arrays | {"choices": int(arrays["choices"])})
+    return TokenizedSplit(**arrays | {"choices": int(arrays["choices"])})
 
 
 def main() -> None:

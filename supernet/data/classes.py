@@ -30,7 +30,7 @@ _LEADING_ZERO = re.compile(r"[+-]?0\d")
 
 
 @dataclass(frozen=True)
-class LabelsFound:
+class LabelCounts:
     """The distinct labels of a split, in the order in which they came.
 
     Attributes:
@@ -48,8 +48,8 @@ class LabelsFound:
         return sum(self.counts)
 
 
-def find_labels(
-    task: Task, train: LabelsFound, others: Sequence[LabelsFound], given: tuple[str, ...]
+def infer_labels(
+    task: Task, train: LabelCounts, others: Sequence[LabelCounts], given: tuple[str, ...]
 ) -> tuple[Task, list[str]]:
     """The task with its kind, and its classes or label range, and notes on how they were found.
 
@@ -90,7 +90,7 @@ def _sorted(names: Sequence[str]) -> list[str]:
 # Numbers
 
 
-def _with_decimal(task: Task, splits: Sequence[LabelsFound]) -> tuple[Task, list[str]]:
+def _with_decimal(task: Task, splits: Sequence[LabelCounts]) -> tuple[Task, list[str]]:
     """The task with decimal commas if its labels have them, and a note."""
     place_of = {name: place for found in splits for name, place in zip(found.names, found.places, strict=True)}
     commas = [name for name in place_of if _COMMA.fullmatch(name)]
@@ -114,7 +114,7 @@ def _with_decimal(task: Task, splits: Sequence[LabelsFound]) -> tuple[Task, list
     return replace(task, decimal="comma"), [note]
 
 
-def _kind(task: Task, train: LabelsFound, given: tuple[str, ...]) -> tuple[str, list[str]]:
+def _kind(task: Task, train: LabelCounts, given: tuple[str, ...]) -> tuple[str, list[str]]:
     """Regression or classification, and why if it is not plain.
 
     Raises:
@@ -150,7 +150,7 @@ def _codes(numbers: Mapping[str, float | None]) -> list[str]:
     return []
 
 
-def _range(task: Task, splits: Sequence[LabelsFound]) -> tuple[float, float]:
+def _range(task: Task, splits: Sequence[LabelCounts]) -> tuple[float, float]:
     """The smallest and the largest label of a regression."""
     values = []
     for labels in splits:
@@ -170,7 +170,7 @@ def _range(task: Task, splits: Sequence[LabelsFound]) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def _number_notes(task: Task, train: LabelsFound, low: float, high: float) -> list[str]:
+def _number_notes(task: Task, train: LabelCounts, low: float, high: float) -> list[str]:
     notes = []
     if max(abs(low), abs(high)) > WIDE_RANGE:
         notes.append(f"labels from {low:g} to {high:g} learn slowly: scale them to lie within about -5 to 5")
@@ -184,7 +184,7 @@ def _number_notes(task: Task, train: LabelsFound, low: float, high: float) -> li
 # Classes
 
 
-def _check_classes(counts: Mapping[str, int], train: LabelsFound, column: str) -> None:
+def _check_classes(counts: Mapping[str, int], train: LabelCounts, column: str) -> None:
     for name, place in zip(train.names, train.places, strict=True):
         if name.lower() == "nan":
             raise UserError(

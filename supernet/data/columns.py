@@ -38,7 +38,7 @@ def is_index(column: str) -> bool:
     return INDEX_NAMES.fullmatch(column.strip().lower()) is not None
 
 
-def find_columns(task: Task, columns: Sequence[str], where: str) -> tuple[Task, list[str]]:
+def infer_columns(task: Task, columns: Sequence[str], where: str) -> tuple[Task, list[str]]:
     """The task with its text and label columns, and notes on how they were found.
 
     Args:

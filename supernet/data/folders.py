@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supernet.data.readers import SUFFIXES, listing, reader_of
-from supernet.data.sources import Part, Source, check_one_name
+from supernet.data.sources import RawDataset, Shard, check_one_name
 from supernet.options.task import Task
 from supernet.runtime.errors import UserError
 from supernet.runtime.storage import user_path
@@ -23,7 +23,7 @@ _OTHER_DATA = re.compile(
 """Files that may hold data, but cannot be read."""
 
 
-def local_source(task: Task, place: str, quotes: str = "auto") -> Source:
+def local_source(task: Task, place: str, quotes: str = "auto") -> RawDataset:
     """The files of a task in a folder; or one file, for a task that can be split into all three splits.
 
     Args:
@@ -36,7 +36,7 @@ def local_source(task: Task, place: str, quotes: str = "auto") -> Source:
     """
     path = user_path(place)
     if os.path.isfile(path):
-        return Source([_file_part(_checked_file(task, path), quotes)], [], [])
+        return RawDataset([_file_part(_checked_file(task, path), quotes)], [], [])
     folder, passed_over = _task_folder(task, place)
     train, validation, test = (find_split(task, folder, f"{split}_splits") for split in ("train", "validation", "test"))
     if not train and task.validation_splits:
@@ -51,10 +51,10 @@ def local_source(task: Task, place: str, quotes: str = "auto") -> Source:
     unused = [f"file {file}" for file in others]
     unused += [f"folder {other} (data.dir={other} to use it)" for other in passed_over]
 
-    def parts(files: Sequence[Path]) -> list[Part]:
+    def parts(files: Sequence[Path]) -> list[Shard]:
         return [_file_part(file, quotes) for file in files]
 
-    return Source(parts(train), parts(validation), parts(test), tuple(unused))
+    return RawDataset(parts(train), parts(validation), parts(test), tuple(unused))
 
 
 def _checked_file(task: Task, file: Path) -> Path:
@@ -82,9 +82,9 @@ def _only_file(task: Task, folder: Path) -> Path:
     return files[0]
 
 
-def _file_part(file: Path, quotes: str) -> Part:
+def _file_part(file: Path, quotes: str) -> Shard:
     reader = reader_of(file, quotes)
-    return Part(str(file), file.name, reader.columns, reader.records, notes=reader.notes)
+    return Shard(str(file), file.name, reader.columns, reader.records, notes=reader.notes)
 
 
 def _task_folder(task: Task, directory: str) -> tuple[Path, list[Path]]:

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from supernet.data.classes import find_labels
-from supernet.data.columns import TEXT_NAMES, find_columns
+from supernet.data.classes import infer_labels
+from supernet.data.columns import TEXT_NAMES, infer_columns
 from supernet.data.folders import local_source
 from supernet.data.readers import listing
-from supernet.data.rows import Gathered, Rows, gather, shared_texts
-from supernet.data.sources import Part, Source, embedded_source, hub_source, labelled
+from supernet.data.rows import RawSplit, TextSplit, gather, shared_texts
+from supernet.data.sources import RawDataset, Shard, embedded_source, hub_source, labelled
 from supernet.data.stdlib import AREAS
-from supernet.data.tokens import Split, tokenise
+from supernet.data.tokens import TokenizedSplit, tokenise
 from supernet.options.labels import other_writing, spellings
 from supernet.options.task import EMBEDDED_TASK, Task
 from supernet.options.training import MIN_TRAIN_SAMPLES, DataOptions
@@ -35,7 +35,7 @@ SHOWN_FILES = 20
 
 
 @dataclass(frozen=True)
-class Found:
+class Provenance:
     """How the rows were come by, for the table that is shown before training.
 
     Attributes:
@@ -57,22 +57,22 @@ class Found:
 class TaskRows:
     """A task's splits as text, and the task itself with nothing left open."""
 
-    train: Rows
-    validation: Rows
-    test: Rows
+    train: TextSplit
+    validation: TextSplit
+    test: TextSplit
     task: Task
-    found: Found
+    provenance: Provenance
 
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
     """A task's splits as tokens, and the task itself with nothing left open, which is what has to be stored."""
 
-    train: Split
-    validation: Split
-    test: Split
+    train: TokenizedSplit
+    validation: TokenizedSplit
+    test: TokenizedSplit
     task: Task
-    found: Found
+    provenance: Provenance
 
     def digests(self) -> dict[str, str]:
         """What tells one set of rows from another, for each split."""
@@ -82,11 +82,11 @@ class TaskData:
 def load_task(task: Task, options: DataOptions, tokenizer: PreTrainedTokenizerBase) -> TaskData:
     """Loads, splits and tokenises a task. Errors as for `load_rows` and `tokens.tokenise`."""
     rows = load_rows(task, options)
-    task, found = rows.task, rows.found
+    task, provenance = rows.task, rows.provenance
     parts = {name: getattr(rows, name) for name in SPLITS}
     del rows
 
-    def tokens(name: str) -> Split:
+    def tokens(name: str) -> TokenizedSplit:
         part = parts.pop(name)
         return tokenise(
             part.columns,
@@ -98,7 +98,7 @@ def load_task(task: Task, options: DataOptions, tokenizer: PreTrainedTokenizerBa
         )
 
     train, validation, test = (tokens(name) for name in SPLITS)
-    return TaskData(train, validation, test, task, found)
+    return TaskData(train, validation, test, task, provenance)
 
 
 def load_rows(task: Task, options: DataOptions) -> TaskRows:
@@ -126,8 +126,8 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
     if not named:
         _check_header(task, source.train[0], gathered["train"])
     if task.is_open:
-        others = [part.found for name, part in gathered.items() if name != "train"]
-        task, said = find_labels(task, gathered["train"].found, others, source.train[0].classes(str(task.label)))
+        others = [part.labels for name, part in gathered.items() if name != "train"]
+        task, said = infer_labels(task, gathered["train"].labels, others, source.train[0].classes(str(task.label)))
         notes += said
     notes += [note for name, split in gathered.items() for note in _taken_as(task, name, split)]
     rows = {name: part.rows(task) for name, part in gathered.items()}
@@ -137,18 +137,18 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
     )
     notes += [*said, *shared_texts(train, validation, test)]
     files = tuple(dict.fromkeys(name for split in parts.values() for name in _files(split)))
-    found = Found(origins, files, _unused(task, parts, source), tuple(notes), source.revision)
-    return TaskRows(train, validation, test, task, found)
+    provenance = Provenance(origins, files, _unused(task, parts, source), tuple(notes), source.revision)
+    return TaskRows(train, validation, test, task, provenance)
 
 
-def _with_columns(task: Task, part: Part) -> tuple[Task, list[str]]:
+def _with_columns(task: Task, part: Shard) -> tuple[Task, list[str]]:
     columns = part.columns()
     if not columns:
         raise UserError(f"{part.name}: no rows; give a file with rows, which names its columns")
-    return find_columns(task, columns, part.name)
+    return infer_columns(task, columns, part.name)
 
 
-def _gathered(task: Task, parts: Mapping[str, list[Part]], options: DataOptions) -> dict[str, Gathered]:
+def _gathered(task: Task, parts: Mapping[str, list[Shard]], options: DataOptions) -> dict[str, RawSplit]:
     """The rows of each split, without those whose labels are to be ignored; each of these labels has to be there."""
     written = {label: spellings(label) for label in options.ignore_labels}
     ignored = frozenset[str | None]().union(*written.values())
@@ -156,15 +156,15 @@ def _gathered(task: Task, parts: Mapping[str, list[Part]], options: DataOptions)
     left_out = {name for split in gathered.values() for name in split.left_out}
     for label, names in written.items():
         if not left_out & names:
-            there = listing(gathered["train"].found.names)
+            there = listing(gathered["train"].labels.names)
             raise UserError(f"data.ignore_labels: no row has the label '{label}'; there are: {there}")
     return gathered
 
 
-def _check_header(task: Task, part: Part, train: Gathered) -> None:
+def _check_header(task: Task, part: Shard, train: RawSplit) -> None:
     """Raises a UserError if the name of the label's column is a label too: the columns, as guessed, are a row."""
-    if task.label in train.found.names and not any(name.lower() in TEXT_NAMES for name in task.text):
-        count = train.found.counts[train.found.names.index(task.label)]
+    if task.label in train.labels.names and not any(name.lower() in TEXT_NAMES for name in task.text):
+        count = train.labels.counts[train.labels.names.index(task.label)]
         raise UserError(
             f"{part.name}: the first line seems to be a row: '{task.label}', which would be the name of the label's"
             f" column, is also the label of {count} rows; put a line with the columns' names before it, for example"
@@ -172,36 +172,36 @@ def _check_header(task: Task, part: Part, train: Gathered) -> None:
         )
 
 
-def _taken_as(task: Task, split: str, gathered: Gathered) -> list[str]:
+def _taken_as(task: Task, split: str, gathered: RawSplit) -> list[str]:
     """Notes on labels that are written otherwise than the class that they stand for: 1.0 for 1."""
     if task.is_regression or task.is_choice or task.label_ids:
         return []
-    names = [name for name in gathered.found.names if name not in task.classes and other_writing(name) in task.classes]
+    names = [name for name in gathered.labels.names if name not in task.classes and other_writing(name) in task.classes]
     taken = [f"{name} as {other_writing(name)}" for name in names]
     return [f"labels of the {split} rows are read so: {listing(taken)}"] if taken else []
 
 
-def _files(parts: Sequence[Part]) -> list[str]:
+def _files(parts: Sequence[Shard]) -> list[str]:
     """The files of a split; of very many the first and the last."""
     names = list(dict.fromkeys(part.name for part in parts))
     return names if len(names) <= SHOWN_FILES else [f"{names[0]} to {names[-1]} ({len(names)} files)"]
 
 
-def _unused(task: Task, parts: Mapping[str, list[Part]], source: Source) -> tuple[str, ...]:
+def _unused(task: Task, parts: Mapping[str, list[Shard]], source: RawDataset) -> tuple[str, ...]:
     """What there is in the files and beside them, but is not used."""
     columns = dict.fromkeys(column for split in parts.values() for part in split for column in part.columns())
     unused = [column for column in columns if column not in task.columns]
     return (*([f"columns {listing(unused, 50)}"] if unused else []), *source.unused)
 
 
-def _origin(parts: Sequence[Part]) -> str:
+def _origin(parts: Sequence[Shard]) -> str:
     return parts[0].short + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
 
 
 # Which parts are which split, and how they are divided
 
 
-def _source(task: Task, options: DataOptions) -> Source:
+def _source(task: Task, options: DataOptions) -> RawDataset:
     source = options.source_of(task)
     if source == "embedded" and (task.name != EMBEDDED_TASK or task.classes != AREAS or len(task.text) != 1):
         raise UserError(
@@ -217,7 +217,7 @@ def _source(task: Task, options: DataOptions) -> Source:
     return embedded_source() if source == "embedded" else hub_source(task, options.hub_revision)
 
 
-def _usable(task: Task, source: Source) -> tuple[dict[str, list[Part]], list[str]]:
+def _usable(task: Task, source: RawDataset) -> tuple[dict[str, list[Shard]], list[str]]:
     """The parts of each split that has any, and notes. Test rows without labels are of no use."""
     splits = {"train": source.train, "validation": source.validation, "test": source.test}
     notes = []
@@ -230,7 +230,9 @@ def _usable(task: Task, source: Source) -> tuple[dict[str, list[Part]], list[str
     return {name: parts for name, parts in splits.items() if parts}, notes
 
 
-def split_rows(rows: Rows, seed: int, max_rows: int | None, max_validation_rows: int | None) -> tuple[Rows, Rows]:
+def split_rows(
+    rows: TextSplit, seed: int, max_rows: int | None, max_validation_rows: int | None
+) -> tuple[TextSplit, TextSplit]:
     """The paper's split of the training rows: shuffle, keep `max_rows`, the first 70 % are for training.
 
     The others are for validation, at most `max_validation_rows` of them.
@@ -245,7 +247,7 @@ def split_rows(rows: Rows, seed: int, max_rows: int | None, max_validation_rows:
     return rows.take(order[:cut]), rows.take(order[cut:][:max_validation_rows])
 
 
-def _shuffled(rows: Rows, seed: int, max_rows: int | None, *, least_rest: int = 1) -> tuple[list[int], int]:
+def _shuffled(rows: TextSplit, seed: int, max_rows: int | None, *, least_rest: int = 1) -> tuple[list[int], int]:
     """Row numbers in random order, and how many of them are for training; `least_rest` have to be left."""
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
@@ -261,8 +263,8 @@ def _shuffled(rows: Rows, seed: int, max_rows: int | None, *, least_rest: int = 
 
 
 def _divide(
-    task: Task, options: DataOptions, rows: dict[str, Rows], origins: dict[str, str]
-) -> tuple[list[Rows], dict[str, str], list[str]]:
+    task: Task, options: DataOptions, rows: dict[str, TextSplit], origins: dict[str, str]
+) -> tuple[list[TextSplit], dict[str, str], list[str]]:
     """Training, validation and test rows; where each comes from; notes."""
     seed, limit, most = options.split_seed, options.max_train_samples, task.max_validation_rows
     train, file = rows.pop("train"), origins["train"]

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from supernet.data.classes import LabelsFound
+from supernet.data.classes import LabelCounts
 from supernet.data.readers import shown
-from supernet.data.sources import Part
+from supernet.data.sources import Shard
 from supernet.options.labels import is_missing, label_name, parse_number
 from supernet.options.task import Task
 from supernet.runtime.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class TextSplit:
     """Rows as text.
 
     Attributes:
@@ -36,10 +36,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, numbers: Sequence[int]) -> Rows:
+    def take(self, numbers: Sequence[int]) -> TextSplit:
         """The rows with these numbers, in this order; the texts themselves are not copied."""
         columns = tuple([column[i] for i in numbers] for column in self.columns)
-        return Rows(columns, self.labels[np.asarray(numbers, np.int64)])
+        return TextSplit(columns, self.labels[np.asarray(numbers, np.int64)])
 
     def keys(self) -> np.ndarray:
         """(n,) int64. A number for each row's texts, the same for the same texts, in this process."""
@@ -47,7 +47,7 @@ class Rows:
         return np.fromiter(map(hash, texts), np.int64, len(self))
 
 
-def shared_texts(train: Rows, validation: Rows, test: Rows) -> list[str]:
+def shared_texts(train: TextSplit, validation: TextSplit, test: TextSplit) -> list[str]:
     """Notes on how many rows have the texts of a row that was learnt from or, for test rows, chosen by."""
     learnt, chosen_by, tested = train.keys(), validation.keys(), test.keys()
     notes = []
@@ -69,33 +69,33 @@ def _count_seen(keys_m: np.ndarray, seen_n: np.ndarray) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class RawSplit:
     """One split's rows, with labels as numbers of their names.
 
     Attributes:
         columns: Lists of n texts.
-        codes: (n,) int32. Positions in `found.names`.
-        found: The distinct labels.
+        codes: (n,) int32. Positions in `labels.names`.
+        labels: The distinct labels.
         left_out: How many rows have been left out for a label that is to be ignored, by that label.
         notes: What a reader of the table should know.
     """
 
     columns: tuple[list[str], ...]
     codes: np.ndarray
-    found: LabelsFound
+    labels: LabelCounts
     left_out: Counter[str | None]
     notes: tuple[str, ...]
 
-    def rows(self, task: Task) -> Rows:
+    def rows(self, task: Task) -> TextSplit:
         """The rows with label ids or numbers. Raises a UserError if a label is none of the task's."""
-        values = [task.parse_label(name) for name in self.found.names]
-        for name, value, place in zip(self.found.names, values, self.found.places, strict=True):
+        values = [task.parse_label(name) for name in self.labels.names]
+        for name, value, place in zip(self.labels.names, values, self.labels.places, strict=True):
             if value is None:
                 raise _bad_label(task, name, place)
-        return Rows(self.columns, np.array(values, np.float32 if task.is_regression else np.int64)[self.codes])
+        return TextSplit(self.columns, np.array(values, np.float32 if task.is_regression else np.int64)[self.codes])
 
 
-def gather(task: Task, parts: Sequence[Part], ignored: Set[str | None] = frozenset()) -> Gathered:
+def gather(task: Task, parts: Sequence[Shard], ignored: Set[str | None] = frozenset()) -> RawSplit:
     """Checks the records of one split and puts them into columns. Labels are checked so far as the task is known.
 
     Args:
@@ -134,11 +134,11 @@ def gather(task: Task, parts: Sequence[Part], ignored: Set[str | None] = frozens
         ignoring = f" besides those that data.ignore_labels leaves out ({left_out.total()})" if left_out else ""
         raise UserError(f"{names}: no rows{ignoring}; give a file with rows of the columns {wanted}")
     numbers = np.frombuffer(codes, np.int32)
-    found = LabelsFound(tuple(code_of), np.bincount(numbers).tolist(), places)
-    return Gathered(columns, numbers, found, left_out, tuple(notes))
+    labels = LabelCounts(tuple(code_of), np.bincount(numbers).tolist(), places)
+    return RawSplit(columns, numbers, labels, left_out, tuple(notes))
 
 
-def _data_rows(task: Task, part: Part, notes: list[str]) -> Iterator[tuple[int, list[Any], object]]:
+def _data_rows(task: Task, part: Shard, notes: list[str]) -> Iterator[tuple[int, list[Any], object]]:
     """Number, texts and label of each row. Those that name the columns again, as in files that were joined, are noted.
 
     Raises:
@@ -169,7 +169,7 @@ def _plain(name: str) -> str:
     return name.strip().removeprefix("\ufeff").strip().lower()
 
 
-def _classes_by_id(task: Task, part: Part) -> tuple[str, ...]:
+def _classes_by_id(task: Task, part: Shard) -> tuple[str, ...]:
     """The names that the source gives to the ids in its labels' column, if the task's classes are these; or none.
 
     An id is then replaced by its name before anything reads it: the names may be numbers themselves.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Shard:
     """A file of a split, or the like.
 
     Attributes:
@@ -42,7 +42,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class RawDataset:
     """The parts of each split as they are at the source; an empty list where a split is not there.
 
     Attributes:
@@ -52,19 +52,19 @@ class Source:
         revision: The commit that they are of, if they are from the hub.
     """
 
-    train: list[Part]
-    validation: list[Part]
-    test: list[Part]
+    train: list[Shard]
+    validation: list[Shard]
+    test: list[Shard]
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     revision: str | None = None
 
 
-def embedded_source() -> Source:
+def embedded_source() -> RawDataset:
     """The rows of task=stdlib."""
     name = str(stdlib_folder())
-    parts = [Part(name, "Python's own sources", list, _embedded_rows(*split)) for split in stdlib_splits()]
-    return Source(parts[:1], [], parts[1:])
+    parts = [Shard(name, "Python's own sources", list, _embedded_rows(*split)) for split in stdlib_splits()]
+    return RawDataset(parts[:1], [], parts[1:])
 
 
 def _embedded_rows(texts: list[str], labels: list[int]) -> Callable[[Sequence[str]], Iterable[Record]]:
@@ -74,7 +74,7 @@ def _embedded_rows(texts: list[str], labels: list[int]) -> Callable[[Sequence[st
 # The hub
 
 
-def hub_source(task: Task, revision: str | None = None) -> Source:
+def hub_source(task: Task, revision: str | None = None) -> RawDataset:
     """The splits of a data set on the hub.
 
     Args:
@@ -103,10 +103,10 @@ def hub_source(task: Task, revision: str | None = None) -> Source:
     others = [split for split in dataset if split not in (*train, *validation, *test)]
     unused = (f"splits {listing(others)}",) if others else ()
 
-    def parts(names: Sequence[str]) -> list[Part]:
+    def parts(names: Sequence[str]) -> list[Shard]:
         return [_hub_part(dataset[split], f"{name}/{split}") for split in names]
 
-    return Source(parts(train), parts(validation), parts(test), unused, loaded.notes, loaded.revision)
+    return RawDataset(parts(train), parts(validation), parts(test), unused, loaded.notes, loaded.revision)
 
 
 def check_one_name(task: Task, field: str, found: Sequence[str], where: str) -> None:
@@ -118,7 +118,7 @@ def check_one_name(task: Task, field: str, found: Sequence[str], where: str) -> 
         )
 
 
-def _hub_part(dataset: Dataset, name: str) -> Part:
+def _hub_part(dataset: Dataset, name: str) -> Shard:
     def records(wanted: Sequence[str]) -> Iterator[Record]:
         check_columns(wanted, dataset.column_names, name)
         tables = dataset.select_columns(list(wanted)).with_format("arrow").iter(batch_size=10_000)
@@ -130,9 +130,9 @@ def _hub_part(dataset: Dataset, name: str) -> Part:
     def hidden(column: str) -> bool:
         return bool(classes(column)) and dataset.unique(column) == [-1]
 
-    return Part(name, name, lambda: list(dataset.column_names), records, classes, hidden)
+    return Shard(name, name, lambda: list(dataset.column_names), records, classes, hidden)
 
 
-def labelled(parts: Sequence[Part], column: str) -> bool:
+def labelled(parts: Sequence[Shard], column: str) -> bool:
     """Whether a split's first part has labels: many test files have none."""
     return bool(parts) and not (column not in parts[0].columns() or parts[0].hidden(column))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from supernet.data.load import SPLITS, TaskData
 from supernet.data.metrics import majority_error
-from supernet.data.tokens import Split
+from supernet.data.tokens import TokenizedSplit
 from supernet.options.task import Task
 
 SHOWN_CLASSES = 6
@@ -20,7 +20,7 @@ SHOWN_CLASSES = 6
 _HEADINGS = {"train": "training", "validation": "validation", "test": "test"}
 
 
-def describe(data: TaskData, console: Console) -> None:
+def print_data_summary(data: TaskData, console: Console) -> None:
     """Prints what the rows are: splits, lengths, labels, columns, and what was guessed or decided.
 
     Readable from 70 columns on, with and without a terminal.
@@ -54,7 +54,7 @@ def _splits_table(data: TaskData) -> Table:
             f"{np.percentile(lengths, 95):.0f}",
             f"{lengths.max()}",
             _share(float(np.mean(lengths >= data.task.max_length))),
-            _one_line(data.found.origins[name]),
+            _one_line(data.provenance.origins[name]),
         )
     return table
 
@@ -106,8 +106,8 @@ def _notes_table(data: TaskData) -> Table:
         grid.add_row("choices", Text(", ".join(task.choices)))
     grid.add_row("label", Text(str(task.label)))
     grid.add_row("length", Text(f"cut at {task.max_length} tokens (task.max_length)"))
-    notes = [*data.found.notes, *_without_training_rows(data)]
-    for heading, lines in (("files", data.found.files), ("not used", data.found.unused), ("notes", notes)):
+    notes = [*data.provenance.notes, *_without_training_rows(data)]
+    for heading, lines in (("files", data.provenance.files), ("not used", data.provenance.unused), ("notes", notes)):
         for i, line in enumerate(lines):
             grid.add_row("" if i else heading, Text(line))
     return grid
@@ -134,7 +134,7 @@ def _one_line(text: str) -> Text:
     return Text(" ".join(text.split()), no_wrap=True, overflow="ellipsis")
 
 
-def _splits(data: TaskData) -> list[tuple[str, Split]]:
+def _splits(data: TaskData) -> list[tuple[str, TokenizedSplit]]:
     return [(name, getattr(data, name)) for name in SPLITS]
 
 

@@ -1,14 +1,8 @@
-"""Tokenised splits in flat arrays, their cache on disk, and batches of rows of similar length.
-
-Why grouping by length: a batch is padded to its longest row. In random batches of GLUE sentences a third to a half of
-the tokens are padding, computed for nothing in every one of the forward passes that a training step makes and in
-every evaluation of a sub-network. Rows of similar length need almost none. Training groups only inside windows of
-some tens of batches of shuffled rows, so that the batches still differ from epoch to epoch.
+"""Tokenised splits in flat arrays, and their cache on disk.
 
 A row of multiple choice is one sequence of tokens for each choice; of any other task it is one sequence.
 
-Shape letters: B rows of a batch, C choices, T tokens of its longest sequence, n rows of the split, s its sequences
-(n, or n times C), t its tokens.
+Shape letters: C choices, n rows of the split, s its sequences (n, or n times C), t its tokens.
 """
 
 from __future__ import annotations
@@ -25,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from supernet.runtime.errors import UserError
 from supernet.runtime.storage import user_path, writing
@@ -33,7 +26,6 @@ from supernet.runtime.storage import user_path, writing
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-WINDOW_BATCHES = 32
 _CHUNK_ROWS = 2048  # rows per call of the tokenizer: enough to use all cores, few enough to bound the memory
 _CACHE_FORMAT = "plm-supernet tokens 1"
 
@@ -59,7 +51,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, eq=False)
-class Split(Tokens):
+class TokenizedSplit(Tokens):
     """A tokenised split.
 
     Attributes:
@@ -79,7 +71,7 @@ class Split(Tokens):
         lengths = self.sequence_lengths
         return lengths.reshape(-1, self.choices).max(axis=1) if self.choices else lengths
 
-    def take(self, rows_m: np.ndarray) -> Split:
+    def take(self, rows_m: np.ndarray) -> TokenizedSplit:
         """The rows of the given numbers, in that order."""
         sequences = rows_m
         if self.choices:
@@ -88,7 +80,7 @@ class Split(Tokens):
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         tokens = np.repeat(self.offsets[sequences] - offsets[:-1], lengths) + np.arange(offsets[-1])
         types = None if self.token_type_ids is None else self.token_type_ids[tokens]
-        return Split(self.ids[tokens], offsets, types, self.labels[rows_m], self.choices)
+        return TokenizedSplit(self.ids[tokens], offsets, types, self.labels[rows_m], self.choices)
 
     def digest(self) -> str:
         """16 hexadecimal digits that stand for the rows, in their order."""
@@ -96,25 +88,6 @@ class Split(Tokens):
         for array in (self.ids, self.offsets, self.labels):
             sha256.update(np.ascontiguousarray(array).tobytes())
         return sha256.hexdigest()[:16]
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """What a step needs.
-
-    Attributes:
-        inputs: Keyword arguments of the model, each (B, T) or (B, C, T) int64: input_ids, attention_mask only if some
-            sequence is padded (without one attention runs faster), token_type_ids if the model has them.
-        labels: (B,).
-        rows: (B,). The rows' numbers in the split.
-    """
-
-    inputs: dict[str, torch.Tensor]
-    labels: torch.Tensor
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 def tokenise(
@@ -125,7 +98,7 @@ def tokenise(
     max_length: int,
     cache_dir: str | None = None,
     choices: int = 0,
-) -> Split:
+) -> TokenizedSplit:
     """Tokenise rows, or take them from the cache.
 
     In multiple choice a row's sequences are pairs: the first text, and the second text, if there is one, continued by
@@ -151,7 +124,7 @@ def tokenise(
     if tokens is None:
         tokens = _tokenise(columns, tokenizer, max_length, choices)
         _write_cache(file, tokens)
-    return Split(tokens.ids, tokens.offsets, tokens.token_type_ids, labels, choices)
+    return TokenizedSplit(tokens.ids, tokens.offsets, tokens.token_type_ids, labels, choices)
 
 
 def cache_folder(cache_dir: str | None) -> Path:
@@ -255,72 +228,3 @@ def _write_cache(file: Path, tokens: Tokens) -> None:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
             raise
-
-
-def collate(split: Split, rows: np.ndarray, pad_token_id: int, device: torch.device | str = "cpu") -> Batch:
-    """The rows as one batch on a device, padded on the right to the longest of their sequences.
-
-    Args:
-        rows: (B,). Row numbers, B >= 1.
-        pad_token_id: Token id of the padding; padded token types are 0.
-    """
-    rows = np.asarray(rows)
-    shape = (len(rows), split.choices, -1) if split.choices else (len(rows), -1)
-    sequences_S = (rows[:, None] * split.choices + np.arange(split.choices)).ravel() if split.choices else rows
-    starts_S, lengths_S = split.offsets[sequences_S], split.offsets[sequences_S + 1] - split.offsets[sequences_S]
-    columns_T = np.arange(lengths_S.max())
-    mask_ST = columns_T < lengths_S[:, None]
-    # Padded places read some token of the same split, which is then overwritten.
-    places_ST = np.minimum(starts_S[:, None] + columns_T, len(split.ids) - 1)
-    arrays = {"input_ids": np.where(mask_ST, split.ids[places_ST], pad_token_id).astype(np.int64)}
-    if split.choices or not mask_ST.all():  # some models of multiple choice cannot do without
-        arrays["attention_mask"] = mask_ST.astype(np.int64)
-    if split.token_type_ids is not None:
-        arrays["token_type_ids"] = np.where(mask_ST, split.token_type_ids[places_ST], 0).astype(np.int64)
-    inputs = {name: torch.from_numpy(array.reshape(shape)).to(device) for name, array in arrays.items()}
-    return Batch(inputs, torch.from_numpy(split.labels[rows]).to(device), rows)
-
-
-def training_batches(
-    split: Split, batch_size: int, *, seed: int, epoch: int, window: int = WINDOW_BATCHES
-) -> list[np.ndarray]:
-    """The row numbers of one epoch's batches: every row once, rows of similar length together, in random order.
-
-    The rows are shuffled by (seed, epoch) and cut into windows of `window` batches; each window is sorted by
-    length and cut into batches; then all batches are shuffled. At most one batch is smaller than `batch_size`.
-
-    Args:
-        batch_size: Rows per batch, at least 1.
-        seed: Not negative, as is `epoch`. The same two give the same batches on every machine.
-        window: 1 makes batches of plainly shuffled rows.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    order, lengths = rng.permutation(len(split)), split.lengths
-    batches: list[np.ndarray] = []
-    for start in range(0, len(order), window * batch_size):
-        rows = order[start : start + window * batch_size]
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def evaluation_batches(split: Split, max_tokens: int, rows: np.ndarray | None = None) -> list[np.ndarray]:
-    """The row numbers of batches for evaluation: every row once, longest first, as many as fit.
-
-    Longest first, so that a batch that does not fit into memory fails at once. The same for every call.
-
-    Args:
-        max_tokens: Upper limit of sequences times longest sequence; a row that has more by itself is a batch of its
-            own.
-        rows: The rows' numbers, if they are not all.
-    """
-    lengths = split.lengths * max(1, split.choices)
-    rows = np.arange(len(split)) if rows is None else rows
-    order = rows[np.argsort(-lengths[rows], kind="stable")]
-    batches: list[np.ndarray] = []
-    start = 0
-    while start < len(order):
-        size = max(1, int(max_tokens // max(1, lengths[order[start]])))
-        batches.append(order[start : start + size])
-        start += size
-    return batches

@@ -21,14 +21,14 @@ from supernet.models.families import family_of, is_choice
 
 
 @contextmanager
-def readout(model: PreTrainedModel, *, every_depth: bool = False) -> Iterator[int]:
+def first_token_only(model: PreTrainedModel, *, early_exits: bool = False) -> Iterator[int]:
     """Has `model` compute no more than its classifier reads while the block runs, by hooks on its layers.
 
     The logits stay as they are.
 
     Args:
         model: Of a known family, in evaluation mode, without gradients.
-        every_depth: Whether the logits are those of several models, one after the other along the first dimension:
+        early_exits: Whether the logits are those of several models, one after the other along the first dimension:
             `model`, `model` without its last layer, without its last two, and so on.
 
     Yields:
@@ -42,16 +42,16 @@ def readout(model: PreTrainedModel, *, every_depth: bool = False) -> Iterator[in
     if not apart or not family.reads_first(model.config):
         yield 1
         return
-    every_depth = every_depth and not (family.choice_reads_mask and is_choice(model))
+    early_exits = early_exits and not (family.choice_reads_mask and is_choice(model))
     last, states = apart[-1], _States()
     has_attention = family.token_wise in {name for name, _ in last.named_modules()}
-    handles = [layer.register_forward_pre_hook(states.keep) for layer in apart] if every_depth else []
+    handles = [layer.register_forward_pre_hook(states.keep) for layer in apart] if early_exits else []
     handles += [
         last.get_submodule(family.token_wise if has_attention else "").register_forward_pre_hook(_first_token),
         last.register_forward_hook(states.give),
     ]
     try:
-        yield len(apart) + 1 if every_depth else 1
+        yield len(apart) + 1 if early_exits else 1
     finally:
         for handle in handles:
             handle.remove()

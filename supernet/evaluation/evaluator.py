@@ -14,9 +14,10 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from supernet.data.batches import Batch, collate, evaluation_batches
 from supernet.data.metrics import score
-from supernet.data.tokens import Batch, Split, collate, evaluation_batches
-from supernet.evaluation.early_exits import readout
+from supernet.data.tokens import TokenizedSplit
+from supernet.evaluation.early_exits import first_token_only
 from supernet.options.task import Task
 
 MAX_TOKENS = {"cpu": 1024, "cuda": 32768}
@@ -53,13 +54,13 @@ class Evaluator:
         mixed_precision: no | bf16 | fp16, Accelerate's name: what matrix products are computed in. "no" is what the
             models are in.
         max_tokens: Padded tokens per batch; None for what suits the device.
-        parts: In how many equal parts the rows are evaluated; more than one for `measure_unless_worse` alone, since
+        parts: In how many equal parts the rows are evaluated; more than one for `evaluate_unless_worse` alone, since
             batches are then padded more. The rows of a part are drawn at random, always the same.
     """
 
     def __init__(
         self,
-        split: Split,
+        split: TokenizedSplit,
         task: Task,
         tokenizer: PreTrainedTokenizerBase,
         *,
@@ -86,29 +87,29 @@ class Evaluator:
 
     def logits(self, model: PreTrainedModel) -> np.ndarray:
         """(n, C) predictions in the order of the split's rows, float32, or float64 of a model in that."""
-        return self._logits(model, every_depth=False)[0]
+        return self._logits(model, early_exits=False)[0]
 
-    def depth_logits(self, model: PreTrainedModel) -> np.ndarray:
+    def early_exit_logits(self, model: PreTrainedModel) -> np.ndarray:
         """(k, n, C) predictions of `model`, of `model` without its last layer, without its last two, and so on.
 
         All of them come from one pass. They go down to no layers, or not as far (see `early_exits`); k is at least 1.
         For the model of a sub-network, entry i + 1 is `subnet.prefixes()[i]`.
         """
-        return self._logits(model, every_depth=True)
+        return self._logits(model, early_exits=True)
 
-    def measure(self, model: PreTrainedModel) -> Scores:
+    def evaluate(self, model: PreTrainedModel) -> Scores:
         """Error and loss from one pass."""
         return self.scores(self.logits(model))
 
-    def measure_depths(self, model: PreTrainedModel) -> tuple[Scores, ...]:
-        """Error and loss of all that `depth_logits` has, from one pass."""
-        return tuple(self.scores(logits) for logits in self.depth_logits(model))
+    def evaluate_early_exits(self, model: PreTrainedModel) -> tuple[Scores, ...]:
+        """Error and loss of all that `early_exit_logits` has, from one pass."""
+        return tuple(self.scores(logits) for logits in self.early_exit_logits(model))
 
-    def measure_unless_worse(self, model: PreTrainedModel, than: float, *, confidence: float = 0.99) -> Scores:
+    def evaluate_unless_worse(self, model: PreTrainedModel, than: float, *, confidence: float = 0.99) -> Scores:
         """Error and loss, of the first parts of the rows alone if these show that the error is above `than`.
 
         Args:
-            model: As for `measure`.
+            model: As for `evaluate`.
             than: The error that counts, such as that of a smaller sub-network, which dominates any of a larger error.
             confidence: The least probability, over the random order of the rows, of not stopping a model whose error on
                 all rows is `than` or less.
@@ -120,7 +121,7 @@ class Evaluator:
             raise ValueError(f"evaluation can only stop early for accuracy, not for {self.task.metric}")
         seen, total, looks = [], len(self.labels), len(self.parts)
         for part in self.parts:
-            seen.append(self._run(model, part, every_depth=False))
+            seen.append(self._run(model, part, early_exits=False))
             rows, logits = np.concatenate([r for r, _ in seen]), np.concatenate([x[0] for _, x in seen])
             scores = self._scores(logits, self.labels[rows])
             if scores.error - error_margin(len(rows), total, (1 - confidence) / looks) > than:
@@ -151,13 +152,13 @@ class Evaluator:
         predictions = logits[:, 0] if self.task.is_regression else logits.argmax(axis=1)
         return score(self.task.metric, predictions, labels)
 
-    def _logits(self, model: PreTrainedModel, *, every_depth: bool) -> np.ndarray:
+    def _logits(self, model: PreTrainedModel, *, early_exits: bool) -> np.ndarray:
         """(k, n, C) of `model` and, if so wished, of its first layers, in the order of the split's rows."""
-        rows, logits = self._run(model, [batch for part in self.parts for batch in part], every_depth=every_depth)
+        rows, logits = self._run(model, [batch for part in self.parts for batch in part], early_exits=early_exits)
         return logits[:, np.argsort(rows)]
 
     def _run(
-        self, model: PreTrainedModel, batches: Sequence[Batch], *, every_depth: bool
+        self, model: PreTrainedModel, batches: Sequence[Batch], *, early_exits: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """(r,) rows of the batches and (k, r, C) logits of each."""
         was_training = model.training
@@ -166,7 +167,7 @@ class Evaluator:
             with (
                 torch.inference_mode(),
                 torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None),
-                readout(model, every_depth=every_depth) as depths,
+                first_token_only(model, early_exits=early_exits) as depths,
             ):
                 logits = torch.cat([model(**b.inputs).logits.unflatten(0, (depths, -1)) for b in batches], dim=1)
         finally:

@@ -16,7 +16,7 @@ from supernet.models.family import Block, Family
 from supernet.space.cost import Architecture
 
 
-def measure(family: Family, model: PreTrainedModel) -> Architecture:
+def count_architecture(family: Family, model: PreTrainedModel) -> Architecture:
     """Sizes and cost coefficients of a full model of this family; its tensors may be on the device "meta".
 
     A module of the base model besides the layers is taken to see every token, but for the pooler, which like the

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
 
-from supernet.models.architecture import measure
+from supernet.models.architecture import count_architecture
 from supernet.models.family import (
     AbsentAttention,
     AbsentOutput,
@@ -202,4 +202,4 @@ def architecture_of(config: PreTrainedConfig) -> Architecture:
         raise UserError(
             f"{where} describes a model that cannot be built ({first_line(error)}); take another"
         ) from error
-    return measure(family, model)
+    return count_architecture(family, model)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from supernet.data.tokens import Batch
+from supernet.data.batches import Batch
 from supernet.models.families import architecture_of, family_of
 from supernet.models.files import refusing
 from supernet.models.slicing import permute_

@@ -43,7 +43,7 @@ class Materials:
     @property
     def revisions(self) -> dict[str, str | None]:
         """Commits on the hub of model and rows; None for what is not from there."""
-        return {"model": self.pretrained.revision, "data": self.data.found.revision}
+        return {"model": self.pretrained.revision, "data": self.data.provenance.revision}
 
 
 def read_materials(config: TrainConfig, accelerator: Accelerator) -> Materials:

@@ -20,8 +20,9 @@ from transformers import PreTrainedModel
 from supernet.artifact import INFO_FILE, SupernetInfo
 from supernet.console.command import choice_of
 from supernet.console.progress import plain_console, show_progress
-from supernet.data.summary import describe
-from supernet.data.tokens import Batch, Split, collate, training_batches
+from supernet.data.batches import Batch, collate, training_batches
+from supernet.data.summary import print_data_summary
+from supernet.data.tokens import TokenizedSplit
 from supernet.models.families import architecture_of
 from supernet.models.pretrained import load_pretrained
 from supernet.options.training import IMPORTANCE, TrainConfig
@@ -85,7 +86,7 @@ def train(config: TrainConfig) -> Path:
             materials.pretrained.folder, data.task, seed=config.seeds.model, label_mean=mean
         )
         if accelerator.is_main_process:
-            describe(data, console)
+            print_data_summary(data, console)
         padding = tokenizer.pad_token_id
         importance = _importance(config, accelerator, model, data.train, padding, console)
         layer_importance = None if importance is None else importance.layers.tolist()
@@ -124,7 +125,7 @@ def _importance(
     config: TrainConfig,
     accelerator: Accelerator,
     model: PreTrainedModel,
-    split: Split,
+    split: TokenizedSplit,
     pad_token_id: int,
     console: Console,
 ) -> Importance | None:
@@ -152,7 +153,12 @@ def _importance(
 
 
 def _measure(
-    model: PreTrainedModel, split: Split, batches: list[np.ndarray], pad_token_id: int, console: Console, size: int
+    model: PreTrainedModel,
+    split: TokenizedSplit,
+    batches: list[np.ndarray],
+    pad_token_id: int,
+    console: Console,
+    size: int,
 ) -> Importance:
     parts = [rows[i : i + size] for rows in batches for i in range(0, len(rows), size)]
     with show_progress(console, "importance", len(parts), unit="batches") as progress:

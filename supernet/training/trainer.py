@@ -19,7 +19,8 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
-from supernet.data.tokens import Split, collate, training_batches
+from supernet.data.batches import collate, training_batches
+from supernet.data.tokens import TokenizedSplit
 from supernet.models.families import architecture_of
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
@@ -76,7 +77,7 @@ class Trainer:
         accelerator: Accelerator,
         model: PreTrainedModel,
         space: SearchSpace,
-        split: Split,
+        split: TokenizedSplit,
         *,
         pad_token_id: int,
         teacher: PreTrainedModel | None = None,
