@@ -25,7 +25,8 @@ import numpy as np
 import torch
 
 from benchmarks.common import device_name, minilm
-from supernet.evaluation.latency_table import build_table, prediction_errors
+from supernet.evaluation.latency_table import prediction_errors
+from supernet.evaluation.table_building import build_table
 from supernet.models.families import architecture_of
 from supernet.space.cost import Architecture, Workload
 from supernet.space.sampling import stratified

@@ -16,7 +16,8 @@ from supernet.console.environment import check_environment
 from supernet.console.progress import plain_console
 from supernet.evaluation.latency import Timing
 from supernet.evaluation.latency_share import clocks_of
-from supernet.evaluation.latency_table import Conditions, LatencyTable, build_table, prediction_errors
+from supernet.evaluation.latency_table import Conditions, LatencyTable, prediction_errors
+from supernet.evaluation.table_building import build_table
 from supernet.models.families import architecture_of
 from supernet.options.training import MAX_SEED
 from supernet.runtime.commands import typed_command

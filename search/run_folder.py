@@ -14,7 +14,7 @@ from supernet.options.training import TEST_RUN
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import LOCK_FILE, check_weights, write_json
 from supernet.runtime.reading import read_record, unusable
-from supernet.runtime.shapes import Count, Named, OneOf, Within, WrongValue, shaped
+from supernet.runtime.shapes import Count, Named, OneOf, Within, WrongValue, flatten, shaped
 from supernet.runtime.state import STATE_FILE, unfinished
 from supernet.space.cost import Workload
 from supernet.space.subnetwork import Sizes
@@ -217,15 +217,7 @@ that is."""
 
 
 def _differences(now: dict[str, Any], was: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    flat_now, flat_was = flat(now), flat(was)
+    flat_now, flat_was = flatten(now), flatten(was)
     keys = [key for key in {**flat_now, **flat_was} if key.partition(".")[0] not in _MAY_CHANGE]
     pairs = [(key, flat_now.get(key, "not set"), flat_was.get(key, "not set")) for key in keys]
     return [(key, now, was) for key, now, was in pairs if now != was]
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values of nested tables under dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found

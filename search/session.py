@@ -34,7 +34,7 @@ from supernet.runtime.digests import row_digests
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import check_weights, digest
 from supernet.runtime.processes import broadcast_from_main, check_same_everywhere, main_first
-from supernet.runtime.state import begin
+from supernet.runtime.state import mark_running
 from supernet.runtime.storage import user_path
 from supernet.space.subnetwork import SubNetwork
 
@@ -108,7 +108,7 @@ class Stage:
         required = (*self.info.reference, *(OF_TRAININGS if self.config.kind == FINETUNE else ()))
         wrong = self.supernet.space.sizes.excess if self.config.kind == BASELINE else self._outside
         file = TrialFile(self.folder / TRIALS_FILE, required=required, wrong=wrong)
-        begin(self.folder)
+        mark_running(self.folder)
         return file
 
     def _outside(self, subnet: SubNetwork) -> str | None:

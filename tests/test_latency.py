@@ -26,10 +26,10 @@ from supernet.evaluation.latency_table import (
     Conditions,
     Curve,
     LatencyTable,
-    build_table,
     load_table,
     prediction_errors,
 )
+from supernet.evaluation.table_building import build_table
 from supernet.models.families import FAMILIES
 from supernet.models.slicing import extract
 from supernet.runtime.errors import UserError

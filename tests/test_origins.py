@@ -14,7 +14,7 @@ from supernet.options.training import TrainConfig
 from supernet.runtime.digests import differences
 from supernet.runtime.errors import UserError
 from supernet.runtime.processes import accelerate_session
-from supernet.runtime.state import DONE, STATE_FILE, at_work, begin, read_state
+from supernet.runtime.state import DONE, STATE_FILE, mark_running, read_state, run_lock
 from supernet.training import checkpoints as checkpoints_module
 from supernet.training import run as training
 from supernet.training.previous_run import resolved
@@ -261,8 +261,8 @@ def test_a_training_that_runs_elsewhere_is_told(configure):
     config = configure()
     folder = resolved(config).folder
     folder.mkdir(parents=True)
-    with at_work(folder):
-        begin(folder)
+    with run_lock(folder):
+        mark_running(folder)
         with pytest.raises(UserError, match=r"the training in .* has been running since .*; wait until it has ended"):
             train(config)
         state = json.loads((folder / STATE_FILE).read_text())

@@ -21,7 +21,7 @@ from supernet.console.progress import WorkProgress
 from supernet.models.pretrained import read_classifier
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import weights_digest
-from supernet.runtime.state import DONE, at_work, begin, read_state
+from supernet.runtime.state import DONE, mark_running, read_state, run_lock
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def run(runs, *more):
 
 
 def interrupted(folder):
-    with at_work(folder):
-        begin(folder)
+    with run_lock(folder):
+        mark_running(folder)
         raise KeyboardInterrupt
 
 
@@ -92,8 +92,7 @@ def test_a_supernet_that_is_replaced_while_it_is_read(runs, monkeypatch):
 
 
 def test_a_search_whose_supernet_is_replaced_says_so_and_so_does_select(runs, monkeypatch, capsys):
-    begin = session.begin
-    monkeypatch.setattr(session, "begin", lambda folder: train_again(runs) or begin(folder))
+    monkeypatch.setattr(session, "mark_running", lambda folder: train_again(runs) or mark_running(folder))
     folder = run(runs)
     assert "note: the figures are right, but since this command began the supernet in" in capsys.readouterr().out
     told = chosen(folder, capsys)
@@ -127,8 +126,8 @@ def test_runs_that_were_moved(more, runs, tmp_path, capsys):
 
 def test_a_training_that_is_not_at_its_end_is_told(runs, capsys):
     folder = runs / "train" / "trained"
-    with at_work(folder):
-        begin(folder)
+    with run_lock(folder):
+        mark_running(folder)
         run(runs)
         assert f"note: a training in {folder} has been running since" in capsys.readouterr().out
         (runs / "train" / "trained" / "supernet").rename(runs / "away")
@@ -147,8 +146,8 @@ def test_a_training_that_is_not_at_its_end_is_told(runs, capsys):
 def test_a_run_that_is_not_at_its_end_is_told(runs, capsys):
     folder = run(runs)
     assert remarks(read_run(folder)) == []
-    with at_work(folder):
-        begin(folder)
+    with run_lock(folder):
+        mark_running(folder)
         assert "this run is not at its end: it has been running since" in chosen(folder, capsys)["remarks"][0]
         report(load_config("report", ReportConfig, [f"output_dir={runs}"]))
         assert f"note: {folder}: this run is not at its end: it has been running" in capsys.readouterr().out

@@ -8,21 +8,21 @@ import pytest
 
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import folder_lock
-from supernet.runtime.state import DONE, RUNNING, STATE_FILE, STOPPED, at_work, begin, read_state, unfinished
+from supernet.runtime.state import DONE, RUNNING, STATE_FILE, STOPPED, mark_running, read_state, run_lock, unfinished
 
 
 def test_a_run_writes_what_becomes_of_it(tmp_path):
     assert read_state(tmp_path) is None
     assert unfinished(tmp_path) is None
-    with at_work(tmp_path):
-        begin(tmp_path)
+    with run_lock(tmp_path):
+        mark_running(tmp_path)
         state = read_state(tmp_path)
         assert (state.state, state.pid) == (RUNNING, os.getpid())
         assert unfinished(tmp_path) == f"has been running since {state.since} (process {state.pid} on {state.host})"
         with pytest.raises(
             UserError, match=rf"another process .*{tmp_path}.*: it has been running .*process {os.getpid()} on"
         ):
-            at_work(tmp_path).__enter__()
+            run_lock(tmp_path).__enter__()
     assert read_state(tmp_path).state == DONE
     assert unfinished(tmp_path) is None
 
@@ -39,8 +39,8 @@ def test_a_run_writes_what_becomes_of_it(tmp_path):
 )
 def test_what_stopped_a_run(error, why, tmp_path):
     def work():
-        with at_work(tmp_path):
-            begin(tmp_path)
+        with run_lock(tmp_path):
+            mark_running(tmp_path)
             raise error
 
     with pytest.raises(type(error)):
@@ -53,8 +53,8 @@ def test_what_stopped_a_run(error, why, tmp_path):
 def test_a_killed_run_is_told_as_stopped_whatever_process_has_its_number_now(tmp_path):
     child = os.fork()
     if child == 0:
-        with at_work(tmp_path):
-            begin(tmp_path)
+        with run_lock(tmp_path):
+            mark_running(tmp_path)
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     values = json.loads((tmp_path / STATE_FILE).read_text())
@@ -74,8 +74,8 @@ def test_a_damaged_file_is_named(content, tmp_path):
     (tmp_path / STATE_FILE).write_text(content)
     with pytest.raises(UserError, match=rf"{STATE_FILE} cannot be used .*remove it"):
         read_state(tmp_path)
-    with at_work(tmp_path):
-        begin(tmp_path)
+    with run_lock(tmp_path):
+        mark_running(tmp_path)
         assert read_state(tmp_path).state == RUNNING
 
 
@@ -83,20 +83,20 @@ def test_a_damaged_file_is_named(content, tmp_path):
     "pid", ["1e400", "Infinity", "NaN", "-1", "0", "2147483648", "9" * 30, "9" * 5000, '"7"', "true"]
 )
 def test_an_impossible_process_number_is_refused(pid, tmp_path):
-    with at_work(tmp_path):
-        begin(tmp_path)
+    with run_lock(tmp_path):
+        mark_running(tmp_path)
         values = json.loads((tmp_path / STATE_FILE).read_text())
         text = json.dumps(values | {"pid": "PID"}).replace('"PID"', pid)
         (tmp_path / STATE_FILE).write_text(text)
         with pytest.raises(UserError, match=rf"{STATE_FILE} cannot be used .*(pid is|thousands of digits).*remove it"):
             read_state(tmp_path)
-        begin(tmp_path)
+        mark_running(tmp_path)
 
 
 def test_a_run_that_cannot_begin_leaves_the_state_as_it_was(tmp_path):
-    with at_work(tmp_path):
-        begin(tmp_path)
+    with run_lock(tmp_path):
+        mark_running(tmp_path)
     before = (tmp_path / STATE_FILE).read_text()
-    with pytest.raises(UserError, match="no"), at_work(tmp_path):
+    with pytest.raises(UserError, match="no"), run_lock(tmp_path):
         raise UserError("no")
     assert (tmp_path / STATE_FILE).read_text() == before

@@ -228,5 +228,5 @@ def test_memory_is_in_gib():
 
 
 def test_names_of_nested_values():
-    flat = tracking._flat({"train": {"epochs": 2, "dir": None}, "seed": 1, "to": ("a",)})
+    flat = tracking._loggable({"train": {"epochs": 2, "dir": None}, "seed": 1, "to": ("a",)})
     assert flat == {"train.epochs": 2, "train.dir": "None", "seed": 1, "to": "('a',)"}

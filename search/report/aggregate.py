@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from search.objectives import FOR_WORKLOAD
 from search.options import BASELINE
-from search.run_folder import RunInfo, RunRecord, flat
+from search.run_folder import RunInfo, RunRecord
 from supernet.runtime.files import digest, folder_name
+from supernet.runtime.shapes import flatten
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -87,7 +88,7 @@ def grouped(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, lis
 
 def _identity(info: RunInfo, pool_supernets: bool) -> dict[str, Any]:
     """What repetitions have in common."""
-    values = flat(asdict(replace(info, sizes=None)))
+    values = flatten(asdict(replace(info, sizes=None)))
     # The space follows from the weights; older runs have another name for the same one.
     told_by_weights = "weights" if pool_supernets else "space"
     left_out = {*_SEEDS, "supernet", "majority_error", "sizes", told_by_weights}

@@ -6,22 +6,19 @@ A job that fails does not keep the next from running. Ctrl-C and SIGTERM end the
 from __future__ import annotations
 
 import signal
-import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 
 from supernet.console.terminal import nobody_reads, say_error
-from supernet.runtime.distributed import in_group, is_main
+from supernet.runtime.distributed import in_group, is_main, print_on_main
 from supernet.runtime.errors import UserError, first_line
+from supernet.runtime.signals import ended_by_signals
 from supernet.runtime.storage import system_errors
 
 C = TypeVar("C")
@@ -72,14 +69,14 @@ def run_jobs(jobs: Sequence[Job[C]], run: Callable[[C], object]) -> None:
     """
     outcomes = [Outcome(job.name) for job in jobs]
     try:
-        with _ended_by_sigterm():
+        with ended_by_signals([signal.SIGTERM]):  # a job may not handle it, and the table is still printed
             for i, job in enumerate(jobs):
-                _say(f"job {i + 1} of {len(jobs)}: {job.name}")
+                print_on_main(f"job {i + 1} of {len(jobs)}: {job.name}")
                 _run(job, run, i, outcomes)
                 if outcomes[i].state == FAILED and in_group():
                     break  # the other processes may be elsewhere: nothing that is done together would work any more
     finally:
-        _say(table_of(outcomes))
+        print_on_main(table_of(outcomes))
     if failed := sum(outcome.state != DONE for outcome in outcomes):
         raise UserError(f"{failed} of {len(jobs)} jobs are not done; the same command does them again")
 
@@ -117,25 +114,3 @@ def _run(job: Job[C], run: Callable[[C], object], i: int, outcomes: list[Outcome
         raise
     else:
         put_down(DONE, str(result) if isinstance(result, Path) else "")
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Lets SIGTERM raise SystemExit, where a job does not attend to it by itself, so that there is still a table."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _say(text: str) -> None:
-    if is_main():
-        print(text, file=sys.stderr, flush=True)

@@ -8,23 +8,19 @@ block in all layers (so that a block is timed many times over, and amid others),
 from __future__ import annotations
 
 import platform
-import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from supernet.evaluation.evaluator import AUTOCAST
-from supernet.evaluation.latency import Clock, Timing, measure_in_turns
-from supernet.models.families import architecture_of, family_of
-from supernet.models.slicing import extract
+from supernet.evaluation.latency import Timing
+from supernet.models.families import architecture_of
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import digest, write_json
@@ -33,9 +29,6 @@ from supernet.runtime.shapes import Count, Within, WrongValue
 from supernet.runtime.storage import writing
 from supernet.space.cost import Workload
 from supernet.space.subnetwork import MOST, Sizes, SubNetwork
-
-HEAD_POINTS, UNIT_POINTS = 16, 9
-"""The most widths that are measured: every number of heads of nearly all models, and of units every eighth."""
 
 _FORMAT = 1
 
@@ -192,90 +185,6 @@ def load_table(path: Path, conditions: Conditions, *, sizes: Sizes) -> LatencyTa
 def _how_to_build(threads: int | None = None) -> str:
     setting = "" if threads is None else f"OMP_NUM_THREADS={threads} "
     return f"build one with '{setting}{typed_command('profile')} supernet=FOLDER'"
-
-
-def build_table(
-    model: PreTrainedModel,
-    workload: Workload,
-    *,
-    device: torch.device | str,
-    mixed_precision: str = "no",
-    check: Sequence[SubNetwork] = (),
-    turns: int = 20,
-    tolerance: float = 0.02,
-    clock: Clock = time.perf_counter,
-) -> tuple[LatencyTable, list[Timing]]:
-    """Measures the blocks of a supernet: for 12 heads 22 sub-networks, in turns, which takes a minute or so on a CPU.
-
-    Layers of different kinds (`_kinds`) are measured apart. A convolution after the first layer (DeBERTa-v2) counts
-    as part of what surrounds the layers, since it is always there.
-
-    Args:
-        model: The supernet; stays where it is.
-        workload: Batch and length of the latencies.
-        device: Where to measure.
-        check: Sub-networks to measure whole, in the same turns, for `prediction_errors`.
-        mixed_precision, turns, tolerance, clock: As in `measure_in_turns`.
-
-    Returns:
-        The table, and the timings of `check`.
-
-    Raises:
-        UserError: if the model has no positions for so many tokens.
-    """
-    kinds = _kinds(model)
-    layers_of = [[i for i, kind in enumerate(kinds) if kind == k] for k in range(max(kinds) + 1)]
-    a = architecture_of(model.config)
-    heads, units = _grid(a.heads, HEAD_POINTS), _grid(a.units, UNIT_POINTS)
-    blocks = [SubNetwork.uniform(layers, n, 0) for layers in layers_of for n in heads]
-    blocks += [SubNetwork.uniform(layers, 0, n) for layers in layers_of for n in units]
-    timings = measure_in_turns(
-        [partial(extract, model, subnet, share=True) for subnet in (SubNetwork(()), *blocks, *check)],
-        workload,
-        device=device,
-        mixed_precision=mixed_precision,
-        turns=turns,
-        tolerance=tolerance,
-        clock=clock,
-    )
-    around_ms, *whole = (timing.median_ms for timing in timings)
-    # Of all layers of a kind at once: what one takes. That noise makes one look cheaper than none is not believed.
-    block_ms = {s: max(0.0, ms - around_ms) / len(s.layers) for s, ms in zip(blocks, whole, strict=False)}
-    table = LatencyTable(
-        conditions=Conditions.of(model, workload, device=device, mixed_precision=mixed_precision),
-        around_ms=around_ms,
-        kinds=kinds,
-        attention=tuple(
-            Curve(heads, tuple(block_ms[SubNetwork.uniform(layers, n, 0)] for n in heads)) for layers in layers_of
-        ),
-        feed_forward=tuple(
-            Curve(units, tuple(block_ms[SubNetwork.uniform(layers, 0, n)] for n in units)) for layers in layers_of
-        ),
-    )
-    return table, timings[1 + len(blocks) :]
-
-
-def _grid(most: int, points: int) -> tuple[int, ...]:
-    """Ascending numbers from 1 to `most`, spread evenly; all of them if they are few."""
-    return tuple(sorted({round(n) for n in np.linspace(1, most, min(most, points))}))
-
-
-def _kinds(model: PreTrainedModel) -> tuple[int, ...]:
-    """For each layer the number of its kind, from 0: the same modules and shapes, and the same configuration.
-
-    ModernBERT has three: its first layer has no LayerNorm before attention, and some look at neighbours only.
-    """
-    family, kinds = family_of(model.config), []
-    seen: dict[Hashable, int] = {}
-    for i, layer in enumerate(family.layers_of(model)):
-        of_config = tuple(getattr(model.config, name)[i] for name in family.per_layer)
-        kinds.append(seen.setdefault((_structure(layer), of_config), len(seen)))
-    return tuple(kinds)
-
-
-def _structure(layer: nn.Module) -> Hashable:
-    modules = tuple((name, type(module)) for name, module in layer.named_modules())
-    return modules, tuple((name, parameter.shape) for name, parameter in layer.named_parameters())
 
 
 def _processor() -> str:

@@ -31,7 +31,7 @@ from supernet.runtime.distributed import in_group
 from supernet.runtime.errors import UserError, first_line
 from supernet.runtime.files import prepare_folder
 from supernet.runtime.precision import AUTO, PRECISIONS
-from supernet.runtime.state import at_work
+from supernet.runtime.state import run_lock
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ def lock_run_folder(accelerator: Accelerator, folder: Path) -> Iterator[None]:
         yield
         return
     prepare_folder(folder)
-    with at_work(folder):
+    with run_lock(folder):
         yield
 
 

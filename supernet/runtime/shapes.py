@@ -234,6 +234,14 @@ _READERS: dict[Any, Callable[[Any, Any, str], Any]] = {
 }
 
 
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted keys: {"train": {"epochs": 5}} becomes {"train.epochs": 5}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
 def shown(value: object) -> str:
     """A value for a message, as JSON, if need be without its end."""
     text = json.dumps(value, ensure_ascii=False, default=str)

@@ -1,6 +1,7 @@
-"""Whether a run is at work, was stopped or has ended: `state.json` in its folder, for other commands and for people.
+"""Whether a run is running, was stopped or is done: `state.json` in its folder, for other commands and for people.
 
-A process that is killed cannot write that it was. But it holds a lock on the folder as long as it lives, which tells.
+A killed process cannot write that it was killed. But a running one holds a lock on the folder, so a run whose lock is
+free has ended.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ RUNNING, STOPPED, DONE = STATES = ("running", "stopped", "done")
 
 @dataclass(frozen=True)
 class RunState:
-    """What state.json says.
+    """The content of state.json.
 
     Attributes:
         state: running, stopped (before its end) or done.
-        host: Name of the machine on which that was written.
-        pid: Of the run's main process there.
-        since: When, UTC, ISO 8601.
-        why: What stopped it.
+        host: Name of the machine that wrote the file.
+        pid: The run's main process on that machine.
+        since: Time of writing, UTC, ISO 8601.
+        why: What stopped the run; empty otherwise.
     """
 
     state: Annotated[str, OneOf(STATES)]
@@ -49,22 +50,22 @@ class RunState:
 
     @classmethod
     def now(cls, state: str, why: str = "") -> RunState:
-        """This process's."""
+        """A state that this process enters now."""
         return cls(
             state, socket.gethostname(), os.getpid(), datetime.now(timezone.utc).isoformat(timespec="seconds"), why
         )
 
     def __str__(self) -> str:
-        """With the verb: "was stopped at ..."."""
+        """A verb phrase: "was stopped at ..."."""
         if self.state == RUNNING:
             return f"has been running since {self.since} (process {self.pid} on {self.host})"
         return f"was stopped at {self.since} ({self.why})" if self.state == STOPPED else f"ended at {self.since}"
 
 
 def read_state(folder: Path) -> RunState | None:
-    """The state of the run in a folder, None if it has written none. One that was killed is told as stopped.
+    """The state of the run in a folder; None if it has written none. A killed run counts as stopped.
 
-    Whether a process on another machine is still alive cannot be seen from here.
+    A run on another machine counts as running until its file says otherwise: its lock cannot be seen from here.
 
     Raises:
         UserError: if the file cannot be used.
@@ -74,22 +75,22 @@ def read_state(folder: Path) -> RunState | None:
         return None
     state = read_record(path, RunState, "remove it")
     if state.state == RUNNING and state.host == socket.gethostname() and not _is_locked(folder, state.pid):
-        return replace(state, state=STOPPED, why="its process has ended without a word: killed")
+        return replace(state, state=STOPPED, why="its process was killed")
     return state
 
 
 def unfinished(folder: Path) -> str | None:
-    """What is to be said of a run that is still running or was stopped; None of one that is done, or says nothing."""
+    """A verb phrase for a run that is running or was stopped; None if it is done or has no state."""
     state = read_state(folder)
     return None if state is None or state.state == DONE else str(state)
 
 
 @contextmanager
-def at_work(folder: Path) -> Iterator[None]:
-    """Holds the lock on a run folder while the block runs. Once that has called `begin`, writes down how it ends.
+def run_lock(folder: Path) -> Iterator[None]:
+    """Holds the lock on a run folder while the block runs. If the block calls `mark_running`, its end is recorded too.
 
     Raises:
-        UserError: if another process is at work there; says where it runs.
+        UserError: if another process holds the lock; says where that process runs.
     """
     with ExitStack() as stack:
         try:
@@ -101,37 +102,37 @@ def at_work(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            with suppress(UserError):  # of a full disk, say, which has stopped the run: then the lock tells
-                _end(folder, RunState.now(STOPPED, _reason(error)))
+            with suppress(UserError):  # on a full disk, for example; then only the lock shows the end
+                _write_end(folder, RunState.now(STOPPED, _reason(error)))
             raise
-        end(folder)
+        mark_done(folder)
 
 
-def begin(folder: Path) -> None:
-    """Writes down that a run begins its work, when it is clear that it can; inside `at_work`."""
+def mark_running(folder: Path) -> None:
+    """Records that a run starts, once its checks have passed. For use inside `run_lock`."""
     write_json(folder / STATE_FILE, asdict(RunState.now(RUNNING)))
 
 
-def end(folder: Path) -> None:
-    """Writes down that a run's result is whole; inside `at_work`, whose end does so too."""
-    _end(folder, RunState.now(DONE))
+def mark_done(folder: Path) -> None:
+    """Records that a run's result is complete. For use inside `run_lock`, which also does this at its end."""
+    _write_end(folder, RunState.now(DONE))
 
 
 def mark_done_for_killed(folder: Path) -> None:
-    """Does so for a process that was killed before it could; inside `folder_lock`."""
+    """Records it for a process that was killed before it could. For use inside `folder_lock`."""
     if read_state(folder) is not None:
         write_json(folder / STATE_FILE, asdict(RunState.now(DONE)))
 
 
-def _end(folder: Path, state: RunState) -> None:
-    """Writes down how a run has ended, if it had begun."""
+def _write_end(folder: Path, state: RunState) -> None:
+    """Records how this process's run ended, if it had started."""
     before = read_state(folder)
     if before is not None and (before.state, before.pid) == (RUNNING, os.getpid()):
         write_json(folder / STATE_FILE, asdict(state))
 
 
 def _reason(error: BaseException) -> str:
-    """What stopped a run, in a word or a line."""
+    """What stopped a run, in one line."""
     if isinstance(error, KeyboardInterrupt):
         return "Ctrl-C"
     code = error.code if isinstance(error, SystemExit) else None
@@ -141,7 +142,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _is_locked(folder: Path, pid: int) -> bool:
-    """Whether a process of this machine holds the lock of a folder; where locks cannot be seen, whether it lives."""
+    """Whether a process of this machine holds a folder's lock; without lock support, whether `pid` is alive."""
     if fcntl is None:
         return _is_alive(pid)
     try:
@@ -160,7 +161,7 @@ def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except PermissionError:
-        return True  # somebody else's
+        return True  # another user's process
     except OSError:
         return False
     return True

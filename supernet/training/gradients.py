@@ -1,4 +1,4 @@
-"""The gradients of one step's sub-networks, added up in the supernet: what every strategy's step consists of.
+"""Adds up the gradients of one step's sub-networks in the supernet; all strategies share this code.
 
 B batch, L layers of the teacher, S sequences, T tokens, D hidden, C classes, V vocabulary.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,18 @@ from supernet.space.strategies import LARGEST, Pass
 from supernet.space.subnetwork import SubNetwork
 from supernet.training.losses import hidden_loss, label_loss, soft_loss
 
+Autocast: TypeAlias = "Callable[[], AbstractContextManager[None]]"
+
 
 @dataclass(frozen=True)
 class _Predictions:
+    """Logits, and the hidden states of each layer; none where distillation does not need them."""
+
     logits_BC: Tensor
     hidden_LSTD: tuple[Tensor, ...]
+
+    def detached(self) -> _Predictions:
+        return _Predictions(self.logits_BC.detach(), tuple(hidden.detach() for hidden in self.hidden_LSTD))
 
 
 def accumulate_gradients(
@@ -38,93 +46,106 @@ def accumulate_gradients(
     rows: int,
     teacher: PreTrainedModel | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
-    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    autocast: Autocast = nullcontext,
 ) -> list[Tensor]:
     """One forward and one backward pass for each sub-network; the gradients add up in the supernet's `.grad`.
 
-    Words are looked up once for all passes, and only the rows of the words that occur are added to: the embeddings'
-    gradient is as large as the vocabulary, and making it anew in every pass would cost as much as a small sub-network.
+    All passes share one lookup of the word embeddings, and its gradient is added once, to the words that occur. An
+    embedding gradient in every pass, as large as the vocabulary, would cost as much as a small sub-network.
 
     Args:
         model: The supernet.
-        inputs: What its forward takes; this process's part of the batch.
+        inputs: Arguments of its forward pass, for this process's part of the batch.
         labels_B: (B,) the labels of that part.
-        passes: What to train. If the full net is among them it comes first, and the others that distil learn from
-            what it has just predicted; otherwise it predicts without being trained.
-        distillation: How those that distil learn from the teacher.
-        rows: Rows of the batch over all processes; losses are means over these.
-        teacher: A fixed model to learn from instead of the full net.
-        backward: What to call with each loss (`accelerator.backward`).
+        passes: What to train. The full model comes first if it is among them.
+        distillation: How the passes that distil learn from the teacher.
+        rows: Rows of the batch over all processes. Losses are means over these.
+        teacher: A fixed model to learn from. None is the full model, which predicts without training if it has no pass.
+        backward: Called with each loss (`accelerator.backward`).
         autocast: Context of the forward passes (`accelerator.autocast`).
 
     Returns:
-        Each pass's loss before its weight, detached: this process's share of the mean over the batch.
+        Loss of each pass before its weight, detached: this process's share of the mean over the batch.
     """
+    with_hidden = distillation.hidden_weight > 0 and any(p.distils for p in passes)
+    predict = partial(_predict, with_hidden=with_hidden, autocast=autocast)
     others = {name: tensor for name, tensor in inputs.items() if name != "input_ids"}
     embedding = cast(nn.Embedding, model.get_input_embeddings())
-    leaf = embedding(inputs["input_ids"]).detach().requires_grad_()
-    with_hidden = distillation.hidden_weight > 0 and any(p.distils for p in passes)
-
-    def predict(net: PreTrainedModel, depth: int, **words: Tensor) -> _Predictions:
-        layers = list(family_of(net.config).layers_of(net))
-        layers = layers[len(layers) - depth :]  # some families need an empty layer in front
-        with autocast(), _outputs(layers if with_hidden else ()) as hidden:
-            output = net(**words, **others)
-        return _Predictions(output.logits, tuple(hidden))
-
-    target: _Predictions | None = None
-    if any(p.distils for p in passes) and (teacher is not None or passes[0].kind != LARGEST):
-        with torch.no_grad():
-            net = model if teacher is None else teacher
-            target = predict(net, net.config.num_hidden_layers, input_ids=inputs["input_ids"])
+    embedded = embedding(inputs["input_ids"]).detach().requires_grad_()
+    target = _fixed_target(model, teacher, passes, partial(predict, inputs=inputs))
     losses = []
     for p in passes:
-        found = predict(view(model, p.subnet), len(p.subnet.layers), inputs_embeds=leaf)
-        loss = label_loss(found.logits_BC, labels_B)
+        output = predict(view(model, p.subnet), len(p.subnet.layers), inputs={"inputs_embeds": embedded, **others})
+        loss = label_loss(output.logits_BC, labels_B)
         if p.distils and target is not None:
-            loss = loss + _distillation_loss(p.subnet, found, target, inputs.get("attention_mask"), distillation)
+            loss = loss + _distillation_loss(p.subnet, output, target, inputs.get("attention_mask"), distillation)
         if p.kind == LARGEST and target is None:
-            target = _Predictions(found.logits_BC.detach(), tuple(h.detach() for h in found.hidden_LSTD))
+            target = output.detached()
         backward(p.weight * loss / rows)
         losses.append(loss.detach() / rows)
-    if leaf.grad is not None:
-        _add_word_gradients(embedding, inputs["input_ids"], leaf.grad)
+    if embedded.grad is not None:
+        _add_word_gradients(embedding, inputs["input_ids"], embedded.grad)
     return losses
+
+
+def _predict(
+    model: PreTrainedModel, depth: int, *, inputs: Mapping[str, Tensor], with_hidden: bool, autocast: Autocast
+) -> _Predictions:
+    """One forward pass of a model with `depth` layers. Some families have an empty layer in front of these."""
+    layers = list(family_of(model.config).layers_of(model))
+    observed = layers[len(layers) - depth :] if with_hidden else []
+    with autocast(), _outputs(observed) as hidden:
+        output = model(**inputs)
+    return _Predictions(output.logits, tuple(hidden))
+
+
+def _fixed_target(
+    model: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    passes: Sequence[Pass],
+    predict: Callable[[PreTrainedModel, int], _Predictions],
+) -> _Predictions | None:
+    """Predictions of the teacher, or of a full model without a pass; None if no such predictions are needed."""
+    if not any(p.distils for p in passes) or (teacher is None and passes[0].kind == LARGEST):
+        return None
+    source = model if teacher is None else teacher
+    with torch.no_grad():
+        return predict(source, source.config.num_hidden_layers)
 
 
 @contextmanager
 def _outputs(layers: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collects what each layer puts out while the block runs.
+    """Collects the output of each layer while the block runs.
 
-    The hidden states that transformers returns are not quite that: where there is a final norm, as in ModernBERT, the
-    last one is what this norm makes of it.
+    `output_hidden_states` of transformers would differ in the last layer of models with a final norm, as ModernBERT: it
+    returns that state after the norm.
     """
-    found: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def keep(layer: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        found.append(output[0] if isinstance(output, tuple) else output)
+        outputs.append(output[0] if isinstance(output, tuple) else output)
 
     handles = [layer.register_forward_hook(keep) for layer in layers]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
 
 
 def _add_word_gradients(embedding: nn.Embedding, words: Tensor, gradient: Tensor) -> None:
-    """What the backward pass of a lookup adds to the embeddings' gradient, without a tensor of the vocabulary's size.
+    """Adds the gradient of a lookup to the embeddings' gradient, without another tensor of the vocabulary's size.
 
     Args:
         embedding: (V, D).
         words: (..., T) ids.
-        gradient: (..., T, D) of the loss with respect to what was looked up.
+        gradient: (..., T, D) of the loss with respect to the looked-up embeddings.
     """
     weight = embedding.weight
     if weight.grad is None:
         weight.grad = torch.zeros_like(weight)
     ids, rows_tD = words.flatten(), gradient.flatten(0, -2).to(weight.dtype)
-    if embedding.padding_idx is not None:  # has no gradient
+    if embedding.padding_idx is not None:  # the padding's embedding is not trained
         rows_tD = rows_tD * (ids != embedding.padding_idx)[:, None]
     weight.grad.index_add_(0, ids, rows_tD)
 
@@ -142,7 +163,7 @@ def _distillation_loss(
         matched = [(i, s.index) for i, s in enumerate(subnet.layers)]
     else:
         matched = [(-i, -i) for i in range(1, min(depth, len(states)) + 1)]
-    ours, theirs = [student.hidden_LSTD[i] for i, _ in matched], [states[i] for _, i in matched]
+    students, targets = [student.hidden_LSTD[i] for i, _ in matched], [states[i] for _, i in matched]
     mask_ST = None if mask is None else mask.flatten(0, -2)
-    hidden = hidden_loss(ours, theirs, mask_ST, rows=len(student.logits_BC))
+    hidden = hidden_loss(students, targets, mask_ST, rows=len(student.logits_BC))
     return loss + options.hidden_weight * hidden

@@ -29,7 +29,7 @@ from supernet.runtime.errors import UserError
 from supernet.runtime.files import remove_leftovers, write_json
 from supernet.runtime.processes import all_gather
 from supernet.runtime.signals import StopRequest
-from supernet.runtime.state import begin, end
+from supernet.runtime.state import mark_done, mark_running
 from supernet.runtime.storage import StorageError
 from supernet.space.cost import params_share
 from supernet.space.strategies import LARGEST, SMALLEST
@@ -124,7 +124,7 @@ class TrainingRun:
         self.saved = self.position.step
         self.started = time.monotonic() - self.position.seconds
         if main:
-            begin(self.folder)
+            mark_running(self.folder)
             cut_metrics(self.folder, self.position.metrics_bytes)
             write_json(self.folder / "config.json", asdict(self.config))
         self.tracking = Tracking(
@@ -184,7 +184,7 @@ class TrainingRun:
         """Saves the supernet, removes what is not needed any more, and says what came out."""
         if self.accelerator.is_main_process:
             self._save("supernet")
-            end(self.folder)
+            mark_done(self.folder)
             if self.position.best_epoch == self.config.train.epochs:
                 shutil.rmtree(self.folder / "supernet-best", ignore_errors=True)
             remove_checkpoints(self.checkpoints)

@@ -21,7 +21,7 @@ from supernet.options.training import TrackingOptions
 from supernet.runtime.errors import UserError, first_line
 from supernet.runtime.files import append_json_line, write_json
 from supernet.runtime.reading import load_json
-from supernet.runtime.shapes import shaped
+from supernet.runtime.shapes import flatten, shaped
 
 RUN_IDS = "tracking.json"
 
@@ -71,7 +71,7 @@ class Tracking:
             "mlflow": {"run_name": folder.name, "run_id": ids.get("mlflow")},
         }
         try:
-            accelerator.init_trackers(options.project, None if step else _flat(values), arguments)
+            accelerator.init_trackers(options.project, None if step else _loggable(values), arguments)
         except Exception as error:  # each tracker has its own: no network, no login, a server that does not answer
             raise UserError(
                 f"tracking.to={','.join(options.to)} cannot start ({first_line(error)}); put it right or leave it out"
@@ -85,7 +85,7 @@ class Tracking:
         """Appends a line to metrics.jsonl, and tells the trackers."""
         if self.accelerator.is_main_process:
             append_json_line(self.file, dict(values))
-            self.accelerator.log(_flat(values), step=step)
+            self.accelerator.log(_loggable(values), step=step)
 
     def bytes_written(self) -> int:
         """Length of metrics.jsonl."""
@@ -120,12 +120,8 @@ def _run_ids(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under one name each, as trackers want them: `train.epochs`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, (int, float, str)) else str(value)
-    return flat
+def _loggable(values: Mapping[str, Any]) -> dict[str, int | float | str]:
+    """Values as trackers take them: dotted names, and text for what is neither a number nor text."""
+    return {
+        key: value if isinstance(value, (int, float, str)) else str(value) for key, value in flatten(values).items()
+    }
