@@ -23,8 +23,8 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
 
 # isort: split
+from search.options.searchers import SearcherOptions, searcher_options
 from search.pareto import hypervolume
-from search.searchers.schedulers import AskTell, make_scheduler
+from search.searchers.schedulers import SEARCHERS, AskTell, make_scheduler
 from supernet.space.base import SearchSpace
 from supernet.space.spaces import LayerSpace, MediumSpace, SmallSpace
 from supernet.space.subnetwork import LayerSlice, SubNetwork
@@ -106,28 +107,14 @@ SYNTHETIC = {
 }
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A row of the table: a searcher and how it is set."""
-
-    name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-CANDIDATES = {
-    "random": Candidate("random"),
-    "stratified_random": Candidate("stratified_random"),
-    "grid": Candidate("grid"),
-    "local_search": Candidate("local_search"),
-    "morea": Candidate("morea"),
-    "nsga2": Candidate("nsga2"),
-    "random_scalarization": Candidate("random_scalarization"),
-    "ehvi": Candidate("ehvi"),
-    "ehvi_plain": Candidate("ehvi", {"known_cost": False}),
+CANDIDATES: dict[str, SearcherOptions] = {
+    **{name: searcher_options(name) for name in SEARCHERS},
+    "ehvi_plain": searcher_options("ehvi", known_cost=False),
 }
+"""The rows of the table."""
 
 
-def ask_tell(candidate: Candidate, synthetic: Synthetic, seed: int) -> AskTell:
+def ask_tell(candidate: SearcherOptions, synthetic: Synthetic, seed: int) -> AskTell:
     """A new search of a synthetic space."""
     known = {"params": synthetic.params}
     scheduler = make_scheduler(
@@ -136,7 +123,7 @@ def ask_tell(candidate: Candidate, synthetic: Synthetic, seed: int) -> AskTell:
         metrics=["error", "params"],
         seed=seed,
         known=known,
-        settings=candidate.settings,
+        options=candidate,
     )
     return AskTell(scheduler, synthetic.space)
 
@@ -149,7 +136,7 @@ class Run:
     seconds_per_proposal: float
 
 
-def search(candidate: Candidate, synthetic: Synthetic, *, seed: int, evaluations: int) -> Run:
+def search(candidate: SearcherOptions, synthetic: Synthetic, *, seed: int, evaluations: int) -> Run:
     """Searches a synthetic space once; ends early where a searcher has no more to propose.
 
     Args:
@@ -171,7 +158,7 @@ def search(candidate: Candidate, synthetic: Synthetic, *, seed: int, evaluations
     return Run(hypervolume(costs, (1, 1)), statistics.mean(seconds[INITIAL:]))
 
 
-def seconds_after(candidate: Candidate, synthetic: Synthetic, observations: int) -> float:
+def seconds_after(candidate: SearcherOptions, synthetic: Synthetic, observations: int) -> float:
     """Median processor seconds of a proposal after so many stratified random observations."""
     draws, searcher = ask_tell(CANDIDATES["stratified_random"], synthetic, 0), ask_tell(candidate, synthetic, 0)
     seconds = []

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from search.baselines.table import BASELINES
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.report.front import curve_of
 from search.report.overlay import ReportConfig, report
 from search.run import search

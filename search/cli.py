@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from supernet.console.config import run_app
 from supernet.console.environment import check_environment
 from supernet.console.start import loading

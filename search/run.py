@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from search.baselines.table import BASELINES
 from search.conclude import ModelOf, conclude
 from search.finetune.tuning import Finetuning, finetuned
 from search.loop import Dialogue, run_search
-from search.options import BASELINE, FINETUNE, MOASHA, SEARCH, SearchConfig
+from search.options.search import BASELINE, FINETUNE, SEARCH, SearchConfig
+from search.options.searchers import MOASHA
 from search.searchers.schedulers import SEARCHERS, AskTell, make_scheduler
 from search.session import Stage, prepare
 from search.trials import STARTS, Trial
@@ -38,7 +38,7 @@ def search(config: SearchConfig) -> Path:
         with ended_by_signals(), lock_run_folder(accelerator, stage.folder), _told_when_stopped(stage):
             known = 0 if config.overwrite else stage.known
             with stage.show_progress(config.label, config.trials, unit="trials") as progress:
-                model_of = WAYS[config.kind](stage, partial(_show, progress, known))
+                model_of = WAYS[config.mode](stage, partial(_show, progress, known))
             if accelerator.is_main_process:
                 conclude(stage, model_of)
     return stage.folder
@@ -74,7 +74,7 @@ def _search_supernet(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf
             metrics=config.objectives,
             seed=config.seed,
             known=stage.objectives.known,
-            settings={k: v for k, v in asdict(config.searcher).items() if k != "name"},
+            options=config.searcher,
         )
         file = stage.begin()
         return Dialogue(
@@ -126,7 +126,7 @@ WAYS: dict[str, Callable[[Stage, Callable[[Trial], None]], ModelOf]] = {
     FINETUNE: _finetune,
     BASELINE: _prune,
 }
-"""How trials come about, by `SearchConfig.kind`; each writes them down and calls back after each."""
+"""How trials come about, by `SearchConfig.mode`; each writes them down and calls back after each."""
 
 
 def _say_if_none_is_left(stage: Stage, trials: Sequence[Trial]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from search.objectives import FOR_WORKLOAD, LATENCY, LIMITS, OBJECTIVES
-from search.options import KINDS
+from search.options.search import MODES
 from search.trials import Trial, read_trials
 from supernet.options.training import TEST_RUN
 from supernet.runtime.errors import UserError
@@ -49,7 +49,7 @@ class RunInfo:
         sizes: Of the supernet; None in runs of older versions.
     """
 
-    kind: Annotated[str, OneOf(KINDS)]
+    kind: Annotated[str, OneOf(MODES)]
     label: str
     seed: Count
     task: str

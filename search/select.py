@@ -17,7 +17,7 @@ from rich.console import Console
 
 from search.choice import Choice, choose, label_of, parse_limit, show_all
 from search.objectives import OBJECTIVES, SHARE
-from search.options import BASELINE, FINETUNE
+from search.options.search import BASELINE, FINETUNE
 from search.report.results import Results, read_results
 from search.report.tables import FULL, Line, notes, show_table, spread_of, table_of
 from search.run_folder import RUN_FILE, TRIALS_FILE, RunRecord, read_run, remarks, supernet_of

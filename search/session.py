@@ -15,7 +15,7 @@ from rich.console import Console
 from search.latencies import Latencies
 from search.measure import Objectives
 from search.objectives import FOR_WORKLOAD, LATENCY
-from search.options import BASELINE, FINETUNE, SearchConfig, SearchData
+from search.options.search import BASELINE, FINETUNE, SearchConfig, SearchData
 from search.run_folder import LEAST_REFERENCE, TRIALS_FILE, RunInfo, begin_run, going_on
 from search.trials import TrialFile
 from supernet.artifact import Supernet, begun_trainings, find_supernet, load_supernet, remarks
@@ -105,8 +105,8 @@ class Stage:
         begin_run(self.folder, self.info, overwrite=self.config.overwrite)
         if self.config.overwrite and known:
             self.console.print(f"overwrite=true: {known} trials that were in {self.folder} are forgotten")
-        required = (*self.info.reference, *(OF_TRAININGS if self.config.kind == FINETUNE else ()))
-        wrong = self.supernet.space.sizes.excess if self.config.kind == BASELINE else self._outside
+        required = (*self.info.reference, *(OF_TRAININGS if self.config.mode == FINETUNE else ()))
+        wrong = self.supernet.space.sizes.excess if self.config.mode == BASELINE else self._outside
         file = TrialFile(self.folder / TRIALS_FILE, required=required, wrong=wrong)
         mark_running(self.folder)
         return file
@@ -154,7 +154,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
     )
     supernet.model.to(accelerator.device)
     info = supernet.info
-    if config.evaluator.stop_confidence is not None and info.task.metric != "accuracy":
+    if config.stop_confidence is not None and info.task.metric != "accuracy":
         raise UserError(
             f"evaluator.stop_confidence needs an error that is a mean over rows, and task '{info.task.name}' is "
             f"measured by {info.task.metric}, not accuracy; leave it out"
@@ -163,7 +163,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
     latencies = _latencies(config, supernet, accelerator, folder, beside=_beside(console))
     objectives = _objectives(config, supernet, data, accelerator, latencies)
     run = RunInfo(
-        kind=config.kind,
+        kind=config.mode,
         label=config.label,
         seed=config.seed,
         task=info.task.name,
@@ -219,7 +219,7 @@ def _objectives(
     config: SearchConfig, supernet: Supernet, data: TaskData, accelerator: Accelerator, latencies: Latencies | None
 ) -> Objectives:
     """With a latency that is measured, or computed by the table; and evaluations that stop early, if so wished."""
-    confidence, predict = config.evaluator.stop_confidence, None
+    confidence, predict = config.stop_confidence, None
     if config.latency_table is not None:
         conditions = _latency_conditions(config, supernet, accelerator)
         predict = load_table(user_path(config.latency_table), conditions, sizes=supernet.space.sizes).predict

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.run import search
 from supernet.console.config import load_config
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from search.options.searchers import searcher_options
 from search.pareto import hypervolume
 from search.searchers.schedulers import AskTell, make_scheduler
 from supernet.space.base import SearchSpace
@@ -38,7 +39,8 @@ def searcher(
 ) -> AskTell:
     """A new search."""
     known = {"cost": lambda subnet: cost_of(space, subnet)}
-    return AskTell(make_scheduler(name, space, metrics=metrics, seed=seed, known=known, settings=settings), space)
+    options = searcher_options(name, **settings)
+    return AskTell(make_scheduler(name, space, metrics=metrics, seed=seed, known=known, options=options), space)
 
 
 Trials = list[tuple[SubNetwork, dict[str, float]]]

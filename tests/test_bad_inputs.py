@@ -15,7 +15,7 @@ import search.profile
 import search.report.overlay
 import search.select
 import supernet.cli
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.profile import ProfileConfig, profile
 from search.run import search as run_search
 from supernet.console.config import load_config

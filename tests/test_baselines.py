@@ -12,7 +12,7 @@ from search.baselines.gradients import head_scores, mask_gradients
 from search.baselines.kwon import most_params, prune_by_fisher, rank, rearrange, search_masks
 from search.baselines.table import BASELINES
 from search.baselines.widths import DROP_ORDERS
-from search.options import DROPS, BaselineOptions
+from search.options.search import DROPS, BaselineOptions
 from supernet.data.batches import collate
 from supernet.data.tokens import TokenizedSplit
 from supernet.models.families import FAMILIES, architecture_of, family_of

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 import search.report.overlay
 import search.select
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.profile import ProfileConfig, profile
 from search.run import search as run_search
 from search.trials import Trial, TrialFile

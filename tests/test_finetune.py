@@ -23,7 +23,7 @@ from search.finetune.recorder import Recorder
 from search.finetune.trial import Job, SingleSpace, read_seen, train_alone
 from search.finetune.tuning import Finetuning, finetuned
 from search.finetune.workers import Workers
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.report.front import front_of
 from search.report.results import read_results
 from search.run import prepare, search
@@ -312,7 +312,7 @@ def test_moasha_stops_trainings_and_a_search_goes_on(supernet_folder, tmp_path):
 
 SCRIPT = """
 import sys, threading, psutil, time
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.run import search
 from supernet.console.config import load_config
 from supernet.console.terminal import one_line_errors

@@ -20,7 +20,7 @@ from huggingface_hub import HfFileSystem, constants
 from safetensors.torch import load_file, save
 
 from search.finetune.tuning import Finetuning
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.run import search
 from supernet.artifact import load_supernet, read_info
 from supernet.console.config import load_config

@@ -9,7 +9,7 @@ import torch
 from search import session
 from search.latencies import Latencies
 from search.objectives import LATENCY
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.remeasure import remeasured
 from search.report import results as reported
 from search.run import search

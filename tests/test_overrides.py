@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.report.overlay import ReportConfig
 from search.select import SelectConfig
 from supernet.console.config import load_config, load_sweep

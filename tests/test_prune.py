@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.baselines.table import BASELINES
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.report.results import read_results
 from search.run import search
 from search.run_folder import read_run

@@ -9,7 +9,7 @@ import pytest
 
 from search.measure import Objectives
 from search.objectives import LATENCY, OBJECTIVES
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.report.front import front_of
 from search.report.results import MAJORITY, read_results
 from search.run import search
@@ -218,7 +218,7 @@ def test_evaluations_stop_early_for_accuracy_alone(supernet_folder, tmp_path):
         ("objectives=[error,loss,params]", "leave loss out"),
         ("objectives=[error,latency_ms]", "give latency_table=FILE"),
         ("baseline=layer_dropping", "baseline=layer_dropping evaluates on all rows"),
-        ("evaluator=finetune", "is for evaluator=supernet; to stop trainings, searcher=moasha"),
+        ("evaluator=finetune", "stop_confidence is for evaluator=supernet, and this is evaluator=finetune"),
     ):
         with pytest.raises(UserError, match=message):
             run(supernet_folder, tmp_path, "evaluator.stop_confidence=0.9", more)
@@ -296,7 +296,6 @@ def test_a_search_whose_trials_all_fail_says_so(supernet_folder, tmp_path, monke
     ],
 )
 def test_a_name_that_no_table_has_is_told_before_anything_begins(override, message, tmp_path):
-    config = load_config("search", SearchConfig, [override, f"output_dir={tmp_path}"])
     with pytest.raises(UserError, match=message):
-        search(config)
+        search(load_config("search", SearchConfig, [override, f"output_dir={tmp_path}"]))
     assert not list(tmp_path.iterdir())

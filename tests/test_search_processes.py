@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.run import search
 from search.run_folder import read_run
 from supernet.console.config import load_config

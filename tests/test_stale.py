@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from search import loop, session
-from search.options import SearchConfig
+from search.options.search import SearchConfig
 from search.report.overlay import ReportConfig, report
 from search.run import search
 from search.run_folder import read_run, remarks, supernet_of

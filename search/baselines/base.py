@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from transformers import PreTrainedModel
 
-from search.options import BaselineOptions
+from search.options.search import BaselineOptions
 from supernet.data.batches import Batch, collate, evaluation_batches
 from supernet.data.tokens import TokenizedSplit
 from supernet.models.slicing import extract

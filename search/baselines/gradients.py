@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from search.baselines.base import ForBudget
-from search.options import BaselineOptions
+from search.options.search import BaselineOptions
 from supernet.data.batches import Batch
 from supernet.models.families import architecture_of
 from supernet.space.cost import params_share

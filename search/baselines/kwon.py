@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from search.baselines.base import ForBudget
 from search.baselines.gradients import mask_gradients
-from search.options import BaselineOptions
+from search.options.search import BaselineOptions
 from supernet.data.batches import Batch
 from supernet.models.families import architecture_of
 from supernet.space.cost import Architecture, encoder_params

@@ -12,7 +12,7 @@ from search.baselines.base import Pruned
 from search.baselines.table import BASELINES
 from search.loop import attempt
 from search.measure import Objectives
-from search.options import BaselineOptions
+from search.options.search import BaselineOptions
 from search.trials import Outcome, Trial, TrialFile
 from supernet.artifact import Supernet
 from supernet.data.tokens import TokenizedSplit

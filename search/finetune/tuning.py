@@ -25,7 +25,9 @@ from search.finetune.workers import Workers
 from search.loop import PATIENCE
 from search.measure import Objectives
 from search.objectives import QUALITY
-from search.options import MOASHA, SearchConfig
+from search.options.evaluators import FinetuneEvaluator
+from search.options.search import SearchConfig
+from search.options.searchers import MoashaOptions
 from search.searchers.schedulers import make_scheduler
 from search.trials import Trial, TrialFile
 from supernet.artifact import Supernet
@@ -83,7 +85,7 @@ class Finetuning:
         Raises:
             UserError: if the pre-trained model cannot be had, options do not fit, or `PATIENCE` trials in a row failed.
         """
-        job, evaluator = self.job(), self.config.evaluator
+        job, evaluator = self.job(), self.evaluator
         reports = job.config.train.epochs * job.reports_per_epoch
         scheduler = self.scheduler(reports)
         file, work = begin(), self.folder / "work"
@@ -116,12 +118,23 @@ class Finetuning:
             )
         return file.trials
 
+    @property
+    def evaluator(self) -> FinetuneEvaluator:
+        """How sub-networks are trained.
+
+        Raises:
+            TypeError: if the search does not train them.
+        """
+        if not isinstance(self.config.evaluator, FinetuneEvaluator):
+            raise TypeError(f"evaluator {self.config.evaluator.name} trains no sub-networks")
+        return self.config.evaluator
+
     def job(self) -> Job:
         """What all trials share: the pre-trained model, its heads and units ordered as the supernet's; the rows."""
         values = _training_of(self.supernet_folder)
         config = self._training(values)
         model, tokenizer = self._pretrained(config)
-        evaluator = self.config.evaluator
+        evaluator = self.evaluator
         steps = -(-len(self.data.train) // config.train.batch_size)
         if evaluator.reports_per_epoch > steps:
             raise UserError(
@@ -136,15 +149,14 @@ class Finetuning:
             reports: Of a trial that is not stopped.
         """
         config, searcher = self.config, self.config.searcher
-        if searcher.name != MOASHA:
-            settings = {k: v for k, v in vars(searcher).items() if k != "name"}
+        if not isinstance(searcher, MoashaOptions):
             return make_scheduler(
                 searcher.name,
                 self.supernet.space,
                 metrics=config.objectives,
                 seed=config.seed,
                 known=self.objectives.known,
-                settings=settings,
+                options=searcher,
             )
         if searcher.grace >= reports:
             raise UserError(
@@ -163,7 +175,7 @@ class Finetuning:
 
     def _training(self, trained: TrainConfig) -> TrainConfig:
         """The supernet's training, but of one network, and with this search's seed and settings."""
-        evaluator, seed = self.config.evaluator, self.config.seed
+        evaluator, seed = self.evaluator, self.config.seed
         names = ("epochs", "batch_size", "learning_rate")
         given = {name: getattr(evaluator, name) for name in names if getattr(evaluator, name) is not None}
         precision = {theirs: ours for ours, theirs in PRECISIONS.items()}[self.mixed_precision]
@@ -180,7 +192,7 @@ class Finetuning:
 
     def _model(self, trained: ModelSource) -> ModelSource:
         """The pre-trained model that the supernet began with, from another place if so wished; at the same commit."""
-        given = self.config.evaluator.model
+        given = self.evaluator.model
         source = trained if given is None else ModelSource("given", given)
         same = source.on_hub == trained.on_hub
         return replace(source, revision=self.supernet.info.revisions.get("model")) if same else source

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from search.objectives import FOR_WORKLOAD
-from search.options import BASELINE
+from search.options.search import BASELINE
 from search.run_folder import RunInfo, RunRecord
 from supernet.runtime.files import digest, folder_name
 from supernet.runtime.shapes import flatten

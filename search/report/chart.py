@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.objectives import OBJECTIVES, QUALITY
-from search.options import BASELINE
+from search.options.search import BASELINE
 from search.report.results import Results
 from search.run_folder import RunInfo, RunRecord
 from search.trials import Metrics, all_evaluated

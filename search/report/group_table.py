@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from search.objectives import OBJECTIVES
-from search.options import BASELINE
+from search.options.search import BASELINE
 from search.report.export import escaped
 from search.report.results import MAJORITY
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from search.objectives import OBJECTIVES, QUALITY
-from search.options import BASELINE
+from search.options.search import BASELINE
 from search.report.chart import axis_of
 from search.report.front import (
     NORMALISATION,

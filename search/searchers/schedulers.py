@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 from syne_tune.backend.trial_status import Trial
@@ -23,6 +23,7 @@ from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
 
+from search.options.searchers import EhviOptions, MoreaOptions, Nsga2Options, SearcherOptions, searcher_options
 from search.searchers import evolution, exploration
 
 # BoTorch comes with this import. Loading it late would hardly help: after torch and transformers, which every search
@@ -39,6 +40,7 @@ MODEL_DIMENSIONS = 256
 """Beyond this a Gaussian process on at most hundreds of observations has nothing to say."""
 
 Formula = Callable[[SubNetwork], float]
+Options = TypeVar("Options", bound=SearcherOptions)
 
 
 @final
@@ -142,12 +144,22 @@ class Problem:
     metrics: Sequence[str]
     seed: int
     known: Mapping[str, Formula] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: SearcherOptions | None = None
 
     @property
     def formulas(self) -> dict[int, Formula]:
         """The objectives known in closed form, by column."""
         return {i: self.known[name] for i, name in enumerate(self.metrics) if name in self.known}
+
+    def options_as(self, kind: type[Options]) -> Options:
+        """The searcher's options.
+
+        Raises:
+            TypeError: if they are another searcher's.
+        """
+        if not isinstance(self.options, kind):
+            raise TypeError(f"{self.options} are not {kind.__name__}")
+        return self.options
 
 
 @dataclass(frozen=True)
@@ -175,17 +187,17 @@ def _stratified_random(problem: Problem) -> Propose:
 
 
 def _morea(problem: Problem) -> Propose:
-    population, sample_size = problem.settings.get("population", 10), problem.settings.get("sample_size", 5)
-    return partial(evolution.morea, population=population, sample_size=sample_size)
+    options = problem.options_as(MoreaOptions)
+    return partial(evolution.morea, population=options.population, sample_size=options.sample_size)
 
 
 def _nsga2(problem: Problem) -> Propose:
-    return partial(evolution.nsga2, population=problem.settings.get("population", 10))
+    return partial(evolution.nsga2, population=problem.options_as(Nsga2Options).population)
 
 
 def _ehvi(problem: Problem) -> Propose:
     """Known costs where some objective has a formula, whatever their number; plain where none has, or if told so."""
-    if problem.formulas and problem.settings.get("known_cost", True):
+    if problem.formulas and problem.options_as(EhviOptions).known_cost:
         return partial(propose_known_cost, formulas=problem.formulas)
     return propose_plain
 
@@ -258,7 +270,7 @@ def make_scheduler(
     metrics: Sequence[str],
     seed: int,
     known: Mapping[str, Formula] | None = None,
-    settings: Mapping[str, Any] | None = None,
+    options: SearcherOptions | None = None,
 ) -> SubNetworkScheduler:
     """A Syne Tune scheduler that proposes sub-networks of a space.
 
@@ -270,8 +282,7 @@ def make_scheduler(
         known: Objectives of any sub-network in closed form, in the unit in which they are told. ehvi and
             random_scalarization model the other ones only; stratified_random spreads over "params", which need not be
             an objective, and without it over BERT's proportions.
-        settings: Of searchers: population (morea, nsga2), sample_size (morea), known_cost (ehvi: false models all
-            objectives). Those of other searchers are left aside.
+        options: The searcher's own options; None takes the defaults.
 
     Raises:
         UserError: if no searcher has that name, if it cannot search this space, or for less than two objectives.
@@ -283,7 +294,7 @@ def make_scheduler(
     row = SEARCHERS[name]
     if (reason := row.refuses(space)) is not None:
         raise UserError(f"searcher '{name}' cannot search this space: {reason}")
-    problem = Problem(space, metrics, seed, known or {}, settings or {})
+    problem = Problem(space, metrics, seed, known or {}, options or searcher_options(name))
     searcher = SubNetworkSearcher(space, row.make(problem), seed=seed, learns=row.learns)
     return SubNetworkScheduler(searcher.config_space, metrics=list(metrics), searcher=searcher, random_seed=seed)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast, get_type_hints
@@ -16,13 +16,14 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from supernet.console.keys import MOSTLY_MEANT, TRUTH, Kind, check_key, kinds_of
 from supernet.console.overrides import choices, combinations, parse
 from supernet.console.sweep import Job
 from supernet.runtime.errors import UserError, first_line, unknown
+from supernet.runtime.fields import variants_of
 
 C = TypeVar("C")
 
@@ -38,6 +39,8 @@ _KINDS = {
     "is not a ListConfig": "a list",
 }
 """What a value must be, where OmegaConf's message has these words."""
+
+_NOT_NULL = ("is not Optional", "NoneType is not a subclass", "Incompatible value 'None'")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,13 @@ class Command(Generic[C]):
         return kinds_of(self.schema)
 
     @cached_property
+    def keys(self) -> dict[str, bool]:
+        """Each key, and whether it holds a single value (not others)."""
+        parts = [key.split(".") for key in self.kinds]
+        sections = {".".join(names[:i]): False for names in parts for i in range(1, len(names))}
+        return sections | dict.fromkeys(self.kinds, True)
+
+    @cached_property
     def defaults(self) -> DictConfig:
         """What holds if nothing is said."""
         return self._composed([])
@@ -80,8 +90,7 @@ class Command(Generic[C]):
         Raises:
             UserError: with the nearest valid names.
         """
-        keys = _keys(self.defaults)
-        parsed = [self._checked(text, keys, sweep=sweep) for text in overrides]
+        parsed = [self._checked(text, sweep=sweep) for text in overrides]
         return [Job(name, self.config(texts)) for name, texts in combinations(parsed)]
 
     def config(self, overrides: Sequence[str]) -> C:
@@ -95,6 +104,11 @@ class Command(Generic[C]):
     def typed(self, config: DictConfig) -> C:
         """A configuration as the schema's values."""
         try:
+            with open_dict(config):
+                for option in dataclasses.fields(cast("type[Any]", self.schema)):
+                    if classes := variants_of(option):
+                        self._check_choices(option.name, [config[option.name].name])
+                        config[option.name] = _variant(option.name, config[option.name], classes)
             return cast(C, OmegaConf.to_object(config))
         except OmegaConfBaseException as error:
             raise UserError(self.message(error)) from error
@@ -112,9 +126,9 @@ class Command(Generic[C]):
             except (HydraException, OmegaConfBaseException, OverflowError) as error:
                 raise UserError(self.message(error)) from error
 
-    def _checked(self, text: str, keys: Mapping[str, bool], *, sweep: bool) -> Override:
+    def _checked(self, text: str, *, sweep: bool) -> Override:
         """An override whose names are known, and which has as many values as it may."""
-        typed, equals, value = text.partition("=")
+        keys, (typed, equals, value) = self.keys, text.partition("=")
         try:
             override = parse(text)
         except UserError:
@@ -170,7 +184,7 @@ class Command(Generic[C]):
         line, key = first_line(cause), getattr(cause, "full_key", None)
         if not key:
             return line
-        if "is not Optional" in line or "NoneType is not a subclass" in line:
+        if any(words in line for words in _NOT_NULL):
             return f"{key} must not be null; {self._advice(key)}"
         if "missing mandatory value" in line:
             return f"{key} has no value; {self._advice(key)}"
@@ -186,7 +200,7 @@ class Command(Generic[C]):
         """What to give instead of nothing."""
         kind, value = self.kinds.get(key), OmegaConf.select(self.defaults, key)
         if kind is None or value is None:
-            return "give it a value, or leave it out"
+            return f"give {'it a value' if kind is None or kind.text else kind.word}, or leave it out"
         shown = (
             f"[{','.join(map(str, value))}]"
             if kind.several
@@ -234,19 +248,31 @@ def _schema_node(schema: type[Any]) -> DictConfig:
     """The schema as a configuration. Frozen dataclasses make read-only ones, but the command line has to set them."""
     node = OmegaConf.structured(schema)
     OmegaConf.set_readonly(node, None)
-    for name, kind in get_type_hints(schema).items():
-        if dataclasses.is_dataclass(kind):
-            node[name] = _schema_node(cast("type[Any]", kind))
+    hints = get_type_hints(schema)
+    for option in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(hints[option.name]):
+            node[option.name] = _schema_node(cast("type[Any]", hints[option.name]))
+        if variants_of(option):  # the name in it, which says what else there may be, is known later
+            OmegaConf.set_struct(node[option.name], False)
     return node
 
 
-def _keys(config: DictConfig) -> dict[str, bool]:
-    """The key of each value, dotted, and whether it is a single value (not a group of them)."""
+def _variant(group: str, section: DictConfig, classes: Mapping[str, type[Any]]) -> DictConfig:
+    """A section as a node of the class that the name in it asks for.
 
-    def walk(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, bool]]:
-        for key, value in node.items():
-            yield prefix + str(key), not isinstance(value, dict)
-            if isinstance(value, dict):
-                yield from walk(value, f"{prefix}{key}.")
-
-    return dict(walk(cast("Mapping[str, Any]", OmegaConf.to_container(config)), ""))
+    Raises:
+        UserError: if a value is another class's.
+    """
+    kind = classes.get(section.name, cast("type[Any]", OmegaConf.get_type(section)))
+    fields_of = {name: {option.name for option in dataclasses.fields(other)} for name, other in classes.items()}
+    for key in map(str, section):
+        if key not in {option.name for option in dataclasses.fields(kind)}:
+            owners = [f"{group}={name}" for name, own in fields_of.items() if key in own]
+            raise UserError(
+                f"{group}.{key} is for {' or '.join(owners)}, and this is {group}={section.name}; leave it out, or add "
+                f"{owners[0]}"
+            )
+    # Inside a parent, so that errors name the whole key.
+    typed = OmegaConf.create({group: _schema_node(kind)})
+    typed.merge_with({group: OmegaConf.to_container(section)})
+    return cast(DictConfig, typed[group])

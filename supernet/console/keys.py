@@ -7,9 +7,10 @@ import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from supernet.runtime.errors import UserError
+from supernet.runtime.fields import variants_of
 
 TRUTH = "true or false"
 _WORDS = {int: "a whole number", float: "a number", bool: TRUTH, str: "text"}
@@ -59,10 +60,12 @@ class Kind:
 def kinds_of(schema: type[Any], prefix: str = "") -> dict[str, Kind]:
     """What each key of a command holds, by its dotted name."""
     kinds: dict[str, Kind] = {}
-    for name, hint in get_type_hints(schema).items():
-        key = prefix + name
+    hints = get_type_hints(schema)
+    for option in dataclasses.fields(schema):
+        key, hint = prefix + option.name, hints[option.name]
         if dataclasses.is_dataclass(hint):
-            kinds |= kinds_of(hint, f"{key}.")  # type: ignore[arg-type]
+            for section in (hint, *variants_of(option).values()):
+                kinds |= kinds_of(cast("type[Any]", section), f"{key}.")
         else:
             kinds[key] = _kind(key, hint)
     return kinds

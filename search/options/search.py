@@ -1,119 +1,29 @@
-"""What stage two can be told: conf/search.yaml as frozen values that check themselves.
+"""The options of stage two (conf/search.yaml).
 
-Like `supernet.options` this imports no torch. So whether a searcher or a baseline is known by a name `search.run` says,
-where their tables are at hand.
+Whether a searcher or a baseline of some name exists is checked in `search.run`, since their tables import torch.
 """
 
 from __future__ import annotations
 
-import math
-import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from search.objectives import OBJECTIVES, QUALITY
+from search.options.evaluators import EVALUATOR_OPTIONS, FINETUNE, SUPERNET, EvaluatorOptions, SupernetEvaluator
+from search.options.searchers import MOASHA, SEARCHER_OPTIONS, SearcherOptions
 from supernet.options.training import MAX_SEED
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.fields import COUNTED_APART, NO_EFFECT, counts_as, identity, variants
 from supernet.runtime.files import digest, file_sha256, folder_name
-from supernet.runtime.precision import PRECISIONS
+from supernet.runtime.precision import AUTO, PRECISIONS
 from supernet.runtime.storage import user_path
 from supernet.space.cost import Workload
 
-MOASHA = "moasha"
-"""A searcher that stops trainings early; the others are the keys of `search.searchers.SEARCHERS`."""
-
-
-@dataclass(frozen=True)
-class SearcherOptions:
-    """How sub-networks are proposed (conf/searcher/*.yaml).
-
-    Attributes:
-        name: A key of `search.searchers.SEARCHERS`, or `MOASHA`.
-        known_cost: For ehvi: use that costs are computed by formula and model the error alone (true), or model all
-            objectives (false).
-        population: For morea and nsga2: sub-networks that parents are taken from.
-        sample_size: For morea: members of the population that compete to be a parent.
-        grace: For moasha: reports of a trial before it may be stopped.
-        reduction_factor: For moasha: of so many trials one goes on, to so many times the reports.
-    """
-
-    name: str
-    known_cost: bool = True
-    population: int = 10
-    sample_size: int = 5
-    grace: int = 1
-    reduction_factor: float = 3.0
-
-    def __post_init__(self) -> None:
-        if self.population < 2:
-            raise UserError(f"searcher.population is {self.population}; it must be 2 or more")
-        if self.name == "morea" and not 1 <= self.sample_size <= self.population:
-            raise UserError(
-                f"searcher.sample_size is {self.sample_size}; it must be from 1 to searcher.population "
-                f"({self.population})"
-            )
-        if self.grace < 1:
-            raise UserError(f"searcher.grace is {self.grace}; it must be 1 report or more")
-        if not 1 < self.reduction_factor < math.inf:
-            raise UserError(f"searcher.reduction_factor is {self.reduction_factor}; it must be greater than 1")
-
-
-SUPERNET, FINETUNE = EVALUATORS = ("supernet", "finetune")
-
-SEARCH, FINETUNE, BASELINE = KINDS = ("search", FINETUNE, "baseline")
+SEARCH, BASELINE = "search", "baseline"
+MODES = (SEARCH, FINETUNE, BASELINE)
 """How trials come about: a search of the supernet, a search whose sub-networks are trained alone, a baseline."""
-
-
-@dataclass(frozen=True)
-class EvaluatorOptions:
-    """How sub-networks come by their weights (conf/evaluator/*.yaml); all but the first two are for finetune.
-
-    Attributes:
-        name: supernet: they are the supernet's. finetune: each is trained alone from the pre-trained weights.
-        stop_confidence: For supernet: stop evaluating a sub-network once it is worse than one that costs no more, with
-            this confidence (0.5 to less than 1); None evaluates each on all validation rows.
-        workers: Sub-networks trained at once, each by a process of its own.
-        epochs, batch_size, learning_rate: Of each training; None is as the supernet was trained.
-        reports_per_epoch: Evaluations on the validation split in each epoch; after each a trial may be stopped.
-        model: Folder of the pre-trained model or its name on the hub; None is where the supernet's training had it.
-    """
-
-    name: str = SUPERNET
-    stop_confidence: float | None = None
-    workers: int = 2
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    reports_per_epoch: int = 1
-    model: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.name not in EVALUATORS:
-            raise unknown("evaluator", self.name, EVALUATORS)
-        if self.stop_confidence is not None and self.name != SUPERNET:
-            raise UserError("evaluator.stop_confidence is for evaluator=supernet; to stop trainings, searcher=moasha")
-        if self.stop_confidence is not None and not 0.5 <= self.stop_confidence < 1:
-            raise UserError(f"evaluator.stop_confidence is {self.stop_confidence}; it must be from 0.5 to less than 1")
-        for option in fields(self)[2:] if self.name == SUPERNET else ():
-            if getattr(self, option.name) != option.default:
-                raise UserError(f"evaluator.{option.name} is for sub-networks that are trained; add evaluator=finetune")
-        for key in ("workers", "epochs", "batch_size", "reports_per_epoch"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise UserError(f"evaluator.{key} is {getattr(self, key)}; it must be 1 or more")
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise UserError(f"evaluator.learning_rate is {self.learning_rate}; it must be a number greater than 0")
-
-    def identity(self) -> dict[str, Any]:
-        """What the results depend on."""
-        values = asdict(self)
-        del values["workers"]
-        del values["stop_confidence"]
-        if self.model is not None and os.path.isdir(folder := os.path.expanduser(self.model)):  # else a name on the hub
-            values["model"] = os.path.abspath(folder)
-        return values if self.name == FINETUNE else {"name": self.name, "stop_confidence": self.stop_confidence}
-
 
 DROPS = ("top", "bottom", "alternate", "symmetric")
 
@@ -155,13 +65,18 @@ class SearchData:
         validation_rows: Rows of the validation split to evaluate on, the same ones in every search; None is all.
     """
 
-    dir: str | None = None
-    cache_dir: str | None = None
+    dir: str | None = field(default=None, metadata=NO_EFFECT)
+    cache_dir: str | None = field(default=None, metadata=NO_EFFECT)
     validation_rows: int | None = None
 
     def __post_init__(self) -> None:
         if self.validation_rows is not None and self.validation_rows < 1:
             raise UserError(f"data.validation_rows is {self.validation_rows}; it must be 1 or more, or null for all")
+
+
+def _content(file: str) -> str | None:
+    """The checksum of a file, wherever it is. A missing file is refused when it is read."""
+    return file_sha256(user_path(file)) if user_path(file).is_file() else None
 
 
 @dataclass(frozen=True)
@@ -183,21 +98,23 @@ class SearchConfig:
         test_run: Whether it is only to be seen that everything works (debug=fast); the results are marked so.
     """
 
-    searcher: SearcherOptions
+    searcher: SearcherOptions = field(metadata=variants(SEARCHER_OPTIONS))
     data: SearchData
-    evaluator: EvaluatorOptions = field(default_factory=EvaluatorOptions)
+    evaluator: EvaluatorOptions = field(
+        default_factory=lambda: SupernetEvaluator(SUPERNET), metadata=variants(EVALUATOR_OPTIONS)
+    )
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
-    supernet: str | None = None
+    supernet: str | None = field(default=None, metadata=COUNTED_APART)
     objectives: list[str] = field(default_factory=lambda: ["error", "params"])
     workload: Workload = field(default_factory=Workload)
-    latency_table: str | None = None
-    mixed_precision: str = "auto"
-    max_evaluations: int = 100
-    seed: int = 0
-    output_dir: str = "runs"
-    name: str | None = None
-    overwrite: bool = False
-    test_run: bool = False
+    latency_table: str | None = field(default=None, metadata=counts_as(_content))
+    mixed_precision: str = AUTO
+    max_evaluations: int = field(default=100, metadata=NO_EFFECT)
+    seed: int = field(default=0, metadata=COUNTED_APART)
+    output_dir: str = field(default="runs", metadata=NO_EFFECT)
+    name: str | None = field(default=None, metadata=NO_EFFECT)
+    overwrite: bool = field(default=False, metadata=NO_EFFECT)
+    test_run: bool = field(default=False, metadata=COUNTED_APART)
 
     def __post_init__(self) -> None:
         self._check_objectives()
@@ -206,8 +123,8 @@ class SearchConfig:
             raise UserError("searcher moasha stops trainings early, and there are none; add evaluator=finetune")
         if self.baseline.name is not None and self.evaluator.name == FINETUNE:
             raise UserError(f"baseline={self.baseline.name} trains nothing; leave out evaluator=finetune")
-        if self.mixed_precision not in ("auto", *PRECISIONS):
-            raise unknown("mixed_precision", self.mixed_precision, ("auto", *PRECISIONS))
+        if self.mixed_precision not in (AUTO, *PRECISIONS):
+            raise unknown("mixed_precision", self.mixed_precision, (AUTO, *PRECISIONS))
         if self.max_evaluations < 1:
             raise UserError(f"max_evaluations is {self.max_evaluations}; it must be 1 or more")
         if not 0 <= self.seed <= MAX_SEED:
@@ -235,7 +152,7 @@ class SearchConfig:
             )
 
     def _check_stop_confidence(self) -> None:
-        if self.evaluator.stop_confidence is None:
+        if self.stop_confidence is None:
             return
         if self.baseline.name is not None:
             raise UserError(f"baseline={self.baseline.name} evaluates on all rows; leave out evaluator.stop_confidence")
@@ -248,11 +165,16 @@ class SearchConfig:
             )
 
     @property
-    def kind(self) -> str:
-        """One of `KINDS`: how trials come about."""
+    def mode(self) -> str:
+        """One of `MODES`: how trials come about."""
         if self.baseline.name is not None:
             return BASELINE
         return FINETUNE if self.evaluator.name == FINETUNE else SEARCH
+
+    @property
+    def stop_confidence(self) -> float | None:
+        """The confidence at which evaluations stop early; None if all rows are evaluated."""
+        return self.evaluator.stop_confidence if isinstance(self.evaluator, SupernetEvaluator) else None
 
     @property
     def label(self) -> str:
@@ -265,17 +187,9 @@ class SearchConfig:
         return self.max_evaluations if self.baseline.name is None else len(self.baseline.budgets)
 
     def identity(self) -> dict[str, Any]:
-        """What the trials depend on, the supernet aside: a run folder goes on only if none of it has changed."""
-        values = asdict(self)
-        for name in ("supernet", "max_evaluations", "output_dir", "name", "overwrite", "seed", "test_run"):
-            del values[name]
-        for name in ("searcher", "evaluator") if self.kind == BASELINE else ("baseline",):
-            del values[name]
-        values["data"] = {"validation_rows": self.data.validation_rows}
-        if self.latency_table is not None:  # wherever it lies; one that is not there is refused when it is read
-            table = user_path(self.latency_table)
-            values["latency_table"] = file_sha256(table) if table.is_file() else None
-        return values if self.kind == BASELINE else values | {"evaluator": self.evaluator.identity()}
+        """What the trials depend on, supernet and seed aside. A run is resumed only if none of it has changed."""
+        unused = ("searcher", "evaluator") if self.mode == BASELINE else ("baseline",)
+        return {name: value for name, value in identity(self).items() if name not in unused}
 
     def folder(self, supernet_folder: Path, supernet: dict[str, Any]) -> Path:
         """The run folder: named after this supernet, searcher and seed unless it has a name of its own.
@@ -285,6 +199,6 @@ class SearchConfig:
             supernet: What is known of it, in plain values.
         """
         run = supernet_folder.parent.name if supernet_folder.name == "supernet" else supernet_folder.name
-        way = f"{FINETUNE}-{self.label}" if self.kind == FINETUNE else self.label
+        way = f"{FINETUNE}-{self.label}" if self.mode == FINETUNE else self.label
         made = folder_name(run, way, f"seed{self.seed}", digest([self.identity(), supernet]))
         return user_path(self.output_dir) / "search" / (made if self.name is None else folder_name(self.name))

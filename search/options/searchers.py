@@ -1,0 +1,123 @@
+"""The options of each searcher: `searcher=morea searcher.population=20`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
+
+from supernet.runtime.errors import UserError
+
+MOASHA = "moasha"
+"""A searcher that stops trainings early; the others are the keys of `search.searchers.schedulers.SEARCHERS`."""
+
+
+@dataclass(frozen=True)
+class SearcherOptions:
+    """Which searcher proposes sub-networks. Most searchers have no further options.
+
+    Attributes:
+        name: Name of the searcher.
+    """
+
+    name: str
+
+    def identity(self) -> dict[str, Any]:
+        """These options, and those of all other searchers at their defaults.
+
+        Run folders are named after a digest of these values. All searchers shared one set of options once, and the
+        names stay.
+        """
+        return {"name": self.name} | _DEFAULTS | asdict(self)
+
+
+@dataclass(frozen=True)
+class EhviOptions(SearcherOptions):
+    """Options of ehvi.
+
+    Attributes:
+        known_cost: true: model the error alone and compute the costs by formula. false: model all objectives.
+    """
+
+    known_cost: bool = True
+
+
+@dataclass(frozen=True)
+class Nsga2Options(SearcherOptions):
+    """Options of nsga2.
+
+    Attributes:
+        population: Number of sub-networks that parents are taken from.
+    """
+
+    population: int = 10
+
+    def __post_init__(self) -> None:
+        if self.population < 2:
+            raise UserError(f"searcher.population is {self.population}; it must be 2 or more")
+
+
+@dataclass(frozen=True)
+class MoreaOptions(Nsga2Options):
+    """Options of morea.
+
+    Attributes:
+        sample_size: Number of members of the population that compete to be the parent.
+    """
+
+    sample_size: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.sample_size <= self.population:
+            raise UserError(
+                f"searcher.sample_size is {self.sample_size}; it must be from 1 to searcher.population "
+                f"({self.population})"
+            )
+
+
+@dataclass(frozen=True)
+class MoashaOptions(SearcherOptions):
+    """Options of moasha.
+
+    Attributes:
+        grace: Number of reports of a training before it may be stopped.
+        reduction_factor: At each rung, the best 1/reduction_factor of the trainings go on, to reduction_factor times as
+            many reports.
+    """
+
+    grace: int = 1
+    reduction_factor: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.grace < 1:
+            raise UserError(f"searcher.grace is {self.grace}; it must be 1 report or more")
+        if not 1 < self.reduction_factor < math.inf:
+            raise UserError(f"searcher.reduction_factor is {self.reduction_factor}; it must be greater than 1")
+
+
+SEARCHER_OPTIONS: Mapping[str, type[SearcherOptions]] = {
+    "ehvi": EhviOptions,
+    "morea": MoreaOptions,
+    "nsga2": Nsga2Options,
+    MOASHA: MoashaOptions,
+}
+"""The searchers that have options of their own."""
+
+_DEFAULTS = {
+    option.name: option.default
+    for options in SEARCHER_OPTIONS.values()
+    for option in fields(options)
+    if option.default is not MISSING
+}
+
+
+def searcher_options(name: str, **values: Any) -> SearcherOptions:
+    """The options of a searcher; those that are not given have their defaults.
+
+    Raises:
+        TypeError: if the searcher has no such option.
+        UserError: if a value is impossible.
+    """
+    return SEARCHER_OPTIONS.get(name, SearcherOptions)(name, **values)
