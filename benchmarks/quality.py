@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.training import TrainConfig
+from supernet.runtime.fields import identity
 from supernet.runtime.files import append_json_line, digest
 from supernet.runtime.reading import read_lines
 from supernet.space.base import SearchSpace
@@ -130,9 +131,10 @@ def main() -> None:
 
 def recipe_digest(recipe: str) -> str:
     """What tells a recipe from what it was before a change."""
-    values = asdict(load_config("train", TrainConfig, RECIPES[recipe]))
-    for key in ("epochs", "batch_size", "checkpoint_every", "keep_checkpoints"):
+    values = identity(load_config("train", TrainConfig, RECIPES[recipe]))
+    for key in ("epochs", "batch_size"):  # the cell's own
         del values["train"][key]
+    values["train"] |= {"micro_batch_size": None, "gradient_checkpointing": False}  # as in the first measurements
     if values["distillation"]["hidden_weight"] == 0:
         del values["distillation"]["hidden_map"]  # does nothing then, and came later than the first measurements
     parts = ("space", "strategy", "sampling", "distillation", "order", "train")

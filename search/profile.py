@@ -19,9 +19,8 @@ from supernet.evaluation.latency_share import clocks_of
 from supernet.evaluation.latency_table import Conditions, LatencyTable, prediction_errors
 from supernet.evaluation.table_building import build_table
 from supernet.models.families import architecture_of
-from supernet.options.training import MAX_SEED
 from supernet.runtime.commands import typed_command
-from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.errors import MAX_SEED, UserError, unknown
 from supernet.runtime.files import folder_name, prepare_folder
 from supernet.runtime.precision import PRECISIONS
 from supernet.runtime.processes import accelerate_session

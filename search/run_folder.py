@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from search.options.search import MODES
 from search.trials import Trial, read_trials
 from supernet.options.training import TEST_RUN
 from supernet.runtime.errors import UserError
+from supernet.runtime.fields import NO_EFFECT, identity
 from supernet.runtime.files import LOCK_FILE, check_weights, write_json
 from supernet.runtime.reading import read_record, unusable
 from supernet.runtime.shapes import Count, Named, OneOf, Within, WrongValue, flatten, shaped
@@ -28,6 +29,10 @@ LEAST_REFERENCE = 1e-9
 @dataclass(frozen=True)
 class RunInfo:
     """What a run is, for those that read its trials.
+
+    A run is resumed although some of it has changed (`NO_EFFECT`). The reference is measured, so it is never the same
+    twice, and the run keeps its first. Folders may be moved. A test run may go on as a real one. The space's name is
+    for people; the weights say which supernet it is, and so how large.
 
     Attributes:
         kind: search, baseline or finetune.
@@ -55,17 +60,19 @@ class RunInfo:
     task: str
     metric: str
     model: str
-    space: str
+    space: str = field(metadata=NO_EFFECT)
     strategy: str
     objectives: list[Annotated[str, OneOf(tuple(OBJECTIVES))]]
-    reference: Annotated[dict[str, float], Named(dict.fromkeys((*OBJECTIVES, *LATENCY), Within(LEAST_REFERENCE)))]
+    reference: Annotated[dict[str, float], Named(dict.fromkeys((*OBJECTIVES, *LATENCY), Within(LEAST_REFERENCE)))] = (
+        field(metadata=NO_EFFECT)
+    )
     majority_error: Annotated[float, LIMITS["error"]]
-    supernet: str
+    supernet: str = field(metadata=NO_EFFECT)
     weights: str
     data: str
     settings: dict[str, Any]
-    test_run: bool = False
-    sizes: Sizes | None = None
+    test_run: bool = field(default=False, metadata=NO_EFFECT)
+    sizes: Sizes | None = field(default=None, metadata=NO_EFFECT)
 
     @property
     def conditions(self) -> str | None:
@@ -182,7 +189,7 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
             )
         write_json(folder / RUN_FILE, asdict(info))
         return
-    changed = [f"{key} is {now}, was {was}" for key, now, was in _differences(asdict(info), asdict(old))]
+    changed = [f"{key} is {now}, was {was}" for key, now, was in _differences(identity(info), identity(old))]
     if changed:
         raise UserError(
             f"{folder} holds results of another run: {'; '.join(changed)}; start anew with overwrite=true, or give "
@@ -210,14 +217,7 @@ def _forget(folder: Path) -> None:
             path.unlink()
 
 
-_MAY_CHANGE = ("reference", "supernet", "test_run", "space", "sizes")
-"""What is measured anew is never the same twice, so a run keeps its first reference; folders may be moved; a test run
-may go on as a real one; what a space is called is for people, and the weights say which supernet it is of and how large
-that is."""
-
-
 def _differences(now: dict[str, Any], was: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     flat_now, flat_was = flatten(now), flatten(was)
-    keys = [key for key in {**flat_now, **flat_was} if key.partition(".")[0] not in _MAY_CHANGE]
-    pairs = [(key, flat_now.get(key, "not set"), flat_was.get(key, "not set")) for key in keys]
+    pairs = [(key, flat_now.get(key, "not set"), flat_was.get(key, "not set")) for key in {**flat_now, **flat_was}]
     return [(key, now, was) for key, now, was in pairs if now != was]

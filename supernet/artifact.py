@@ -14,8 +14,9 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from supernet import __version__
 from supernet.models.families import architecture_of
 from supernet.models.pretrained import check_model, load_tokenizer, quiet_transformers, read_classifier
+from supernet.options.data import DataOptions
 from supernet.options.task import Task
-from supernet.options.training import IMPORTANCE, DataOptions, Distillation, OrderOptions
+from supernet.options.training import IMPORTANCE, Distillation, OrderOptions
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import atomic_folder, check_weights, weights_digest, write_json

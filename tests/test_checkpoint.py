@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from supernet.artifact import Supernet, SupernetInfo, find_supernet, load_supernet, save_supernet
-from supernet.options.training import DataOptions, Distillation, OrderOptions
+from supernet.options.data import DataOptions
+from supernet.options.training import Distillation, OrderOptions
 from supernet.runtime.errors import UserError
 from supernet.space.sampling import SamplingOptions
 from supernet.space.spaces import SpaceOptions

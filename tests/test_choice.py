@@ -13,7 +13,7 @@ from supernet.data.tokens import tokenise
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.pretrained import load_pretrained, load_tokenizer, read_classifier
 from supernet.models.slicing import extract, view
-from supernet.options.training import DataOptions
+from supernet.options.data import DataOptions
 from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.conftest import read_task

@@ -16,8 +16,9 @@ from supernet.data import hub as hub_data
 from supernet.data.hub import HubData
 from supernet.data.load import SPLITS, load_rows, load_task
 from supernet.data.summary import print_data_summary
+from supernet.options.data import DataOptions
 from supernet.options.task import Task
-from supernet.options.training import DataOptions, TrainConfig
+from supernet.options.training import TrainConfig
 from tests.conftest import read_task
 from tests.user_data import all_texts, load, message_of, records, texts_of, write
 

@@ -14,8 +14,8 @@ import pytest
 from supernet.data import hub as hub_data
 from supernet.data.hub import HubData
 from supernet.data.load import TextSplit, load_rows, load_task, split_rows
+from supernet.options.data import DataOptions
 from supernet.options.task import EMBEDDED_TASK, Task
-from supernet.options.training import DataOptions
 from supernet.runtime.errors import UserError
 from tests.conftest import TASK_NAMES, read_task
 

@@ -26,7 +26,9 @@ from supernet.artifact import load_supernet, read_info
 from supernet.console.config import load_config
 from supernet.data.load import load_rows, load_task
 from supernet.models.pretrained import load_pretrained, locate
-from supernet.options.training import DataOptions, ModelSource, TrainConfig
+from supernet.options.data import DataOptions
+from supernet.options.model import ModelSource
+from supernet.options.training import TrainConfig
 from supernet.runtime import hub as hub_client
 from supernet.runtime.errors import UserError
 from supernet.training.train import train

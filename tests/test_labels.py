@@ -9,9 +9,10 @@ from supernet.console.config import load_config
 from supernet.data.classes import LabelCounts, infer_labels
 from supernet.data.load import SPLITS
 from supernet.data.lookalikes import alike_notes
+from supernet.options.data import DataOptions
 from supernet.options.labels import other_writing, parse_number, spellings
 from supernet.options.task import Task
-from supernet.options.training import DataOptions, TrainConfig
+from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
 from tests.conftest import read_task
 from tests.user_data import load, message_of, records, write

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from supernet.console.config import load_config
 from supernet.models.pretrained import Pretrained, check_model, load_pretrained, locate
-from supernet.options.training import ModelSource
+from supernet.options.model import ModelSource
 from supernet.runtime.errors import UserError
 from supernet.training.train import TrainConfig
 from tests.conftest import read_task

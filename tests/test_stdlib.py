@@ -5,7 +5,7 @@ import pytest
 from supernet.data import stdlib
 from supernet.data.load import load_rows
 from supernet.data.stdlib import AREA_MODULES, AREAS, TEXT_LENGTH, stdlib_rows, stdlib_splits
-from supernet.options.training import DataOptions
+from supernet.options.data import DataOptions
 from supernet.runtime.errors import UserError
 from tests.conftest import read_task
 

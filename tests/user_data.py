@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from supernet.data.load import SPLITS, load_rows
-from supernet.options.training import DataOptions
+from supernet.options.data import DataOptions
 from supernet.runtime.errors import UserError
 from tests.conftest import read_task
 

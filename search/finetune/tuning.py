@@ -36,7 +36,8 @@ from supernet.models.families import architecture_of
 from supernet.models.files import refusing
 from supernet.models.pretrained import load_pretrained, locate
 from supernet.models.slicing import extract
-from supernet.options.training import IMPORTANCE, ModelSource, Seeds, TrackingOptions, TrainConfig
+from supernet.options.model import ModelSource
+from supernet.options.training import IMPORTANCE, Seeds, TrackingOptions, TrainConfig
 from supernet.runtime.errors import UserError
 from supernet.runtime.precision import PRECISIONS
 from supernet.runtime.processes import usable_cores

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.errors import UserError, at_least, one_of, positive
 from supernet.runtime.fields import NO_EFFECT, absolute_folder, counts_as
 
 SUPERNET, FINETUNE = EVALUATORS = ("supernet", "finetune")
@@ -23,8 +22,7 @@ class EvaluatorOptions:
     name: str
 
     def __post_init__(self) -> None:
-        if self.name not in EVALUATORS:
-            raise unknown("evaluator", self.name, EVALUATORS)
+        one_of("evaluator", self.name, EVALUATORS)
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,10 @@ class FinetuneEvaluator(EvaluatorOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         for key in ("workers", "epochs", "batch_size", "reports_per_epoch"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise UserError(f"evaluator.{key} is {getattr(self, key)}; it must be 1 or more")
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise UserError(f"evaluator.learning_rate is {self.learning_rate}; it must be a number greater than 0")
+            if (count := getattr(self, key)) is not None:
+                at_least(f"evaluator.{key}", count, 1)
+        if self.learning_rate is not None:
+            positive("evaluator.learning_rate", self.learning_rate)
 
 
 EVALUATOR_OPTIONS: Mapping[str, type[EvaluatorOptions]] = {SUPERNET: SupernetEvaluator, FINETUNE: FinetuneEvaluator}

@@ -12,9 +12,8 @@ from typing import Any
 from search.objectives import OBJECTIVES, QUALITY
 from search.options.evaluators import EVALUATOR_OPTIONS, FINETUNE, SUPERNET, EvaluatorOptions, SupernetEvaluator
 from search.options.searchers import MOASHA, SEARCHER_OPTIONS, SearcherOptions
-from supernet.options.training import MAX_SEED
 from supernet.runtime.commands import typed_command
-from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.errors import MAX_SEED, UserError, at_least, one_of, within
 from supernet.runtime.fields import COUNTED_APART, NO_EFFECT, counts_as, identity, variants
 from supernet.runtime.files import digest, file_sha256, folder_name
 from supernet.runtime.precision import AUTO, PRECISIONS
@@ -49,10 +48,8 @@ class BaselineOptions:
             raise UserError(
                 f"baseline.budgets is {self.budgets}; give different shares of the encoder, above 0 and up to 1"
             )
-        if self.rows < 1:
-            raise UserError(f"baseline.rows is {self.rows}; it must be 1 or more training rows")
-        if self.drop not in DROPS:
-            raise unknown("baseline.drop", self.drop, DROPS)
+        at_least("baseline.rows", self.rows, 1, what=" training rows")
+        one_of("baseline.drop", self.drop, DROPS)
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,8 @@ class SearchData:
     validation_rows: int | None = None
 
     def __post_init__(self) -> None:
-        if self.validation_rows is not None and self.validation_rows < 1:
-            raise UserError(f"data.validation_rows is {self.validation_rows}; it must be 1 or more, or null for all")
+        if self.validation_rows is not None:
+            at_least("data.validation_rows", self.validation_rows, 1, what=", or null for all")
 
 
 def _content(file: str) -> str | None:
@@ -123,19 +120,15 @@ class SearchConfig:
             raise UserError("searcher moasha stops trainings early, and there are none; add evaluator=finetune")
         if self.baseline.name is not None and self.evaluator.name == FINETUNE:
             raise UserError(f"baseline={self.baseline.name} trains nothing; leave out evaluator=finetune")
-        if self.mixed_precision not in (AUTO, *PRECISIONS):
-            raise unknown("mixed_precision", self.mixed_precision, (AUTO, *PRECISIONS))
-        if self.max_evaluations < 1:
-            raise UserError(f"max_evaluations is {self.max_evaluations}; it must be 1 or more")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise UserError(f"seed is {self.seed}; it must be from 0 to {MAX_SEED}")
+        one_of("mixed_precision", self.mixed_precision, (AUTO, *PRECISIONS))
+        at_least("max_evaluations", self.max_evaluations, 1)
+        within("seed", self.seed, 0, MAX_SEED)
         if self.name is not None and not folder_name(self.name).strip("."):  # it would be the folder of all runs
             raise UserError(f"name is '{self.name}'; it must name a folder, or be null to have one made")
 
     def _check_objectives(self) -> None:
         for name in self.objectives:
-            if name not in OBJECTIVES:
-                raise unknown("objective", name, OBJECTIVES)
+            one_of("objective", name, OBJECTIVES)
         if len(set(self.objectives)) < max(2, len(self.objectives)):
             raise UserError(f"objectives are {self.objectives}; name two or more different ones of {list(OBJECTIVES)}")
         if not set(QUALITY) & set(self.objectives):

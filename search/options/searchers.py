@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
-from supernet.runtime.errors import UserError
+from supernet.runtime.errors import UserError, at_least
 
 MOASHA = "moasha"
 """A searcher that stops trainings early; the others are the keys of `search.searchers.schedulers.SEARCHERS`."""
@@ -54,8 +54,7 @@ class Nsga2Options(SearcherOptions):
     population: int = 10
 
     def __post_init__(self) -> None:
-        if self.population < 2:
-            raise UserError(f"searcher.population is {self.population}; it must be 2 or more")
+        at_least("searcher.population", self.population, 2)
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,7 @@ class MoashaOptions(SearcherOptions):
     reduction_factor: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.grace < 1:
-            raise UserError(f"searcher.grace is {self.grace}; it must be 1 report or more")
+        at_least("searcher.grace", self.grace, 1)
         if not 1 < self.reduction_factor < math.inf:
             raise UserError(f"searcher.reduction_factor is {self.reduction_factor}; it must be greater than 1")
 

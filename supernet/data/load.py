@@ -20,9 +20,9 @@ from supernet.data.rows import RawSplit, TextSplit, gather, shared_texts
 from supernet.data.sources import RawDataset, Shard, embedded_source, hub_source, labelled
 from supernet.data.stdlib import AREAS
 from supernet.data.tokens import TokenizedSplit, tokenise
+from supernet.options.data import MIN_TRAIN_SAMPLES, DataOptions
 from supernet.options.labels import other_writing, spellings
 from supernet.options.task import EMBEDDED_TASK, Task
-from supernet.options.training import MIN_TRAIN_SAMPLES, DataOptions
 from supernet.runtime.errors import UserError
 
 if TYPE_CHECKING:

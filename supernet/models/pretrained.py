@@ -36,8 +36,8 @@ from supernet.models.files import (
     refusing,
 )
 from supernet.models.hub import fetch
+from supernet.options.model import ModelSource
 from supernet.options.task import Task
-from supernet.options.training import ModelSource
 from supernet.runtime.errors import UserError
 from supernet.runtime.storage import user_path
 
