@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a Pareto front: virtual environment, installation, training, search, table, picture.
 #   bash launch/quickstart.sh            some minutes on two CPU cores
-#   bash launch/quickstart.sh --short    the same path on less data, to see that it works
+#   bash launch/quickstart.sh --short    the same on less data, to see that everything works
 # Run it again at any time: what is done is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,16 +27,16 @@ accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision n
 say "Stage two: search its sub-networks (${search[*]})"
 python search.py "${search[@]}"
 
-say "Done. The table above has the front, the full net and the commonest answer, with the metric on test rows. Next:"
+say "Done. The table above shows the front, the full model and the majority class, with the accuracy on test rows. Next:"
 cat <<TEXT
   . ${PLM_SUPERNET_VENV:-.venv}/bin/activate
   plm-supernet select max_params=0.5$runs
-      the best with at most half of the encoder, and what to compare it with
+      the best sub-network with at most half of the encoder, and others to compare it with
 Or:
   plm-supernet search searcher=random$runs
-      another searcher on the same supernet; then 'plm-supernet report$runs' lays both over each other
+      another searcher on the same supernet; 'plm-supernet report$runs' then compares both
   plm-supernet train task=custom data.dir=FILE.csv experiment=best
-      your own rows; task=sst2 is one of GLUE's, from the hub
+      your own data; task=sst2 is a GLUE task from the Hugging Face hub
   plm-supernet train --help
-      tasks, models, spaces, strategies and all values
+      all tasks, models, search spaces, strategies and other options
 TEXT

