@@ -26,7 +26,7 @@ from search.report.front import curve_of
 from search.report.overlay import ReportConfig, report
 from search.run import search
 from search.run_folder import read_run
-from search.searchers.schedulers import SEARCHERS
+from search.searchers.table import SEARCHERS
 from supernet.console.config import load_config
 from supernet.options.training import TrainConfig
 from supernet.training.train import train

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from transformers import PreTrainedModel
 
-from search.objectives import OBJECTIVES, QUALITY, Formula
+from search.objectives import LATENCY, LEAST_REFERENCE, OBJECTIVES, QUALITY, Formula
 from search.trials import Evaluated, Metrics, Outcome, Trial, all_evaluated
 from supernet.artifact import Supernet
+from supernet.data.metrics import prior_loss
 from supernet.evaluation.evaluator import Evaluator, Scores
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
+from supernet.options.task import Task
+from supernet.runtime.commands import typed_command
+from supernet.runtime.errors import UserError
 from supernet.space.cost import Workload, encoder_params, params_share, total_params
 from supernet.space.subnetwork import SubNetwork
 
@@ -113,3 +118,34 @@ class Objectives:
             "total_params": total_params(a, subnet),
         }
         return described | {name: formula(subnet) for name, formula in self.known.items()}
+
+
+def reference_values(
+    names: Sequence[str], task: Task, labels: np.ndarray, *, full: Mapping[str, float]
+) -> dict[str, float]:
+    """The worst value that counts, of each objective; see `search.run_folder.RunInfo`.
+
+    Args:
+        names: The objectives.
+        task: What the error is of.
+        labels: Labels of the validation rows.
+        full: Costs of the full model; if latency is measured, all of `LATENCY`.
+
+    Raises:
+        UserError: if one is 0, because the objective cannot be divided by it.
+    """
+    worst = {"error": 1.0, "loss": prior_loss(task, labels)} | dict(full)
+    reference = {name: worst[name] for name in (*names, *LATENCY[1:]) if name in worst}
+    if zeros := [name for name, value in reference.items() if not value >= LEAST_REFERENCE]:
+        reason = _without_scale().get(zeros[0], f"it is {reference[zeros[0]]:g} for the full model; leave it out")
+        raise UserError(f"objective {zeros[0]} has no scale: {reason}")
+    return reference
+
+
+def _without_scale() -> dict[str, str]:
+    """Why the worst value of an objective can be 0, and what to do."""
+    again = f"measure the latency table again with '{typed_command('profile')}'"
+    return {
+        "loss": "the validation rows all have one label; use error, or more rows with data.validation_rows",
+        "latency_ms": f"the full model takes no time; {again}",
+    }

@@ -75,3 +75,6 @@ LIMITS = {
 
 QUALITY = ("error", "loss")
 """How good a sub-network is; the other objectives say what it costs."""
+
+LEAST_REFERENCE = 1e-9
+"""The least reference of an objective: for the hypervolume, each objective is divided by its reference."""

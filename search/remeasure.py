@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search.latencies import Latencies, SubnetModels
-from search.objectives import LATENCY
+from search.objectives import LATENCY, LEAST_REFERENCE
 from search.pareto import pareto_front
 from search.report.front import costs_of, main_cost
 from search.report.results import Results, Tested
 from search.report.summary import CHANGED
-from search.run_folder import LEAST_REFERENCE, RunRecord
+from search.run_folder import RunRecord
 from search.trials import Evaluated, Metrics, all_evaluated
 
 WIDE = 0.1

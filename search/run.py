@@ -14,7 +14,8 @@ from search.finetune.tuning import Finetuning, finetuned
 from search.loop import Dialogue, run_search
 from search.options.search import BASELINE, FINETUNE, SEARCH, SearchConfig
 from search.options.searchers import MOASHA
-from search.searchers.schedulers import SEARCHERS, AskTell, make_scheduler
+from search.searchers.schedulers import AskTell, make_scheduler
+from search.searchers.table import SEARCHERS
 from search.session import Stage, prepare
 from search.trials import STARTS, Trial
 from supernet.console.progress import WorkProgress

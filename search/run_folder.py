@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from search.objectives import FOR_WORKLOAD, LATENCY, LIMITS, OBJECTIVES
+from search.objectives import FOR_WORKLOAD, LATENCY, LEAST_REFERENCE, LIMITS, OBJECTIVES
 from search.options.search import MODES
 from search.trials import Trial, read_trials
 from supernet.options.training import TEST_RUN
@@ -21,9 +21,6 @@ from supernet.space.cost import Workload
 from supernet.space.subnetwork import Sizes
 
 TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
-
-LEAST_REFERENCE = 1e-9
-"""Objectives are divided by their reference."""
 
 
 @dataclass(frozen=True)

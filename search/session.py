@@ -13,16 +13,16 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from search.latencies import Latencies
-from search.measure import Objectives
+from search.measure import Objectives, reference_values
 from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options.search import BASELINE, FINETUNE, SearchConfig, SearchData
-from search.run_folder import LEAST_REFERENCE, TRIALS_FILE, RunInfo, begin_run, going_on
+from search.run_folder import TRIALS_FILE, RunInfo, begin_run, going_on
 from search.trials import TrialFile
 from supernet.artifact import Supernet, begun_trainings, find_supernet, load_supernet, remarks
 from supernet.console.command import choice_of
 from supernet.console.progress import WorkProgress, plain_console, show_progress
 from supernet.data.load import TaskData, load_task
-from supernet.data.metrics import majority_error, prior_loss
+from supernet.data.metrics import majority_error
 from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.evaluator import Evaluator
 from supernet.evaluation.latency import refuse_longer
@@ -172,7 +172,12 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         space=choice_of("space", info.space),
         strategy=info.strategy.name,
         objectives=list(config.objectives),
-        reference=_reference(config, supernet, data, objectives, latencies),
+        reference=reference_values(
+            config.objectives,
+            info.task,
+            data.validation.labels,
+            full=objectives.costs(supernet.space.largest) | ({} if latencies is None else dict(latencies.full)),
+        ),
         majority_error=majority_error(info.task, data.validation.labels),
         supernet=str(supernet_folder.resolve()),
         weights=supernet.weights,
@@ -232,33 +237,6 @@ def _objectives(
         predict_latency=predict,
         stop_confidence=confidence,
     )
-
-
-def _reference(
-    config: SearchConfig, supernet: Supernet, data: TaskData, objectives: Objectives, latencies: Latencies | None
-) -> dict[str, float]:
-    """The worst value of each objective that counts; see `RunInfo`.
-
-    Raises:
-        UserError: if one is 0: nothing can be divided by it.
-    """
-    worst = {"error": 1.0, "loss": prior_loss(supernet.info.task, data.validation.labels)}
-    worst |= objectives.costs(supernet.space.largest)
-    worst |= {} if latencies is None else latencies.full
-    reference = {name: worst[name] for name in (*config.objectives, *LATENCY[1:]) if name in worst}
-    if flat := [name for name, value in reference.items() if not value >= LEAST_REFERENCE]:
-        reason = _without_scale().get(flat[0], f"it is {reference[flat[0]]:g} for the full net; leave it out")
-        raise UserError(f"objective {flat[0]} has no scale: {reason}")
-    return reference
-
-
-def _without_scale() -> dict[str, str]:
-    """Why the worst value of an objective can be 0, and what to do."""
-    again = f"measure the latency table again with '{typed_command('profile')}'"
-    return {
-        "loss": "the validation rows all have one label; use error, or more rows with data.validation_rows",
-        "latency_ms": f"the full model takes no time; {again}",
-    }
 
 
 def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> dict[str, Any]:

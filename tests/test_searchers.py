@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from search.searchers.history import all_subnets
-from search.searchers.schedulers import MODEL_DIMENSIONS, SEARCHERS, AskTell, make_scheduler
+from search.searchers.schedulers import AskTell, make_scheduler
+from search.searchers.table import MODEL_DIMENSIONS, SEARCHERS
 from supernet.runtime.errors import UserError
 from supernet.space.base import SearchSpace
 from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, NativeSpace, SmallSpace

@@ -1,1 +1,4 @@
-"""Baselines that a search has to beat (`table.BASELINES`). It imports `supernet`; `run` also `search`."""
+"""Ways of pruning the supernet without a search (`table.BASELINES`), which a search has to beat.
+
+It imports `search.options` and `supernet`; its module `run` also `search.loop`, `search.measure` and `search.trials`.
+"""

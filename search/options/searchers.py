@@ -10,7 +10,7 @@ from typing import Any
 from supernet.runtime.errors import UserError, at_least
 
 MOASHA = "moasha"
-"""A searcher that stops trainings early; the others are the keys of `search.searchers.schedulers.SEARCHERS`."""
+"""A searcher that stops trainings early; the others are the keys of `search.searchers.table.SEARCHERS`."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,4 @@
-"""What runs of stage two found: one run's front, several runs overlaid, the page."""
+"""What runs of stage two found: the front of one run, several runs in one report, the HTML page.
+
+It imports `search.run_folder` and what that imports, `search.pareto`, and of `supernet` nothing that needs torch.
+"""

@@ -1,1 +1,4 @@
-"""Searchers: what proposes the next sub-network (`schedulers.SEARCHERS`). It imports `supernet` and `search.pareto`."""
+"""What proposes the next sub-network: functions (`table.SEARCHERS`), and Syne Tune schedulers around them.
+
+It imports `search.options`, `search.pareto`, `supernet.space` and `supernet.runtime`.
+"""

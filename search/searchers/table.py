@@ -1,0 +1,134 @@
+"""The table of searchers: a name -> what proposes sub-networks (`history.Propose`), and which spaces it can search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from search.options.searchers import EhviOptions, MoreaOptions, Nsga2Options, SearcherOptions
+from search.searchers.candidates import ENUMERABLE
+from search.searchers.ehvi import propose_known_cost, propose_plain
+from search.searchers.evolution import local_search, morea, nsga2
+from search.searchers.exploration import GRID_POINTS, grid, grid_levels, random, relative_size, stratified_random
+from search.searchers.history import Propose
+from search.searchers.scalarization import random_scalarization
+from supernet.space.base import SearchSpace
+from supernet.space.subnetwork import SubNetwork
+
+MODEL_DIMENSIONS = 256
+"""Beyond this a Gaussian process on at most hundreds of observations has nothing to say."""
+
+Formula = Callable[[SubNetwork], float]
+Options = TypeVar("Options", bound=SearcherOptions)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a searcher is made for; see `make_scheduler`."""
+
+    space: SearchSpace
+    metrics: Sequence[str]
+    seed: int
+    known: Mapping[str, Formula] = field(default_factory=dict)
+    options: SearcherOptions | None = None
+
+    @property
+    def formulas(self) -> dict[int, Formula]:
+        """The objectives known in closed form, by column."""
+        return {i: self.known[name] for i, name in enumerate(self.metrics) if name in self.known}
+
+    def options_as(self, kind: type[Options]) -> Options:
+        """The searcher's options.
+
+        Raises:
+            TypeError: if they are another searcher's.
+        """
+        if not isinstance(self.options, kind):
+            raise TypeError(f"{self.options} are not {kind.__name__}")
+        return self.options
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """A row of `SEARCHERS`.
+
+    Attributes:
+        make: How it proposes, for a problem.
+        description: In one line, for people.
+        refuses: Why it cannot search a space and what to do instead, for people; None if it can.
+        learns: Whether its proposals follow from results.
+        draws: Whether it draws anything for a space, so that the seed counts.
+    """
+
+    make: Callable[[Problem], Propose]
+    description: str
+    refuses: Callable[[SearchSpace], str | None] = lambda space: None
+    learns: bool = True
+    draws: Callable[[SearchSpace], bool] = lambda space: True
+
+
+def _stratified_random(problem: Problem) -> Propose:
+    size = problem.known.get("params", partial(relative_size, problem.space))
+    return partial(stratified_random, seed=problem.seed, size=size)
+
+
+def _morea(problem: Problem) -> Propose:
+    options = problem.options_as(MoreaOptions)
+    return partial(morea, population=options.population, sample_size=options.sample_size)
+
+
+def _nsga2(problem: Problem) -> Propose:
+    return partial(nsga2, population=problem.options_as(Nsga2Options).population)
+
+
+def _ehvi(problem: Problem) -> Propose:
+    """Known costs where some objective has a formula, whatever their number; plain where none has, or if told so."""
+    if problem.formulas and problem.options_as(EhviOptions).known_cost:
+        return partial(propose_known_cost, formulas=problem.formulas)
+    return propose_plain
+
+
+def _many_entries(space: SearchSpace) -> str | None:
+    if len(space.bounds) <= MODEL_DIMENSIONS:
+        return None
+    return (
+        f"it models at most {MODEL_DIMENSIONS} dimensions, space {space.name} has {len(space.bounds)}; use "
+        "searcher=nsga2, morea or stratified_random, or space=small, medium or layer"
+    )
+
+
+def _many_points(space: SearchSpace) -> str | None:
+    if grid_levels(space):
+        return None
+    return (
+        f"two values of each of the {len(space.bounds)} dimensions of space {space.name} are more than "
+        f"{GRID_POINTS} points; use searcher=stratified_random, or space=small or layer"
+    )
+
+
+SEARCHERS: dict[str, Searcher] = {
+    "random": Searcher(lambda problem: random, "uniform draws", learns=False),
+    "stratified_random": Searcher(_stratified_random, "draws spread evenly over numbers of parameters", learns=False),
+    "grid": Searcher(
+        lambda problem: partial(grid, seed=problem.seed),
+        "a factorial grid in an order whose every prefix fills the space",
+        _many_points,
+        learns=False,
+    ),
+    "local_search": Searcher(lambda problem: local_search, "members of the front, one entry changed"),
+    "morea": Searcher(_morea, "multi-objective regularised evolution"),
+    "nsga2": Searcher(_nsga2, "non-dominated sorting genetic algorithm"),
+    "ehvi": Searcher(
+        _ehvi,
+        "Bayesian: expected hypervolume improvement",
+        _many_entries,
+        draws=lambda space: space.size > ENUMERABLE,  # of fewer, all are compared, and the best is the best
+    ),
+    "random_scalarization": Searcher(
+        lambda problem: partial(random_scalarization, formulas=problem.formulas),
+        "Bayesian: expected improvement of randomly weighted objectives",
+        _many_entries,
+    ),
+}
