@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import Accelerator
 from rich.console import Console
 
 from search.latencies import Latencies
 from search.measure import Objectives, reference_values
 from search.objectives import FOR_WORKLOAD, LATENCY
-from search.options.search import BASELINE, FINETUNE, SearchConfig, SearchData
+from search.options.search import BASELINE, FINETUNE, SearchConfig
+from search.rows import load_rows
 from search.run_folder import TRIALS_FILE, RunInfo, begin_run, going_on
 from search.trials import TrialFile
 from supernet.artifact import Supernet, begun_trainings, find_supernet, load_supernet, remarks
 from supernet.console.command import choice_of
 from supernet.console.progress import WorkProgress, plain_console, show_progress
-from supernet.data.load import TaskData, load_task
+from supernet.data.load import TaskData
 from supernet.data.metrics import majority_error
 from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.evaluator import Evaluator
 from supernet.evaluation.latency import refuse_longer
 from supernet.evaluation.latency_table import Conditions, load_table
-from supernet.options.task import EMBEDDED_TASK
 from supernet.options.training import TEST_RUN
 from supernet.runtime.commands import typed_command
 from supernet.runtime.digests import row_digests
@@ -37,9 +36,6 @@ from supernet.runtime.processes import broadcast_from_main, check_same_everywher
 from supernet.runtime.state import mark_running
 from supernet.runtime.storage import user_path
 from supernet.space.subnetwork import SubNetwork
-
-VALIDATION_SEED = 0
-"""Which validation rows are taken if not all are: the same in every search, whatever its seed."""
 
 PARTS = 8
 """Parts of the validation rows after each of which an evaluation may stop, with evaluator.stop_confidence."""
@@ -135,20 +131,10 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
             table does not fit, or an objective has no scale.
     """
     console = plain_console(quiet=not accelerator.is_main_process)
-    output = user_path(config.output_dir)
-    supernet_folder = find_supernet(config.supernet, output)
-    supernet = load_supernet(supernet_folder)
-    console.print(f"supernet {supernet_folder}")
-    for remark in (
-        *remarks(supernet_folder, supernet.info),
-        *(begun_trainings(output) if config.supernet is None else ()),
-    ):
-        console.print(f"note: {remark}")
-    if set(FOR_WORKLOAD) & set(config.objectives):
-        refuse_longer(supernet.model.config, config.workload)
+    supernet_folder, supernet = _load_supernet(config, console)
     loading = show_progress(_beside(console), f"loading the rows of task {supernet.info.task.name}")
     with loading, main_first(accelerator):  # so that one process tokenises and the others find the cache
-        data = _load_data(supernet, config.data)
+        data = load_rows(supernet, config.data)
     check_same_everywhere(
         {"supernet's weights": supernet.weights} | row_digests(supernet.info.splits, supernet.info.task.answers)
     )
@@ -162,7 +148,43 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
     folder = config.folder(supernet_folder, asdict(info))
     latencies = _latencies(config, supernet, accelerator, folder, beside=_beside(console))
     objectives = _objectives(config, supernet, data, accelerator, latencies)
-    run = RunInfo(
+    full = objectives.costs(supernet.space.largest) | ({} if latencies is None else dict(latencies.full))
+    reference = reference_values(config.objectives, info.task, data.validation.labels, full=full)
+    run = _run_info(
+        config,
+        supernet_folder,
+        supernet,
+        reference=reference,
+        majority=majority_error(info.task, data.validation.labels),
+        conditions=_conditions(config, supernet, accelerator),
+    )
+    return Stage(config, accelerator, console, supernet, data, objectives, folder, run, latencies)
+
+
+def _load_supernet(config: SearchConfig, console: Console) -> tuple[Path, Supernet]:
+    """The folder of the supernet, and the supernet; what is to be said of it goes to the console."""
+    output = user_path(config.output_dir)
+    folder = find_supernet(config.supernet, output)
+    supernet = load_supernet(folder)
+    console.print(f"supernet {folder}")
+    for remark in (*remarks(folder, supernet.info), *(begun_trainings(output) if config.supernet is None else ())):
+        console.print(f"note: {remark}")
+    if set(FOR_WORKLOAD) & set(config.objectives):
+        refuse_longer(supernet.model.config, config.workload)
+    return folder, supernet
+
+
+def _run_info(
+    config: SearchConfig,
+    folder: Path,
+    supernet: Supernet,
+    *,
+    reference: dict[str, float],
+    majority: float,
+    conditions: dict[str, Any],
+) -> RunInfo:
+    info = supernet.info
+    return RunInfo(
         kind=config.mode,
         label=config.label,
         seed=config.seed,
@@ -172,21 +194,15 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         space=choice_of("space", info.space),
         strategy=info.strategy.name,
         objectives=list(config.objectives),
-        reference=reference_values(
-            config.objectives,
-            info.task,
-            data.validation.labels,
-            full=objectives.costs(supernet.space.largest) | ({} if latencies is None else dict(latencies.full)),
-        ),
-        majority_error=majority_error(info.task, data.validation.labels),
-        supernet=str(supernet_folder.resolve()),
+        reference=reference,
+        majority_error=majority,
+        supernet=str(folder.resolve()),
         weights=supernet.weights,
         data=digest(info.splits),
-        settings=config.identity() | {"conditions": _conditions(config, supernet, accelerator)},
+        settings=config.identity() | {"conditions": conditions},
         test_run=config.test_run or info.test_run,
         sizes=supernet.space.sizes,
     )
-    return Stage(config, accelerator, console, supernet, data, objectives, folder, run, latencies)
 
 
 def _beside(console: Console) -> Console:
@@ -251,29 +267,3 @@ def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerat
 def _latency_conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> Conditions:
     device, precision = accelerator.device, accelerator.mixed_precision
     return Conditions.of(supernet.model, config.workload, device=device, mixed_precision=precision)
-
-
-def _load_data(supernet: Supernet, place: SearchData) -> TaskData:
-    """The very splits that the supernet was trained with, the validation rows cut if so wished.
-
-    Raises:
-        UserError: if they cannot be had, or the rows are others: the search might then evaluate on training rows.
-    """
-    info = supernet.info
-    options = replace(info.data, hub_revision=info.revisions.get("data"))
-    if place.dir is not None:
-        options = replace(options, dir=place.dir, source="local", hub_revision=None)
-    if place.cache_dir is not None:
-        options = replace(options, cache_dir=place.cache_dir)
-    data = load_task(info.task, options, supernet.tokenizer)
-    if changed := [name for name, digest in data.digests().items() if digest != info.splits.get(name)]:
-        reason = "another version of Python" if info.task.name == EMBEDDED_TASK else "other files"
-        raise UserError(
-            f"the rows of task '{info.task.name}' are not those that the supernet was trained with ({reason}): "
-            f"{', '.join(changed)}; name the right ones with data.dir=FOLDER, or train again"
-        )
-    count, rows = place.validation_rows, len(data.validation)
-    if count is None or count >= rows:
-        return data
-    chosen = np.sort(np.random.default_rng(VALIDATION_SEED).choice(rows, count, replace=False))
-    return replace(data, validation=data.validation.take(chosen))

@@ -1,0 +1,42 @@
+"""The rows that a search evaluates on: those of the supernet's training, checked by their digests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from search.options.search import SearchData
+from supernet.artifact import Supernet
+from supernet.data.load import TaskData, load_task
+from supernet.options.task import EMBEDDED_TASK
+from supernet.runtime.errors import UserError
+
+VALIDATION_SEED = 0
+"""Which validation rows are taken if not all are: the same in every search, whatever its seed."""
+
+
+def load_rows(supernet: Supernet, place: SearchData) -> TaskData:
+    """The splits that the supernet was trained with, with as many validation rows as the options say.
+
+    Raises:
+        UserError: if they cannot be had, or are other rows: the search might then evaluate on training rows.
+    """
+    info = supernet.info
+    options = replace(info.data, hub_revision=info.revisions.get("data"))
+    if place.dir is not None:
+        options = replace(options, dir=place.dir, source="local", hub_revision=None)
+    if place.cache_dir is not None:
+        options = replace(options, cache_dir=place.cache_dir)
+    data = load_task(info.task, options, supernet.tokenizer)
+    if changed := [name for name, digest in data.digests().items() if digest != info.splits.get(name)]:
+        reason = "another version of Python" if info.task.name == EMBEDDED_TASK else "other files"
+        raise UserError(
+            f"the rows of task '{info.task.name}' are not those that the supernet was trained with ({reason}): "
+            f"{', '.join(changed)}; name the right ones with data.dir=FOLDER, or train again"
+        )
+    count, rows = place.validation_rows, len(data.validation)
+    if count is None or count >= rows:
+        return data
+    chosen = np.sort(np.random.default_rng(VALIDATION_SEED).choice(rows, count, replace=False))
+    return replace(data, validation=data.validation.take(chosen))
