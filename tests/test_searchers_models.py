@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
+from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.optimize import approx_fprime
 
+from search.options.searchers import searcher_options
 from search.pareto import hypervolume
-from search.searchers import beliefs, candidates, ehvi, gp, scalarization
+from search.searchers import beliefs, candidates, ehvi, ehvi_botorch, gp, scalarization
+from search.searchers.cells import cells_of
 from search.searchers.history import History
+from search.searchers.schedulers import make_scheduler
+from supernet.runtime.errors import UserError
 from supernet.space.spaces import MediumSpace
-from tests.synthetic import LAYER, MEDIUM, SMALL, cost_of, search, searcher, smooth, volume
+from tests.synthetic import LAYER, MEDIUM, METRICS, SMALL, cost_of, search, searcher, smooth, volume
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -61,7 +69,7 @@ def test_the_prediction_is_botorch_s() -> None:
     process, others = gp.fit(inputs, targets), wavy(7, seed=1)[0]
     mean, std = process.predict(others)
     with torch.no_grad():
-        posterior = ehvi.negated_botorch_model(process).posterior(torch.from_numpy(others))
+        posterior = ehvi_botorch.negated_botorch_model(process).posterior(torch.from_numpy(others))
     assert mean == pytest.approx(-posterior.mean[:, 0].numpy(), abs=1e-4)
     assert std == pytest.approx(posterior.variance[:, 0].sqrt().numpy(), rel=0.05, abs=1e-3)
 
@@ -132,7 +140,7 @@ def test_hypervolume_improvement_equals_monte_carlo(objectives: int, known: bool
     observed, reference = rng.random((9, objectives)), np.linspace(1.1, 1.2, objectives)
     mean, std = rng.random((4, objectives)), rng.uniform(0.05, 0.4, (4, objectives))
     std[:, -1] = 0 if known else std[:, -1]
-    cells = ehvi.cells_of(observed, reference)
+    cells = cells_of(observed, reference)
     got = ehvi.hypervolume_improvement(cells, mean_cm=mean, std_cm=std)
     before = hypervolume(observed, reference)
     for c in range(4):
@@ -144,7 +152,7 @@ def test_hypervolume_improvement_equals_monte_carlo(objectives: int, known: bool
 def test_hypervolume_improvement_of_what_is_certain_is_the_gain() -> None:
     observed, reference = np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([4.0, 4.0])
     points = np.array([[2.0, 1.5], [0.5, 3.0], [5.0, 0.0]])
-    cells = ehvi.cells_of(observed, reference)
+    cells = cells_of(observed, reference)
     got = ehvi.hypervolume_improvement(cells, mean_cm=points, std_cm=np.zeros_like(points))
     gains = [hypervolume([*observed, p], reference) - hypervolume(observed, reference) for p in points]
     assert got == pytest.approx(gains)
@@ -153,11 +161,24 @@ def test_hypervolume_improvement_of_what_is_certain_is_the_gain() -> None:
 
 def test_chunks_do_not_change_the_improvement(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    cells = ehvi.cells_of(rng.random((9, 2)), np.ones(2))
+    cells = cells_of(rng.random((9, 2)), np.ones(2))
     mean, std = rng.random((50, 2)), rng.random((50, 2))
     whole = ehvi.hypervolume_improvement(cells, mean_cm=mean, std_cm=std)
     monkeypatch.setattr(ehvi, "CHUNK", 30)
     assert ehvi.hypervolume_improvement(cells, mean_cm=mean, std_cm=std) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("objectives", [3, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_cells_of_more_than_two_objectives_are_botorch_s(objectives: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.random((12, objectives))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    points = np.concatenate([points.round(1), points[:4], rng.random((4, objectives)) + 0.5])  # equal and dominated
+    reference = np.full(objectives, 1.1 if seed % 2 else 0.8)
+    inside = torch.from_numpy(-points[(points < reference).all(axis=1)])
+    wanted = FastNondominatedPartitioning(torch.from_numpy(-reference), inside).get_hypercell_bounds()
+    assert np.array_equal(cells_of(points, reference), -wanted.flip(0).numpy())
 
 
 def test_the_scalarisation_ranks_by_the_worst_weighted_objective() -> None:
@@ -248,3 +269,30 @@ def test_nothing_warns() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         search(searcher("ehvi"), SMALL, 6)
+
+
+@pytest.mark.parametrize(("options", "known"), [({"known_cost": False}, True), ({}, False)])
+def test_plain_ehvi_without_botorch_says_how_to_install_it(options, known, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "botorch.acquisition.multi_objective.analytic", None)
+    monkeypatch.delitem(sys.modules, "search.searchers.ehvi_botorch")
+    formulas = {"cost": lambda subnet: cost_of(SMALL, subnet)} if known else {}
+    with pytest.raises(UserError, match=r"pip install 'plm-supernet\[botorch\]'"):
+        make_scheduler(
+            "ehvi", SMALL, metrics=METRICS, seed=0, known=formulas, options=searcher_options("ehvi", **options)
+        )
+
+
+def test_a_search_with_formulas_needs_no_botorch() -> None:
+    """Two objectives or three; in a new interpreter, as BoTorch has long been loaded here."""
+    code = """
+import sys
+sys.modules["botorch"] = sys.modules["gpytorch"] = None
+import tests.synthetic as s
+s.search(s.searcher("ehvi", s.LAYER), s.LAYER, 6)
+two = s.searcher("ehvi", s.LAYER, metrics=("error", "cost", "depth"))
+for _ in range(6):
+    subnet = two.ask()
+    two.tell(subnet, s.smooth(s.LAYER, subnet) | {"depth": len(subnet.layers)})
+assert "search.searchers.ehvi_botorch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

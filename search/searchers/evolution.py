@@ -21,6 +21,7 @@ from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
+from search.pareto import pareto_front
 from search.searchers.history import History
 from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
@@ -42,7 +43,7 @@ def local_search(history: History, rng: np.random.Generator) -> SubNetwork | Non
     if not history.told:
         return history.unseen_sample(rng)
     space, (subnets, metrics_nm) = history.space, history.by_cost()
-    front = [subnets[i] for i in NonDominatedSorting().do(metrics_nm, only_non_dominated_front=True)]
+    front = [subnets[i] for i in np.flatnonzero(pareto_front(metrics_nm, keep_equal=True))]
 
     def child() -> np.ndarray:
         return one_changed(space, np.array(space.encode(front[rng.integers(len(front))])), rng)

@@ -9,16 +9,20 @@ from typing import TypeVar
 
 from search.options.searchers import EhviOptions, MoreaOptions, Nsga2Options, SearcherOptions
 from search.searchers.candidates import ENUMERABLE
-from search.searchers.ehvi import propose_known_cost, propose_plain
+from search.searchers.ehvi import propose_known_cost
 from search.searchers.evolution import local_search, morea, nsga2
 from search.searchers.exploration import GRID_POINTS, grid, grid_levels, random, relative_size, stratified_random
 from search.searchers.history import Propose
 from search.searchers.scalarization import random_scalarization
+from supernet.runtime.errors import UserError
 from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
 
 MODEL_DIMENSIONS = 256
 """Beyond this a Gaussian process on at most hundreds of observations has nothing to say."""
+
+BOTORCH = ("botorch", "gpytorch", "linear_operator")
+"""Packages of the extra."""
 
 Formula = Callable[[SubNetwork], float]
 Options = TypeVar("Options", bound=SearcherOptions)
@@ -87,6 +91,24 @@ def _ehvi(problem: Problem) -> Propose:
     """Known costs where some objective has a formula, whatever their number; plain where none has, or if told so."""
     if problem.formulas and problem.options_as(EhviOptions).known_cost:
         return partial(propose_known_cost, formulas=problem.formulas)
+    return _plain_ehvi()
+
+
+def _plain_ehvi() -> Propose:
+    """The version that needs BoTorch, which is imported only here: it is an extra of the package.
+
+    Raises:
+        UserError: if BoTorch is not installed.
+    """
+    try:
+        from search.searchers.ehvi_botorch import propose_plain
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in BOTORCH:
+            raise
+        raise UserError(
+            "searcher=ehvi needs BoTorch if searcher.known_cost is false or no objective is computed by a formula: "
+            "pip install 'plm-supernet[botorch]'"
+        ) from error
     return propose_plain
 
 
