@@ -1,10 +1,8 @@
 """Run by test_distributed.py in each of several processes: trains one configuration after the other.
 
-usage: accelerate launch ... tests/distributed_job.py CALLS_FILE CONFIGURATIONS_FILE
-
-Appends to CALLS_FILE, from the main process, a JSON line for each configuration: how many all-reduces each step made,
-and the sub-networks that each process trained in the first step. "interrupted" among a configuration's overrides makes
-it train in two parts.
+`sys.argv` names CALLS_FILE and CONFIGURATIONS_FILE. The main process appends to CALLS_FILE a JSON line for each
+configuration: how many all-reduces each step made, and the sub-networks that each process trained in the first step.
+"interrupted" among a configuration's overrides makes it train in two parts.
 """
 
 import contextlib
@@ -12,8 +10,6 @@ import json
 import os
 import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from accelerate.utils import gather_object
@@ -60,6 +56,3 @@ def main():
             with calls_file.open("a") as file:
                 file.write(json.dumps({"all_reduces": per_step, "drawn": drawn}) + "\n")
     end_group()
-
-
-main()

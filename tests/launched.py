@@ -1,7 +1,7 @@
 """Commands in processes of their own, without the seconds that an interpreter takes to load torch and transformers.
 
-The server of `multiprocessing` loads `tests/libraries.py` once; each process is a fork of it. The server itself computes
-nothing, so a fork inherits no threads and no state of other tests.
+The server of `multiprocessing` loads `tests/libraries.py` once; each process is a fork of it. The server computes
+nothing itself, so a fork inherits no threads and no state of other tests.
 """
 
 import contextlib
@@ -20,6 +20,8 @@ HIDDEN = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALL
 """Variables of each process: the tests do not use a GPU."""
 
 TIMEOUT_S = 200
+GRACE_S = 1.0
+"""How long a process may outlive another one that failed; longer than the launcher looks away on a busy machine."""
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.libraries"])
@@ -74,7 +76,7 @@ def run(main, *arguments, cwd=ROOT, env=None):
 def run_two(main, *arguments, cwd=ROOT):
     """Like `run`, in two processes with the variables of `accelerate launch --multi_gpu --num_processes 2` on a CPU.
 
-    Like the launcher it sends SIGTERM to the other process when one fails.
+    Like the launcher it soon sends SIGTERM to the other process when one fails.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -100,16 +102,16 @@ def _run(variables, main, arguments, cwd, env):
 
 
 def _wait_for_all(ours):
-    running = list(ours)
+    running, failed = list(ours), False
     while running:
-        ended = connection.wait([process.sentinel for process in running], TIMEOUT_S)
-        if not ended:
+        ended = connection.wait([process.sentinel for process in running], GRACE_S if failed else TIMEOUT_S)
+        if not ended and not failed:
             raise subprocess.TimeoutExpired("forked processes", TIMEOUT_S)
-        done = [process for process in running if process.sentinel in ended]
-        running = [process for process in running if process not in done]
-        if any(process.wait() for process in done):
-            for process in running:
-                process.send_signal(signal.SIGTERM)
+        for process in running if not ended else ():
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+        running = [process for process in running if process.poll() is None]
+        failed = any(process.returncode for process in ours)
 
 
 def _begin(main, argv, cwd, values, output):
