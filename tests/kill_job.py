@@ -1,9 +1,7 @@
 """Run by test_search_resume.py: a search that is killed with SIGKILL at random moments, and then left to end.
 
-usage: python tests/kill_job.py KILLS SEED OVERRIDE...
-
-Each sitting is a fork of this process, so that nothing has to be imported again: before the first trial, between two of
-them, while a line is written or a proposal is made. Prints the number of whole lines found at each kill.
+`sys.argv` is KILLS SEED OVERRIDE... Each sitting is a fork of this process and ends before the first trial, between two
+of them, while a line is written or a proposal is made. Prints the number of whole lines found at each kill.
 """
 
 import os
@@ -12,8 +10,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
@@ -51,6 +47,3 @@ def main():
 
 def lines(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-main()

@@ -15,6 +15,9 @@ from multiprocessing import connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_simple_launcher_cmd_env
+
 ROOT = Path(__file__).parent.parent
 HIDDEN = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 """Variables of each process: the tests do not use a GPU."""
@@ -83,6 +86,13 @@ def run_two(main, *arguments, cwd=ROOT):
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     shared |= {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "no"}
     return _run([{"RANK": rank, "LOCAL_RANK": rank} | shared for rank in ("0", "1")], main, arguments, cwd, None)
+
+
+def as_launched(*command):
+    """What `accelerate launch` makes of a command for one process: its script and arguments, and the environment."""
+    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args([str(part) for part in command]))
+    (_, *started), environment = prepare_simple_launcher_cmd_env(arguments)
+    return started, environment | HIDDEN
 
 
 def _run(variables, main, arguments, cwd, env):

@@ -1,30 +1,28 @@
-"""The commands as a user types them, in processes of their own."""
+"""The commands in processes of their own; each script and the program in a new interpreter, as a user types them."""
 
 import os
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 
 import search.cli
+import supernet.cli
 from supernet import __version__
 from supernet.__main__ import main
 from supernet.runtime.commands import COMMANDS, typed_command
-
-ROOT = Path(__file__).parent.parent
+from tests.launched import HIDDEN, ROOT, run
 
 
 def command(script, *arguments, cwd=ROOT):
-    hidden = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *(["-m", "supernet"] if script is None else [str(ROOT / script)]), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
         timeout=300,
-        env=hidden,
+        env=os.environ | HIDDEN,
     )
 
 
@@ -43,7 +41,7 @@ def test_train_then_search_from_any_folder(model_folder, data_folder, tmp_path):
     (tmp_path / "model").symlink_to(model_folder)
     (tmp_path / "glue").symlink_to(data_folder)
     few = ["task=sst2", "model.name_or_path=model", "data.dir=glue", "data.cache_dir=cache", "train.epochs=1"]
-    done = command("train_supernet.py", *few, cwd=tmp_path)
+    done = run(supernet.cli.main, *few, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "supernet saved in runs/train/sst2-" in done.stderr
     done = command("search.py", "searcher=random", "max_evaluations=5", cwd=tmp_path)
@@ -56,7 +54,7 @@ def test_train_then_search_from_any_folder(model_folder, data_folder, tmp_path):
 @pytest.mark.slow
 def test_a_sweep_runs_every_combination(model_folder, data_folder, tmp_path):
     few = [f"model.name_or_path={model_folder}", f"data.dir={data_folder}", "data.cache_dir=cache", "train.epochs=1"]
-    done = command("train_supernet.py", "-m", "task=sst2,stsb", "seed=0,1", *few, cwd=tmp_path)
+    done = run(supernet.cli.main, "-m", "task=sst2,stsb", "seed=0,1", *few, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("runs/train/*/supernet/supernet.json"))) == 4
 
@@ -64,8 +62,8 @@ def test_a_sweep_runs_every_combination(model_folder, data_folder, tmp_path):
 @pytest.mark.slow
 def test_mistakes_give_one_line_and_no_traceback(data_folder, tmp_path):
     assert "task 'mnil' is unknown" in one_line(command("train_supernet.py", "task=mnil"))
-    assert "there is no trained supernet" in one_line(command("search.py", f"output_dir={tmp_path}"))
-    missing = command("train_supernet.py", "task=rte", f"data.dir={data_folder}", f"output_dir={tmp_path}")
+    assert "there is no trained supernet" in one_line(run(search.cli.main, f"output_dir={tmp_path}"))
+    missing = run(supernet.cli.main, "task=rte", f"data.dir={data_folder}", f"output_dir={tmp_path}")
     assert "no file of task 'rte' for the split train" in one_line(missing)
 
 

@@ -12,8 +12,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.commands.config.config_args import load_config_from_file
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 from safetensors.torch import load_file
 
 import supernet.cli
@@ -26,7 +24,7 @@ from supernet.training.previous_run import resolved
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
 from tests import distributed_job
-from tests.launched import HIDDEN, ROOT, run, run_two
+from tests.launched import HIDDEN, ROOT, as_launched, run, run_two
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
 # --multi_gpu is Accelerate's name for its launcher of several processes; without a GPU they run on the CPU.
@@ -281,11 +279,10 @@ def test_that_of_two_processes_starts_two(model_folder, data_folder, tmp_path):
 def test_that_of_one_process_starts_one(model_folder, data_folder, tmp_path):
     """With the variables that the launcher would set."""
     few = options(model_folder, data_folder, tmp_path, "train.epochs=1")
-    command = ["--config_file", str(FOLDER / "cpu.yaml"), str(ROOT / "train_supernet.py"), *few]
-    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(command))
-    (_, script, *overrides), environment = prepare_simple_launcher_cmd_env(arguments)
-    assert (script, overrides) == (str(ROOT / "train_supernet.py"), few)
-    done = run(supernet.cli.main, *few, env=environment | HIDDEN)
+    command = [str(ROOT / "train_supernet.py"), *few]
+    started, environment = as_launched("--config_file", FOLDER / "cpu.yaml", *command)
+    assert started == command
+    done = run(supernet.cli.main, *few, env=environment)
     assert done.returncode == 0, done.stderr
     assert "1 process(es) on cpu" in done.stderr
     assert done.stderr.count("supernet saved in") == 1

@@ -4,8 +4,8 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from syne_tune.backend.trial_status import Trial
 from syne_tune.optimizer.scheduler import SchedulerDecision
 
+from search.finetune import trial, workers
 from search.finetune.moasha import NonDominatedRank, SubNetworkMOASHA
 from search.finetune.recorder import Recorder
 from search.finetune.trial import Job, SingleSpace, read_seen, train_alone
@@ -31,6 +32,7 @@ from search.run_folder import read_run
 from search.trials import Outcome, TrialFile, read_trials
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
+from supernet.console.terminal import one_line_errors
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.slicing import extract, view
 from supernet.options.training import TrainConfig
@@ -39,6 +41,7 @@ from supernet.runtime.processes import accelerate_session
 from supernet.space.spaces import SmallSpace
 from supernet.space.subnetwork import LayerSlice, SubNetwork
 from supernet.training.train import train
+from tests.launched import Process
 
 SPACE = SmallSpace(4, 4, 10)
 
@@ -271,12 +274,21 @@ def test_a_supernet_without_its_run_folder_is_refused(finetuning_of, supernet_fo
 # --- from start to report -------------------------------------------------------------------------------------------
 
 
-def workers_of_this_process():
-    return [c for c in psutil.Process().children() if "search.finetune.trial" in c.cmdline()]
+def forked_trial():
+    """As the command, but a fork's parent is the server."""
+    sys.argv[3] = str(os.getppid())
+    trial.main()
+
+
+def fork_trial(command, *, stdin, stdout, stderr, env, start_new_session):
+    """In place of `subprocess.Popen` for a trial."""
+    assert command[:3] == [sys.executable, "-m", "search.finetune.trial"]
+    return Process(forked_trial, command[3:], output=[stdout.name, stderr.name], env=env)
 
 
 @pytest.mark.slow
-def test_moasha_stops_trainings_and_a_search_goes_on(supernet_folder, tmp_path):
+def test_moasha_stops_trainings_and_a_search_goes_on(supernet_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers.subprocess, "Popen", fork_trial)
     run = ["searcher=moasha", "evaluator.workers=2"]
     folder = search(config_of(supernet_folder, tmp_path, *run, "max_evaluations=3"))
     first = read_trials(folder / "trials.jsonl")
@@ -310,42 +322,35 @@ def test_moasha_stops_trainings_and_a_search_goes_on(supernet_folder, tmp_path):
     assert not (folder / "work").exists()
 
 
-SCRIPT = """
-import sys, threading, psutil, time
-from search.options.search import SearchConfig
-from search.run import search
-from supernet.console.config import load_config
-from supernet.console.terminal import one_line_errors
+def search_that_loses_a_trial():
+    """As the system ends a process that takes too much memory."""
 
-def kill_one():  # as the system does with a process that takes too much memory
-    while not (found := psutil.Process().children()):
-        time.sleep(0.05)
-    found[0].kill()
+    def kill_one():
+        while not (found := psutil.Process().children()):
+            time.sleep(0.05)
+        found[0].kill()
 
-if __name__ == "__main__":
     threading.Thread(target=kill_one, daemon=True).start()
     with one_line_errors():
         search(load_config("search", SearchConfig, sys.argv[1:]))
-"""
 
 
 @pytest.mark.slow
 def test_a_failed_trial_is_recorded_and_no_process_outlives_the_search(supernet_folder, tmp_path):
-    (tmp_path / "job.py").write_text(SCRIPT)
+    """Here the trials are new interpreters."""
     overrides = [f"supernet={supernet_folder}", f"output_dir={tmp_path}", "name=run", "evaluator=finetune"]
     overrides += ["searcher=random", "evaluator.epochs=3000", "max_evaluations=3"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    process = subprocess.Popen([sys.executable, tmp_path / "job.py", *overrides], env=environment)
+    process = Process(search_that_loses_a_trial, overrides, output=[tmp_path / "out", tmp_path / "err"])
     folder = tmp_path / "search" / "run"
     try:
-        while not (len(workers := psutil.Process(process.pid).children()) == 2 and (folder / "epochs.jsonl").exists()):
+        while not (len(started := psutil.Process(process.pid).children()) == 2 and (folder / "epochs.jsonl").exists()):
             assert process.poll() is None
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 128 + signal.SIGTERM
     finally:
         process.kill()
-    gone, alive = psutil.wait_procs(workers, timeout=30)
+    gone, alive = psutil.wait_procs(started, timeout=30)
     assert len(gone) == 2
     assert not alive
     (failed,) = read_trials(folder / "trials.jsonl")

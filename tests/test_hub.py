@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -33,9 +32,9 @@ from supernet.runtime import hub as hub_client
 from supernet.runtime.errors import UserError
 from supernet.training.train import train
 from tests.conftest import read_task
+from tests.launched import ROOT, as_launched
 from tests.local_hub import LocalHub
 
-ROOT = Path(__file__).parent.parent
 BERT, GLUE = "models/some/bert", "datasets/nyu-mll/glue"
 UNKNOWN_COMMIT = "0123456789" * 4
 
@@ -454,18 +453,12 @@ COMMAND = ["task=mnli", "model=bert-base-uncased", "debug=fast", "data.cache_dir
 
 
 def launched(hub, home, folder):
-    """The first command of a user, as typed, in an empty folder."""
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", str(ROOT / "train_supernet.py")]
-    hidden = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS"))}
-    hidden |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*launcher, *COMMAND],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=hidden,
-    )
+    """The first command of a user in an empty folder, as `accelerate launch` starts it."""
+    started, variables = as_launched(ROOT / "train_supernet.py", *COMMAND)
+    hidden = {key: value for key, value in variables.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS"))}
+    hidden |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home)}
+    command = [sys.executable, *started]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=hidden)
 
 
 @pytest.mark.slow

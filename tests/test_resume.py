@@ -4,15 +4,15 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
-from pathlib import Path
+import threading
 
 import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
+import supernet.cli
 from supernet.artifact import read_info
 from supernet.console.config import load_config
 from supernet.evaluation.evaluator import Evaluator
@@ -23,8 +23,7 @@ from supernet.training import run as training
 from supernet.training.previous_run import resolved
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
-
-ROOT = Path(__file__).parent.parent
+from tests.launched import run
 
 
 class Killed(BaseException):
@@ -357,28 +356,30 @@ def test_the_best_epoch_is_kept_beside_the_last(configure, monkeypatch):
     assert not (folder.parent / "supernet-best").exists()
 
 
-COMMAND = """
-import os, random, signal, sys, threading
-from supernet.training.trainer import Trainer
-from supernet.training.previous_run import resolved
-from supernet.training.train import train
-from supernet import cli
-seconds, syncs = float(sys.argv.pop(1)), int(sys.argv.pop(1))
-def die(*_): os.kill(os.getpid(), signal.SIGKILL)
-step, fsync, done = Trainer.step, os.fsync, []
-def first_step(self, *a, **o):
-    if seconds and not done:
-        done.append(1)
-        threading.Timer(seconds, die).start()
-    return step(self, *a, **o)
-def counted(descriptor):
-    done.append(descriptor)
-    if syncs and len(done) == syncs: die()
-    return fsync(descriptor)
-Trainer.step = first_step
-if syncs: os.fsync = counted
-cli.main()
-"""
+def killed_at_a_moment():
+    """Some seconds after the first step began, or at the N-th file that is written to the disk; 0: not at all."""
+    seconds, syncs = float(sys.argv.pop(1)), int(sys.argv.pop(1))
+    step, fsync, done = Trainer.step, os.fsync, []
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def first_step(self, rows_B, number, **options):
+        if seconds and not done:
+            done.append(number)
+            threading.Timer(seconds, die).start()
+        return step(self, rows_B, number, **options)
+
+    def counted(descriptor):
+        done.append(descriptor)
+        if syncs and len(done) == syncs:
+            die()
+        return fsync(descriptor)
+
+    Trainer.step = first_step
+    if syncs:
+        os.fsync = counted
+    supernet.cli.main()
 
 
 @pytest.mark.slow
@@ -389,11 +390,6 @@ def test_sigkill_at_any_moment_costs_no_bit(dropout_folder, data_folder, tmp_pat
     overrides = options(dropout_folder, data_folder, tmp_path / "runs", *more)
     rng = random.Random(0)
     moments = [(0, rng.randint(5, 60)) for _ in range(2)] + [(rng.uniform(0.02, 0.4), 0) for _ in range(3)]
-    hidden = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    statuses = []
-    for seconds, syncs in [*moments, (0, 0)]:
-        command = [sys.executable, "-c", COMMAND, str(seconds), str(syncs), *overrides]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=hidden)
-        statuses.append(done.returncode)
-    assert statuses == [-signal.SIGKILL] * 5 + [0], done.stderr
+    done = [run(killed_at_a_moment, *moment, *overrides) for moment in [*moments, (0, 0)]]
+    assert [each.returncode for each in done] == [-signal.SIGKILL] * 5 + [0], done[-1].stderr
     assert_same(resolved(load_config("train", TrainConfig, overrides)).folder / "supernet", whole)

@@ -1,14 +1,12 @@
 """A search killed at any moment goes on to the same trials as one that was left alone."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import kill_job
+from tests.launched import run as run_forked
+
 KILLS, EVALUATIONS = 10, 50
 
 
@@ -29,13 +27,7 @@ def test_sigkill_at_ten_random_moments_changes_no_trial(searcher, supernet_folde
     ]
 
     def run(kills, name):
-        command = [sys.executable, str(ROOT / "tests" / "kill_job.py"), str(kills), "7", *overrides, f"name={name}"]
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
+        done = run_forked(kill_job.main, kills, 7, *overrides, f"name={name}")
         assert done.returncode == 0, done.stderr
         return [int(n) for n in done.stdout.splitlines()[-1].split()]
 
