@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
@@ -154,6 +155,7 @@ def _shown(value: object) -> str:
     return value.text if isinstance(value, QuotedString) else str(value)
 
 
+@lru_cache(maxsize=1024)  # each is looked at several times on its way, and takes a millisecond
 def _parsed(argument: str) -> Override | None:
     try:
         return OverridesParser.create().parse_override(argument)
