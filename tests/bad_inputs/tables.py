@@ -64,7 +64,7 @@ ROWS = [
             (put("table", content),))
         for what, content in SOME_BAD_JSON.items()
     ),
-    Bad("table of zeros", "search", _USE, ("latency_ms has no scale: the full net takes no time", "search.profile"),
+    Bad("table of zeros", "search", _USE, ("latency_ms has no scale: the full model takes no time", "profile"),
         (change("table", "around_ms", 0), change("table", "attention.0.ms", [0] * 4),
          change("table", "feed_forward.0.ms", [0] * 9))),
     Bad("no table", "search", _USE, ("/table: there is no such file",), (remove("table"),)),
