@@ -4,6 +4,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from supernet.models.families import FAMILIES
+
 DEBERTA = {
     "relative_attention": True,
     "pos_att_type": ["c2p", "p2c"],
@@ -34,6 +36,12 @@ VARIANTS = {
     "modernbert, biases": ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
 }
 """Other configurations of some families, which have other modules."""
+
+SAME_AS = {"camembert": "roberta", "xlm-roberta": "roberta"}
+"""Families whose row of the table, modules and outputs are another one's, as tests/test_families.py shows."""
+
+FAMILY_NAMES = sorted(FAMILIES.keys() - SAME_AS.keys())
+"""What tests go through that hold for every family."""
 
 
 def tiny_config(family, num_labels=3, **values):

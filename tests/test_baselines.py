@@ -15,17 +15,16 @@ from search.baselines.widths import DROP_ORDERS
 from search.options.search import DROPS, BaselineOptions
 from supernet.data.batches import collate
 from supernet.data.tokens import TokenizedSplit
-from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.families import architecture_of, family_of
 from supernet.models.slicing import extract
 from supernet.runtime.errors import UserError
 from supernet.space.cost import encoder_params, params_share
 from supernet.space.subnetwork import LayerSlice, SubNetwork
 from supernet.training.losses import label_loss
-from tests.models import VARIANTS, double_stays_double, tiny_model  # noqa: F401
+from tests.models import FAMILY_NAMES, VARIANTS, double_stays_double, tiny_model  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("double_stays_double")
-LIKE_ROBERTA = {"camembert", "xlm-roberta"}
-families = pytest.mark.parametrize("family", sorted(FAMILIES.keys() - LIKE_ROBERTA))
+families = pytest.mark.parametrize("family", FAMILY_NAMES)
 methods = pytest.mark.parametrize("method", sorted(BASELINES))
 BUDGETS = (1.0, 0.9, 0.75, 0.5, 0.25, 0.05)
 
@@ -69,7 +68,7 @@ def gradients_one_by_one(model, split):
     return tuple(np.stack(rows) for rows in found)
 
 
-@pytest.mark.parametrize("family", [*sorted(FAMILIES), *sorted(VARIANTS)])
+@pytest.mark.parametrize("family", [*FAMILY_NAMES, *sorted(VARIANTS)])
 def test_gradients_are_those_of_explicit_masks(family):
     model, split = tiny_model(family), split_of()
     batches = training_rows(model, split, 1, 6, seed=0)
@@ -240,7 +239,7 @@ def test_the_same_widths_are_the_most_even_that_use_the_budget():
         assert pruned.subnet == SubNetwork.uniform(range(4), h, u)
 
 
-@pytest.mark.parametrize("family", [*sorted(FAMILIES), *sorted(VARIANTS)])
+@pytest.mark.parametrize("family", [*FAMILY_NAMES, *sorted(VARIANTS)])
 @methods
 def test_every_family_is_pruned_within_the_budget(family, method):
     model = tiny_model(family)

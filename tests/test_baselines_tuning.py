@@ -8,10 +8,10 @@ from transformers import AutoModelForMultipleChoice
 from search.baselines import tuning
 from search.baselines.tuning import Walk, best_factors, scale_, tune_masks_
 from supernet.data.batches import collate
-from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.families import architecture_of, family_of
 from supernet.models.slicing import extract, view
 from supernet.space.subnetwork import LayerSlice, SubNetwork
-from tests.models import VARIANTS, double_stays_double, tiny_model  # noqa: F401
+from tests.models import FAMILY_NAMES, VARIANTS, double_stays_double, tiny_model  # noqa: F401
 from tests.test_baselines import families, split_of
 
 pytestmark = pytest.mark.usefixtures("double_stays_double")
@@ -149,7 +149,7 @@ def input_of(model, module, batch):
     return seen[0]
 
 
-@pytest.mark.parametrize("family", [*sorted(FAMILIES), *sorted(VARIANTS)])
+@pytest.mark.parametrize("family", [*FAMILY_NAMES, *sorted(VARIANTS)])
 @pytest.mark.parametrize("subnet", [SUBNET, SubNetwork((LayerSlice(2, range(2), range(3)), LayerSlice(3, (1,), (4,))))])
 def test_layer_by_layer_is_the_same_as_at_once(family, subnet):
     """Also where the model does something between layers, and where its first layer is an empty one."""

@@ -13,14 +13,14 @@ from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.early_exits import first_token_only
 from supernet.evaluation.evaluator import Evaluator, error_margin
 from supernet.evaluation.latency import random_inputs
-from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.families import architecture_of, family_of
 from supernet.models.slicing import extract
 from supernet.space.cost import Workload
 from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.conftest import read_task
-from tests.models import VARIANTS, tiny_model
+from tests.models import FAMILY_NAMES, VARIANTS, tiny_model
 
-families = pytest.mark.parametrize("family", [*sorted(FAMILIES), *sorted(VARIANTS)])
+families = pytest.mark.parametrize("family", [*FAMILY_NAMES, *sorted(VARIANTS)])
 
 FULL = SubNetwork.uniform(range(4), 4, 10)
 UNEVEN = SubNetwork((LayerSlice(0, range(0), range(3)), LayerSlice(1, range(3), range(7)), LayerSlice(3, (1, 3), ())))

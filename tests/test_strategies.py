@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from supernet.models.families import FAMILIES, architecture_of, family_of
+from supernet.models.families import architecture_of, family_of
 from supernet.models.slicing import extract, view
 from supernet.options.training import Distillation
 from supernet.runtime.errors import UserError
@@ -14,7 +14,7 @@ from supernet.space.strategies import RULES, Pass, Strategy
 from supernet.space.subnetwork import SubNetwork
 from supernet.training.gradients import accumulate_gradients
 from supernet.training.losses import label_loss, soft_loss
-from tests.models import tiny_model
+from tests.models import FAMILY_NAMES, tiny_model
 
 
 def setting(num_labels=3, family="bert"):
@@ -102,9 +102,11 @@ def assert_sum_of_separate_gradients(model, inputs, labels, passes, **options):
         torch.testing.assert_close(found[n], expected[n], rtol=0, atol=1e-11, msg=n)
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
-@pytest.mark.parametrize("num_labels", [3, 1])
-@pytest.mark.parametrize("name", sorted(RULES))
+@pytest.mark.parametrize(
+    ("name", "num_labels", "family"),
+    [(name, num_labels, "bert") for name in sorted(RULES) for num_labels in (3, 1)]
+    + [("full", 3, family) for family in FAMILY_NAMES if family != "bert"],
+)
 def test_gradient_is_the_sum_of_separate_gradients(name, num_labels, family):
     model, space, inputs, labels = setting(num_labels, family)
     strategy = Strategy(name, k=2, subnet_weight=0.5)
@@ -131,9 +133,11 @@ def test_gradient_of_every_kind_of_distillation(name, options, num_labels):
     assert_sum_of_separate_gradients(model, inputs, labels, passes, **options)
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
-@pytest.mark.parametrize("hidden_map", ["top", "same"])
-@pytest.mark.parametrize("layers", [[1, 3], [0, 1], [1, 2]])
+@pytest.mark.parametrize(
+    ("layers", "hidden_map", "family"),
+    [(layers, hidden_map, "bert") for layers in ([1, 3], [0, 1], [1, 2]) for hidden_map in ("top", "same")]
+    + [([1, 3], "same", family) for family in FAMILY_NAMES if family != "bert"],
+)
 def test_gradient_of_hidden_states_where_layers_are_dropped(layers, hidden_map, family):
     model, space, inputs, labels = setting(family=family)
     dropped = Pass("random", SubNetwork.uniform(layers, 2, 5), distils=True)
