@@ -15,6 +15,7 @@ from multiprocessing import connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
@@ -131,6 +132,7 @@ def _begin(main, argv, cwd, values, output):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(file, descriptor)
         os.close(file)
+    torch.set_num_threads(1)
     os.environ.clear()
     os.environ.update(values)
     os.chdir(cwd)

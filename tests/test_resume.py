@@ -385,7 +385,7 @@ def killed_at_a_moment():
 @pytest.mark.slow
 def test_sigkill_at_any_moment_costs_no_bit(dropout_folder, data_folder, tmp_path):
     """Two of the five moments lie in the midst of writing a file, three anywhere in the training."""
-    more = ["train.epochs=16", "train.checkpoint_every=1"]
+    more = ["train.epochs=8", "train.checkpoint_every=1"]
     whole = train(load_config("train", TrainConfig, options(dropout_folder, data_folder, tmp_path / "whole", *more)))
     overrides = options(dropout_folder, data_folder, tmp_path / "runs", *more)
     rng = random.Random(0)

@@ -10,6 +10,10 @@ from tests.launched import run as run_forked
 KILLS, EVALUATIONS = 10, 50
 
 
+def night(searcher):
+    return pytest.param(searcher, marks=pytest.mark.nightly)
+
+
 def trials_in(folder):
     """Everything of the trials but how long they took."""
     rows = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
@@ -17,7 +21,7 @@ def trials_in(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("searcher", ["random", "morea", "nsga2", "ehvi"])
+@pytest.mark.parametrize("searcher", ["morea", "ehvi", night("random"), night("nsga2")])
 def test_sigkill_at_ten_random_moments_changes_no_trial(searcher, supernet_folder, tmp_path):
     overrides = [
         f"searcher={searcher}",

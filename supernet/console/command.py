@@ -101,8 +101,8 @@ class Command(Generic[C]):
             UserError: for a wrong type, an impossible value.
         """
         parsed = [parse(text) for text in overrides]
-        values = [override for override in parsed if self.keys.get(override.key_or_group) and not override.is_add()]
-        config = self._chosen([text for text, override in zip(overrides, parsed, strict=True) if override not in values])
+        values = [o for o in parsed if self.keys.get(o.key_or_group) and not o.is_add()]
+        config = self._chosen([text for text, o in zip(overrides, parsed, strict=True) if o not in values])
         try:
             for override in values:
                 OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
