@@ -97,7 +97,7 @@ def test_a_training_whose_disk_becomes_full_keeps_its_last_checkpoint(
 
     monkeypatch.setattr(training, at, then_full)
     with pytest.raises(
-        StorageError, match=r"cannot be written \(the disk is full\); make room .* goes on after step"
+        StorageError, match=r"cannot be written \(the disk is full\); make room .* resumes after step"
     ) as e:
         train(config)
     assert str(e.value).count("cannot be written") == 1

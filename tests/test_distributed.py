@@ -20,7 +20,7 @@ from supernet.console.config import load_config
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
 from supernet.space.strategies import RULES
-from supernet.training.previous_run import resolved
+from supernet.training.previous_run import with_precision
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
 from tests import distributed_job
@@ -77,10 +77,10 @@ def two_processes(model_folder, dropout_folder, data_folder, tmp_path_factory):
     done = run_two(distributed_job.main, output / "calls.jsonl", output / "configurations.json")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("2 process(es)") == len(CASES) + 3
-    assert done.stderr.count("going on after step 6 of 10") == 1
+    assert done.stderr.count("resuming after step 6 of 10") == 1
     calls = [json.loads(line) for line in (output / "calls.jsonl").read_text().splitlines()]
     folders = [
-        resolved(load_config("train", TrainConfig, [o for o in overrides if o != "interrupted"])).folder
+        with_precision(load_config("train", TrainConfig, [o for o in overrides if o != "interrupted"])).folder
         for overrides in configurations
     ]
     return dict(zip([*CASES, *DROPOUT], zip(folders, calls, strict=True), strict=True))
@@ -141,7 +141,7 @@ def test_two_processes_stop_at_a_signal_and_another_number_goes_on(model_folder,
     assert process.returncode != 0
     assert "stopped by SIGTERM after step" in said
     config = load_config("train", TrainConfig, overrides)
-    assert len(list((resolved(config).folder / "checkpoints").iterdir())) == 2
+    assert len(list((with_precision(config).folder / "checkpoints").iterdir())) == 2
     folder = train(config).parent
     whole = train(
         load_config("train", TrainConfig, options(model_folder, data_folder, tmp_path / "whole", *long))
@@ -177,13 +177,13 @@ def test_a_signal_to_one_of_two_processes_within_a_step_stops_both_before_it(dro
     overrides = options(dropout_folder, data_folder, tmp_path / "runs", *more)
     done = run_two(second_process_interrupts_itself, *overrides)
     assert done.returncode != 0
-    assert "stopped by SIGTERM after step 3 of 10; the same command goes on from there" in done.stderr
+    assert "stopped by SIGTERM after step 3 of 10; the same command resumes from there" in done.stderr
     done = run_two(supernet.cli.main, *overrides)
-    assert "going on after step 3 of 10" in done.stderr
+    assert "resuming after step 3 of 10" in done.stderr
     whole = options(dropout_folder, data_folder, tmp_path / "whole", *more)
     assert run_two(supernet.cli.main, *whole).returncode == 0
     found, expected = (
-        load_file(resolved(load_config("train", TrainConfig, o)).folder / "supernet" / "model.safetensors")
+        load_file(with_precision(load_config("train", TrainConfig, o)).folder / "supernet" / "model.safetensors")
         for o in (overrides, whole)
     )
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -224,7 +224,7 @@ def test_two_processes_that_find_a_supernet_without_its_rows_end_well(model_fold
     shutil.rmtree(tmp_path / "data")
     done = run_two(supernet.cli.main, *overrides)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("whether of the same rows and model cannot be seen: ") == 1
+    assert done.stderr.count("whether the rows and the model are still the same could not be checked: ") == 1
 
 
 def each_in_a_folder():

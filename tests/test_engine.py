@@ -139,8 +139,8 @@ def test_the_micro_batch_is_halved_when_memory_runs_out(error, configure, traine
     assert short.micro_batch_size == 2
     said = capsys.readouterr().err.splitlines()
     assert [line.split(";")[0] for line in said] == [
-        "memory ran out with 11 rows in a forward pass",
-        "memory ran out with 5 rows in a forward pass",
+        "out of memory with 11 rows in a forward pass",
+        "out of memory with 5 rows in a forward pass",
     ]
     tried.clear()
     gradients(short)
@@ -150,7 +150,7 @@ def test_the_micro_batch_is_halved_when_memory_runs_out(error, configure, traine
 
 def test_a_row_that_does_not_fit_and_other_errors(configure, trainer, monkeypatch):
     limited(monkeypatch, 0, ERRORS[0])
-    with pytest.raises(UserError, match=r"memory runs out .* single row; use train.gradient_checkpointing=true"):
+    with pytest.raises(UserError, match=r"out of memory .* single row; use train.gradient_checkpointing=true"):
         gradients(trainer(configure()))
     limited(monkeypatch, 0, RuntimeError("mat1 and mat2"))
     with pytest.raises(RuntimeError, match="mat1"):

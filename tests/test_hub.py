@@ -481,7 +481,7 @@ def test_the_command_as_typed(hub, model_files, tmp_path, monkeypatch):
     hub.put(GLUE, mnli("fog"))
     monkeypatch.chdir(tmp_path)
     line = one_line(train, load_config("train", TrainConfig, COMMAND))
-    assert "was trained with other ones: train rows, validation rows, test rows and pre-trained model changed" in line
+    assert "train rows, validation rows, test rows and pre-trained model changed since" in line
     assert f"commit of the hub, model: {commits['model'][:12]} then, " in line
     few = [f"supernet={folder}", f"output_dir={tmp_path}/runs", "evaluator=finetune"]
     job = finetuning(load_config("search", SearchConfig, few), folder).job()

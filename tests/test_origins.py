@@ -17,7 +17,7 @@ from supernet.runtime.processes import accelerate_session
 from supernet.runtime.state import DONE, STATE_FILE, mark_running, read_state, run_lock
 from supernet.training import checkpoints as checkpoints_module
 from supernet.training import run as training
-from supernet.training.previous_run import resolved
+from supernet.training.previous_run import with_precision
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
 
@@ -81,7 +81,7 @@ def test_a_training_does_not_go_on_with_other_rows_or_another_model(change, name
     stopped(4)
     change(place, name)
     what = f"{name} rows" if name else "pre-trained model"
-    with pytest.raises(UserError, match=rf"^{what} are not those of checkpoint .*start anew with resume=never$"):
+    with pytest.raises(UserError, match=rf"^{what} changed since checkpoint .*start from scratch with resume=never$"):
         train(configure())
     assert train(configure("resume=never")).exists()
 
@@ -93,7 +93,7 @@ def test_what_was_trained_with_others_is_not_taken_for_done(change, name, config
     assert f"already trained: {target}" in capsys.readouterr().err
     change(place, name)
     what = f"{name} rows" if name else "pre-trained model"
-    with pytest.raises(UserError, match=rf"was trained with other ones: {what} changed since; overwrite=true"):
+    with pytest.raises(UserError, match=rf"^{what} changed since .* was trained; overwrite=true"):
         train(configure())
     train(configure("overwrite=true"))
     assert train(configure()) == target
@@ -109,9 +109,9 @@ def test_classes_that_are_called_otherwise_are_others(configure, place, stopped)
     train(configure())
     stopped(4, "seed=1")
     rename({"neg": "bird", "pos": "cat"})
-    with pytest.raises(UserError, match="was trained with other ones: classes changed since; overwrite=true"):
+    with pytest.raises(UserError, match=r"^classes changed since .* was trained; overwrite=true"):
         train(configure())
-    with pytest.raises(UserError, match=r"^classes are not those of checkpoint"):
+    with pytest.raises(UserError, match=r"^classes changed since checkpoint"):
         train(configure("seed=1"))
 
 
@@ -137,27 +137,27 @@ def test_a_teacher_is_one_of_the_models(configure, place, capsys):
     weights = load_file(place / "teacher" / "model.safetensors")
     weights["classifier.bias"] += 1
     save_file(weights, place / "teacher" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match="other ones: teacher changed since"):
+    with pytest.raises(UserError, match=r"^teacher changed since"):
         train(configure(given))
     shutil.rmtree(place / "teacher")
     train(configure(given))
-    assert f"cannot be seen: {given}: no such folder" in capsys.readouterr().err
+    assert f"could not be checked: {given}: no such folder" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_said(configure, place, capsys):
     target = train(configure())
     (place / "rows").rename(place / "away")
     assert train(configure()) == target
-    assert "whether of the same rows and model cannot be seen: " in capsys.readouterr().err
+    assert "whether the rows and the model are still the same could not be checked: " in capsys.readouterr().err
     (place / "away").rename(place / "rows")
     old = json.loads((target / INFO_FILE).read_text())
     for name in ("begun_with", "precision", "test_run"):
         del old[name]
     (target / INFO_FILE).write_text(json.dumps(old))
     assert train(configure()) == target
-    assert "an older version trained it, which did not keep of which model" in capsys.readouterr().err
+    assert "an older version trained it and did not record with which model" in capsys.readouterr().err
     change_rows(place, "test")
-    with pytest.raises(UserError, match="other ones: test rows changed since"):
+    with pytest.raises(UserError, match=r"^test rows changed since"):
         train(configure())
 
 
@@ -168,20 +168,22 @@ def test_what_changed_is_told_in_words():
 
 
 def test_the_precision_is_decided_before_the_folder_has_a_name(configure, monkeypatch):
-    names = {resolved(configure(f"train.mixed_precision={name}")).folder for name in ("auto", "fp32", "bf16")}
+    names = {with_precision(configure(f"train.mixed_precision={name}")).folder for name in ("auto", "fp32", "bf16")}
     assert len(names) == 2
     with pytest.raises(ValueError, match="has to be decided"):
         _ = configure().folder
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    assert resolved(configure()).folder == resolved(configure("train.mixed_precision=bf16")).folder
+    assert with_precision(configure()).folder == with_precision(configure("train.mixed_precision=bf16")).folder
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
     with pytest.raises(UserError, match=r"mixed precision fp8, which is not known here; use train\.mixed_precision="):
-        resolved(configure())
+        with_precision(configure())
 
 
 def test_auto_does_not_begin_anew_what_was_begun_in_another_precision(configure, stopped):
     stopped(4, "train.mixed_precision=bf16")
-    with pytest.raises(UserError, match=r"was begun in bf16 .*auto is fp32 here; go on with .*=bf16, or begin anew"):
+    with pytest.raises(
+        UserError, match=r"was started in bf16 .*auto is fp32 here; resume it with .*=bf16, or start from"
+    ):
         train(configure())
     bf16 = train(configure("train.mixed_precision=bf16"))
     assert read_info(bf16).precision == "bf16"
@@ -192,14 +194,14 @@ def test_auto_goes_on_with_its_own_precision_whatever_was_begun_beside(configure
     stopped(4, "train.mixed_precision=bf16")
     stopped(4, "train.mixed_precision=fp32")
     train(configure())
-    assert "going on after step 3 of 6" in capsys.readouterr().err
+    assert "resuming after step 3 of 6" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_precision_is_refused(configure, stopped):
     stopped(4)
-    folders = [resolved(configure(f"train.mixed_precision={name}")).folder for name in ("fp32", "bf16")]
+    folders = [with_precision(configure(f"train.mixed_precision={name}")).folder for name in ("fp32", "bf16")]
     folders[0].rename(folders[1])
-    with pytest.raises(UserError, match=r"is of a training in fp32, and this is one in bf16; go on with"):
+    with pytest.raises(UserError, match=r"was trained in fp32, this training is in bf16; resume with"):
         train(configure("train.mixed_precision=bf16"))
 
 
@@ -209,8 +211,8 @@ def test_other_threads_and_versions_are_told(configure, stopped, monkeypatch, ca
     monkeypatch.setattr(checkpoints_module, "version", lambda name: f"{name} 99")
     train(configure())
     said = capsys.readouterr().err
-    assert "since the checkpoint there is another threads 7 (was 1), torch torch 99 (was" in said
-    assert "may differ in its last digits" in said
+    assert "changed since the checkpoint: threads 7 (was 1), torch torch 99 (was" in said
+    assert "the last digits of the result may differ" in said
 
 
 @pytest.mark.parametrize(
@@ -248,18 +250,18 @@ def test_an_interrupted_overwrite_is_told(number, at, configure, stopped, capsys
     assert train(configure()) == target
     said = capsys.readouterr().err
     assert f"already trained: {target}" in said
-    assert "this supernet is the old one. A training with overwrite=true that is to replace it was stopped at" in said
-    assert f"{at}: overwrite=true goes on with it" in said
+    assert "this is the old supernet. The training that replaces it (overwrite=true) was stopped at" in said
+    assert f"{at}: overwrite=true resumes it" in said
     assert (target / "model.safetensors").read_bytes() == old
     train(configure("overwrite=true"))
-    assert ("going on after step 3 of 6" in capsys.readouterr().err) == (number == 4)
+    assert ("resuming after step 3 of 6" in capsys.readouterr().err) == (number == 4)
     train(configure())
     assert "this supernet is the old one" not in capsys.readouterr().err
 
 
 def test_a_training_that_runs_elsewhere_is_told(configure):
     config = configure()
-    folder = resolved(config).folder
+    folder = with_precision(config).folder
     folder.mkdir(parents=True)
     with run_lock(folder):
         mark_running(folder)

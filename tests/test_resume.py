@@ -20,7 +20,7 @@ from supernet.options.training import TrainConfig
 from supernet.runtime.state import DONE, read_state
 from supernet.training import checkpoints as checkpoints_module
 from supernet.training import run as training
-from supernet.training.previous_run import resolved
+from supernet.training.previous_run import with_precision
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
 from tests.launched import run
@@ -92,7 +92,7 @@ def lines(folder):
 
 
 def checkpoints(config):
-    return sorted(path.name for path in (resolved(config).folder / "checkpoints").iterdir())
+    return sorted(path.name for path in (with_precision(config).folder / "checkpoints").iterdir())
 
 
 def assert_same(folder, expected):
@@ -114,7 +114,7 @@ def test_a_training_killed_at_a_step_ends_as_one_that_was_not(number, configure,
     assert_same(folder, expected)
     goes_on = {1: None, 5: 4, 8: 8, 11: 9}[number]
     said = capsys.readouterr().err
-    assert f"going on after step {goes_on} of 12" in said if goes_on else "going on" not in said
+    assert f"resuming after step {goes_on} of 12" in said if goes_on else "resuming" not in said
 
 
 def test_a_training_killed_between_its_last_epoch_and_saving(configure, expected, monkeypatch):
@@ -134,8 +134,8 @@ def test_a_training_killed_between_saving_and_removing_its_checkpoints(configure
     config = configure()
     assert checkpoints(config) == ["step-00000009", "step-00000012"]
     train(configure("overwrite=true"))  # trains again, and does not take the old training for an interrupted one
-    assert "going on" not in capsys.readouterr().err
-    assert train(config) == resolved(config).folder / "supernet"
+    assert "resuming" not in capsys.readouterr().err
+    assert train(config) == with_precision(config).folder / "supernet"
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2"])
@@ -148,10 +148,10 @@ def test_a_signal_saves_and_ends_and_the_same_command_goes_on(name, configure, e
     assert ended.value.code == 128 + number
     assert signal.getsignal(number) == before
     assert checkpoints(configure())[-1] == "step-00000006"
-    assert f"stopped by {name} after step 6 of 12; the same command goes on from there" in capsys.readouterr().err
-    assert read_state(resolved(configure()).folder).why == name
+    assert f"stopped by {name} after step 6 of 12; the same command resumes from there" in capsys.readouterr().err
+    assert read_state(with_precision(configure()).folder).why == name
     assert_same(train(configure()), expected)
-    assert read_state(resolved(configure()).folder).state == DONE
+    assert read_state(with_precision(configure()).folder).state == DONE
 
 
 @pytest.mark.parametrize("size", [None, 3])
@@ -206,7 +206,7 @@ def test_after_a_signal_resume_never_has_to_be_left_out(configure, expected, at_
     at_step(6, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit):
         train(configure("resume=never"))
-    assert "after step 6 of 12; the same command with resume=auto goes on from there" in capsys.readouterr().err
+    assert "after step 6 of 12; the same command with resume=auto resumes from there" in capsys.readouterr().err
     assert_same(train(configure("resume=auto")), expected)
 
 
@@ -243,12 +243,12 @@ def test_a_damaged_checkpoint_is_passed_over(damage, message, configure, expecte
     with pytest.raises(Killed):
         train(configure())
     assert checkpoints(configure()) == ["step-00000008", "step-00000009"]
-    damaged = resolved(configure()).folder / "checkpoints" / "step-00000009"
+    damaged = with_precision(configure()).folder / "checkpoints" / "step-00000009"
     damage(damaged)
     folder = train(configure())
     said = capsys.readouterr().err
-    assert f"checkpoint {damaged} is damaged and is passed over: {message}" in said
-    assert "going on after step 8 of 12" in said
+    assert f"checkpoint {damaged} is damaged and is skipped: {message}" in said
+    assert "resuming after step 8 of 12" in said
     assert_same(folder, expected)
 
 
@@ -257,10 +257,10 @@ def test_it_starts_anew_if_no_checkpoint_is_whole_or_it_is_told_to(resume, confi
     at_step(10, kill)
     with pytest.raises(Killed):
         train(configure())
-    for manifest in resolved(configure()).folder.glob("checkpoints/*/manifest.json") if resume == "auto" else ():
+    for manifest in with_precision(configure()).folder.glob("checkpoints/*/manifest.json") if resume == "auto" else ():
         manifest.unlink()
     assert_same(train(configure(f"resume={resume}")), expected)
-    assert "going on" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
 
 
 def test_checkpoints_only_at_the_end_of_epochs(configure, at_step):
@@ -273,8 +273,8 @@ def test_checkpoints_only_at_the_end_of_epochs(configure, at_step):
 def test_what_does_not_change_the_result_does_not_change_the_folder(configure):
     same = ["train.checkpoint_every=7", "train.keep_checkpoints=1", "resume=never", "tracking.project=mine"]
     same += ["train.micro_batch_size=2", "train.gradient_checkpointing=true"]
-    assert {resolved(configure(override)).folder for override in same} == {resolved(configure()).folder}
-    assert resolved(configure("train.length_window=1")).folder != resolved(configure()).folder
+    assert {with_precision(configure(override)).folder for override in same} == {with_precision(configure()).folder}
+    assert with_precision(configure("train.length_window=1")).folder != with_precision(configure()).folder
 
 
 @pytest.mark.parametrize(("before", "now", "then"), [("null", "3", 3), ("2", "3", 2), ("3", "null", 3)])
@@ -294,21 +294,21 @@ def test_another_number_of_processes_is_told_truly(per_rank, reason, configure, 
     at_step(10, kill)
     with pytest.raises(Killed):
         train(config)
-    file = resolved(config).folder / "checkpoints" / "step-00000009" / "random.safetensors"
+    file = with_precision(config).folder / "checkpoints" / "step-00000009" / "random.safetensors"
     save_file({"random": load_file(file)["random"].repeat(2, 1)}, file)
     monkeypatch.setattr(checkpoints_module, "_damage", lambda path: None)
     train(config)
     said = " ".join(capsys.readouterr().err.split())
-    assert "written by 2 process(es); 1 go on" in said
+    assert "written by 2 process(es), now there are 1" in said
     assert f"by dropout{reason}" in said
 
 
 @pytest.mark.parametrize(
     ("number", "more", "message"),
     [
-        (1, [], "1 of 12; the same command goes on from the start"),
-        (10, [], "10 of 12; the same command goes on after step 9, from the last checkpoint"),
-        (10, ["resume=never"], "10 of 12; the same command with resume=auto goes on after step 9"),
+        (1, [], "1 of 12; the same command starts from scratch"),
+        (10, [], "10 of 12; the same command resumes after step 9, from the last checkpoint"),
+        (10, ["resume=never"], "10 of 12; the same command with resume=auto resumes after step 9"),
     ],
 )
 def test_ctrl_c_says_what_is_not_lost(number, more, message, configure, at_step, capsys):
@@ -392,4 +392,4 @@ def test_sigkill_at_any_moment_costs_no_bit(dropout_folder, data_folder, tmp_pat
     moments = [(0, rng.randint(5, 60)) for _ in range(2)] + [(rng.uniform(0.02, 0.4), 0) for _ in range(3)]
     done = [run(killed_at_a_moment, *moment, *overrides) for moment in [*moments, (0, 0)]]
     assert [each.returncode for each in done] == [-signal.SIGKILL] * 5 + [0], done[-1].stderr
-    assert_same(resolved(load_config("train", TrainConfig, overrides)).folder / "supernet", whole)
+    assert_same(with_precision(load_config("train", TrainConfig, overrides)).folder / "supernet", whole)

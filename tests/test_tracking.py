@@ -13,12 +13,12 @@ import torch
 from rich.console import Console
 
 from supernet.console.config import load_config
-from supernet.console.progress import WorkProgress, duration, print_summary, show_progress, step_text
+from supernet.console.progress import WorkProgress, duration, show_progress
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
 from supernet.training import tracking
-from supernet.training.previous_run import resolved
-from supernet.training.run import search_command
+from supernet.training.previous_run import with_precision
+from supernet.training.summary import print_summary, search_command, step_text
 from supernet.training.tracking import peak_memory_gib
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
@@ -48,8 +48,8 @@ def test_every_line_says_what_there_is_to_know(configure, capsys):
     assert list(epochs[0]["validation_error"]) == ["largest", "middle", "smallest"]
     said = capsys.readouterr().err
     for expected in (
-        "2, each of 6 steps", "samples/s", "GiB in the main process", "last loss, smallest net", "best epoch",
-        "validation error, middle net", "with 100.0% of the encoder", f"supernet saved in {folder}",
+        "2, each of 6 steps", "rows/s", "GiB in the main process", "last loss, smallest sub-network", "best epoch",
+        "validation error, middle sub-network", "with 100.0% of the encoder", f"supernet saved in {folder}",
     ):  # fmt: skip
         assert expected in said
     assert not list(folder.parent.glob("tensorboard"))
@@ -74,7 +74,7 @@ def test_tensorboard_goes_on_where_it_was(configure, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             train(configure("tracking.to=[tensorboard]"))
     folder = train(configure("tracking.to=[tensorboard]")).parent
-    assert folder == resolved(configure()).folder
+    assert folder == with_precision(configure()).folder
     events = EventAccumulator(str(folder / "tensorboard" / "plm-supernet")).Reload()
     assert [event.step for event in events.Scalars("loss_largest")] == [0, 5, 6, 11]
     assert [event.step for event in events.Scalars("validation_error.middle")] == [5, 11]
@@ -146,7 +146,7 @@ def test_off_a_terminal_lines_come_while_a_single_item_takes_long(monkeypatch):
 
 def test_losses_in_words():
     assert step_text({"step": 1, "loss_largest": 0.5, "learning_rate": 1e-4, "samples_per_second": 7.2}) == (
-        "loss: largest 0.500  lr 1.0e-04  7 samples/s"
+        "loss: largest 0.500  lr 1.0e-04  7 rows/s"
     )
 
 
@@ -189,7 +189,7 @@ def test_on_a_terminal_a_bar():
 
 
 def test_a_training_ends_with_the_next_command(configure, tmp_path, monkeypatch, capsys):
-    config = resolved(configure())
+    config = with_precision(configure())
     monkeypatch.setattr(sys, "argv", ["train_supernet.py"])
     train(config)
     command = f"next: python search.py searcher=ehvi supernet={config.folder} output_dir={tmp_path}\n"

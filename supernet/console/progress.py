@@ -1,16 +1,14 @@
-"""What long work shows: a bar on a terminal, a line now and then elsewhere; and the table at the end of a training."""
+"""What long work shows: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
 LINE_EVERY = 30.0
 """Seconds between two lines where there is no terminal, so that a cluster's log shows life."""
@@ -138,39 +136,6 @@ def _lines(console: Console, shown: WorkProgress) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def step_text(seen: Mapping[str, float]) -> str:
-    """What a training shows of a step: loss_KIND, learning_rate and samples_per_second in words."""
-    losses = [f"{key.removeprefix('loss_')} {value:.3f}" for key, value in seen.items() if key[:5] == "loss_"]
-    return f"loss: {', '.join(losses)}  lr {seen['learning_rate']:.1e}  {seen['samples_per_second']:.0f} samples/s"
-
-
-def print_summary(
-    console: Console,
-    *,
-    title: str,
-    facts: Mapping[str, str],
-    errors: Mapping[str, float],
-    shares: Mapping[str, float],
-    folder: Path,
-) -> None:
-    """The table at the end of a training.
-
-    Args:
-        title: What was trained.
-        facts: One row each.
-        errors: Validation error of each sub-network that was validated.
-        shares: Its share of the encoder's parameters.
-        folder: Where the supernet is; a line of its own below the table, which is never cut.
-    """
-    table = Table(title=title, title_justify="left", show_header=False)
-    for name, value in facts.items():
-        table.add_row(name, value)
-    for kind, error in errors.items():
-        table.add_row(f"validation error, {kind} net", f"{error:.4f} with {shares[kind]:.1%} of the encoder")
-    console.print(table)
-    console.print(f"supernet saved in {folder}")
 
 
 def duration(seconds: float) -> str:

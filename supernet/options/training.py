@@ -235,7 +235,7 @@ class TrainConfig:
         """The run folder: named after the configuration, but for what does not change the result; no time stamp.
 
         Raises:
-            ValueError: if the precision is not decided yet (`earlier.resolved`), which is part of the name.
+            ValueError: if the precision is not decided yet (`previous_run.with_precision`), which is part of the name.
         """
         if self.train.mixed_precision == AUTO:
             raise ValueError("train.mixed_precision=auto has to be decided before the folder has a name")

@@ -1,14 +1,14 @@
-"""Training checkpoints: all that an interrupted training needs to go on to the very same weights.
+"""Training checkpoints: what an interrupted training needs to end with the same weights as an uninterrupted one.
 
 A checkpoint is a folder `step-00000500` with
 
 - model.safetensors, optimizer.safetensors: weights; Adam's averages, named `NUMBER.exp_avg` by parameter;
-- random.safetensors: one row for each process: the state of torch's generators and the size of micro-batches;
-- state.json: where the training was and under which conditions, the schedule, fp16's scaler;
+- random.safetensors: one row a process: the micro-batch size and the states of torch's generators;
+- state.json: position, conditions, learning rate schedule, fp16's scaler;
 - manifest.json: size and SHA-256 of the other files.
 
-It is written under another name, seen to the disk and renamed. What it does not hold follows from the step's number:
-the batches, the sub-networks, the learning rate's course.
+The folder is written under another name, flushed to the disk, then renamed. Batches and sub-networks are not stored:
+they follow from the number of the step.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor
 
 from supernet import __version__
+from supernet.artifact import INFO_FILE
 from supernet.runtime.digests import differences
 from supernet.runtime.errors import UserError, first_line
 from supernet.runtime.files import atomic_folder, file_sha256, write_json
@@ -33,8 +34,10 @@ from supernet.runtime.processes import broadcast_from_main
 from supernet.runtime.reading import load_json
 from supernet.runtime.shapes import shaped
 from supernet.runtime.storage import check_room, writing
-from supernet.training.trainer import Trainer, random_state, set_random_state
+from supernet.training.trainer import Trainer
 
+CHECKPOINTS = "checkpoints"
+"""Name of their folder in a run folder."""
 MANIFEST = "manifest.json"
 PRECISION = "precision"
 _FORMAT = 2
@@ -47,13 +50,13 @@ class Position:
     Attributes:
         step: Optimizer steps done.
         epochs: Epochs done, their validation included.
-        seconds: Spent so far, in all parts of an interrupted training.
+        seconds: Time spent so far, over all parts of an interrupted training.
         metrics_bytes: Length of metrics.jsonl.
-        seen: The last line of losses.
-        errors: Validation error of each sub-network that was validated, after the last epoch done.
+        seen: The last recorded losses.
+        errors: Validation error of each validated sub-network after the last finished epoch.
         best_epoch: The epoch, from 1, whose sub-networks have the smallest mean validation error; 0 before the first.
-        best_error: That mean.
-        origins: Digests of rows and models, which must not have changed when the training goes on.
+        best_error: This mean.
+        origins: Digests of rows and models. A training resumes only with the same ones.
     """
 
     step: int = 0
@@ -68,15 +71,15 @@ class Position:
 
 
 def save_checkpoint(folder: Path, trainer: Trainer, position: Position, *, keep: int) -> None:
-    """Writes a checkpoint and removes those that are not among the newest `keep`. To be called in every process.
+    """Writes a checkpoint and keeps only the newest `keep`. Every process must call it.
 
     Args:
-        folder: Of the checkpoints; made if it is not there.
+        folder: Of the checkpoints; made if missing.
         trainer: Between two steps.
-        position: Where it is.
+        position: Where the trainer is.
         keep: At least 1.
     """
-    random_PN = trainer.accelerator.gather(_random_state(trainer)[None])
+    random_PN = trainer.accelerator.gather(trainer.random_state()[None])
     if not trainer.accelerator.is_main_process:
         return
     with writing(folder):
@@ -90,16 +93,16 @@ def save_checkpoint(folder: Path, trainer: Trainer, position: Position, *, keep:
         files = {path.name: _fingerprint(path) for path in sorted(partial.iterdir())}
         write_json(partial / MANIFEST, {"format": _FORMAT, "files": files})
     older = [path for path in _newest_first(folder) if path.name < target.name]
-    damaged = [path for path in _newest_first(folder) if path.name > target.name]  # passed over when this one went on
+    damaged = [path for path in _newest_first(folder) if path.name > target.name]  # skipped when this training resumed
     for path in damaged + older[keep - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def check_room_for_checkpoints(folder: Path, trainer: Trainer) -> None:
-    """Sees that the disk has room for what a training may have there at once.
+    """Checks that the disk has room for everything that a training stores at the same time.
 
-    Each checkpoint holds the weights and, of each that is trained, Adam's two averages; one more is written before the
-    oldest is removed. Then there are the last supernet and the best one; the new best is written beside the old.
+    A checkpoint holds the weights and, for each trained weight, Adam's two averages. One more is written before the
+    oldest is removed. Besides, there are the last supernet and the best one.
 
     Raises:
         StorageError: if there is less room.
@@ -119,19 +122,19 @@ def check_room_for_checkpoints(folder: Path, trainer: Trainer) -> None:
 
 
 def newest_checkpoint(folder: Path, trainer: Trainer, warn: Callable[[str], object]) -> Path | None:
-    """The newest whole checkpoint, which the main process chooses for all; None if there is none.
+    """The newest whole checkpoint, chosen by the main process for all; None if there is none.
 
     Args:
         folder: Of the checkpoints.
         trainer: For its processes.
-        warn: Told of each checkpoint that is damaged, and what is wrong with it.
+        warn: Receives a message for each damaged checkpoint.
     """
     chosen = None
     for path in _newest_first(folder) if trainer.accelerator.is_main_process else ():
-        if (wrong := _damage(path)) is None:
+        if (damage := _damage(path)) is None:
             chosen = str(path)
             break
-        warn(f"checkpoint {path} is damaged and is passed over: {wrong}")
+        warn(f"checkpoint {path} is damaged and is skipped: {damage}")
     found = broadcast_from_main(trainer.accelerator, chosen)
     return None if found is None else Path(found)
 
@@ -139,22 +142,22 @@ def newest_checkpoint(folder: Path, trainer: Trainer, warn: Callable[[str], obje
 def load_checkpoint(
     path: Path, trainer: Trainer, *, origins: Mapping[str, str], warn: Callable[[str], object]
 ) -> Position:
-    """Puts model, optimizer, schedule and generators where the checkpoint was. To be called in every process.
+    """Restores model, optimizer, schedule and generators. Every process must call it.
 
     Args:
-        path: What `newest_checkpoint` returned. Every process reads it: the folder is one that all of them see.
-        trainer: One that has made no step.
-        origins: Digests of the rows and models at hand.
-        warn: Told what makes the result differ in its last digits, or by dropout, from an uninterrupted training's.
+        path: What `newest_checkpoint` returned, in a folder that all processes can read.
+        trainer: A trainer that has made no step.
+        origins: Digests of the current rows and models.
+        warn: Receives a message if the result will differ a little from that of an uninterrupted training.
 
     Raises:
-        UserError: if it cannot be read, or rows, models or precision are others.
+        UserError: if it cannot be read, or was written with other rows, models or precision.
     """
     try:
         state = load_json(path / "state.json")
         position = shaped(Position, state["position"], "position")
         if different := differences(origins, position.origins):
-            raise UserError(f"{different} are not those of checkpoint {path}; start anew with resume=never")
+            raise UserError(f"{different} changed since checkpoint {path}; start from scratch with resume=never")
         _compare_conditions(path, state["conditions"], conditions_of(trainer), warn)
         load_model(trainer.model, path / "model.safetensors")
         _load_optimizer(trainer, load_file(path / "optimizer.safetensors"))
@@ -166,24 +169,24 @@ def load_checkpoint(
         random_PN = load_file(path / "random.safetensors")["random"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(
-            f"checkpoint {path} cannot be used ({first_line(error)}); start anew with resume=never"
+            f"checkpoint {path} cannot be used ({first_line(error)}); start from scratch with resume=never"
         ) from error
-    if len(random_PN) == trainer.accelerator.num_processes and _fits(random_PN, trainer):
-        _set_random_state(trainer, random_PN[trainer.accelerator.process_index])
+    if random_PN.shape == (trainer.accelerator.num_processes, len(trainer.random_state())):
+        trainer.set_random_state(random_PN[trainer.accelerator.process_index])
     else:
         trainer.seed_dropout(position.step)
         before, now = len(random_PN), trainer.accelerator.num_processes
         own = trainer.config.sampling.per_rank and before != now
-        by = "dropout, rounding and the sub-networks that each draws" if own else "dropout and rounding alone"
+        causes = "dropout, rounding and the sub-networks of each process" if own else "only dropout and rounding"
         warn(
-            f"the checkpoint was written by {before} process(es); {now} go on, on {trainer.accelerator.device.type}: "
-            f"the result will differ from that of an uninterrupted training, by {by}"
+            f"the checkpoint was written by {before} process(es), now there are {now} on "
+            f"{trainer.accelerator.device.type}: {causes} will differ from an uninterrupted training"
         )
     return position
 
 
 def conditions_of(trainer: Trainer) -> dict[str, str]:
-    """What the bits of a result depend on besides configuration, rows and models."""
+    """What a result depends on, to the bit, besides configuration, rows and models."""
     device = trainer.accelerator.device
     on_cpu = device.type == "cpu"
     return {
@@ -201,18 +204,30 @@ def _compare_conditions(
 ) -> None:
     if now[PRECISION] != was[PRECISION]:
         raise UserError(
-            f"checkpoint {path} is of a training in {was[PRECISION]}, and this is one in {now[PRECISION]}; go on with "
-            f"train.mixed_precision={was[PRECISION]}, or start anew with resume=never"
+            f"checkpoint {path} was trained in {was[PRECISION]}, this training is in {now[PRECISION]}; resume with "
+            f"train.mixed_precision={was[PRECISION]}, or start from scratch with resume=never"
         )
     if different := [f"{name} {now[name]} (was {was[name]})" for name in now if now[name] != was[name]]:
         warn(
-            f"since the checkpoint there is another {', '.join(different)}: the result may differ in its last digits "
-            "from that of an uninterrupted training"
+            f"changed since the checkpoint: {', '.join(different)}; the last digits of the result may differ from "
+            "those of an uninterrupted training"
         )
 
 
+def checkpoint_names(run_folder: Path) -> list[str]:
+    """Names of the checkpoints in a run folder, the oldest first; whether they are whole is not checked."""
+    return [path.name for path in reversed(_newest_first(run_folder / CHECKPOINTS))]
+
+
+def supernet_is_newer(run_folder: Path) -> bool:
+    """Whether the supernet is newer than all checkpoints, which a killed process then had yet to remove."""
+    times = [path.stat().st_mtime_ns for path in run_folder.glob(f"{CHECKPOINTS}/*/{MANIFEST}")]
+    info = run_folder / "supernet" / INFO_FILE
+    return info.exists() and info.stat().st_mtime_ns > max(times, default=0)
+
+
 def remove_checkpoints(folder: Path) -> None:
-    """Removes all of them; for the main process, after the training has ended or before it starts anew."""
+    """Removes all of them. For the main process, after the training or before it starts from scratch."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -254,7 +269,7 @@ def _state(trainer: Trainer, position: Position) -> dict[str, Any]:
 
 def _optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
     state = trainer.optimizer.state_dict()["state"]
-    return {f"{i}.{name}": tensor.contiguous() for i, its in state.items() for name, tensor in its.items()}
+    return {f"{i}.{name}": tensor.contiguous() for i, entry in state.items() for name, tensor in entry.items()}
 
 
 def _load_optimizer(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
@@ -264,21 +279,3 @@ def _load_optimizer(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
         state.setdefault(int(i), {})[name] = tensor
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _random_state(trainer: Trainer) -> Tensor:
-    """(N,) uint8 on the device: this process's size of micro-batches, and the states of the generators it uses."""
-    device = trainer.accelerator.device
-    size = torch.tensor([trainer.micro_batch_size or 0], dtype=torch.int64).view(torch.uint8)
-    return torch.cat([size, *random_state(device)]).to(device)
-
-
-def _fits(random_PN: Tensor, trainer: Trainer) -> bool:
-    return random_PN.shape[1] == len(_random_state(trainer))
-
-
-def _set_random_state(trainer: Trainer, state_N: Tensor) -> None:
-    sizes = [trainer.micro_batch_size, int(state_N[:8].clone().view(torch.int64))]
-    trainer.micro_batch_size = min(filter(None, sizes), default=None)  # the user may have asked for less meanwhile
-    end = 8 + len(torch.get_rng_state())
-    set_random_state([state_N[8:end].clone(), state_N[end:].clone()], trainer.accelerator.device)

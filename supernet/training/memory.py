@@ -1,4 +1,4 @@
-"""As many rows at once as memory allows."""
+"""Micro-batches as large as memory allows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ T = TypeVar("T")
 def halve_until_it_fits(
     compute: Callable[[int], T], size: int, *, max_length: int, report: Callable[[str], None]
 ) -> tuple[T, int]:
-    """Calls `compute(size)`, and again with half the size as often as memory runs out.
+    """Calls `compute(size)`. Halves the size and calls again whenever memory runs out.
 
     Args:
-        compute: Computes everything anew at each call, with so many rows in a forward pass.
-        size: To begin with, at least 1.
-        max_length: The task's, for the advice that is given.
-        report: Told of each halving.
+        compute: Takes the number of rows per forward pass. Computes everything from the start at each call.
+        size: The first size, at least 1.
+        max_length: The task's, for the advice in the error.
+        report: Receives a message at each halving.
 
     Returns:
-        What came out, and the size that fitted.
+        The result, and the size that fitted.
 
     Raises:
         UserError: if not even one row fits.
@@ -35,21 +35,21 @@ def halve_until_it_fits(
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
-        # Out of the handler, which keeps the tensors of the pass alive.
+        # Outside the handler, since the error keeps the tensors of the pass alive.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if size == 1:
             raise UserError(
-                "memory runs out in the forward and backward pass of a single row; use "
+                "out of memory in the forward and backward pass of a single row; use "
                 f"train.gradient_checkpointing=true, a task.max_length below {max_length}, or a smaller model"
             )
         report(
-            f"memory ran out with {size} rows in a forward pass; going on with {size // 2} "
-            f"(train.micro_batch_size={size // 2} begins so; results stay the same but for rounding and dropout)"
+            f"out of memory with {size} rows in a forward pass; trying {size // 2} (train.micro_batch_size={size // 2} "
+            "starts with that; results differ only by rounding and dropout)"
         )
         size //= 2
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error means that memory ran out; a CPU's allocator has no type of its own for it."""
+    """Whether an error means that memory ran out. The CPU allocator raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""What a training finds in its run folder: a supernet that is done or is being replaced, checkpoints left behind."""
+"""What a previous run left in the folder of a training: a supernet, one that is being replaced, checkpoints."""
 
 from __future__ import annotations
 
@@ -18,67 +18,66 @@ from supernet.runtime.files import folder_lock
 from supernet.runtime.precision import AUTO, PRECISIONS
 from supernet.runtime.processes import resolve_precision
 from supernet.runtime.state import DONE, RUNNING, mark_done_for_killed, read_state
-from supernet.training.checkpoints import remove_checkpoints
+from supernet.training.checkpoints import CHECKPOINTS, checkpoint_names, remove_checkpoints, supernet_is_newer
 from supernet.training.materials import read_materials
-from supernet.training.run import search_command, supernet_is_newer
+from supernet.training.summary import search_command
 
 
-def resolved(config: TrainConfig) -> TrainConfig:
-    """The configuration with the precision that `auto` means here; its folder is named after that."""
+def with_precision(config: TrainConfig) -> TrainConfig:
+    """The configuration with a decided precision in place of `auto`; the run folder is named after it."""
     precision = resolve_precision(config.train.mixed_precision)
     return replace(config, train=replace(config.train, mixed_precision=precision))
 
 
 def report_unchanged(config: TrainConfig, accelerator: Accelerator, console: Console) -> None:
-    """Says that there is nothing to train, and what is known of a training that was to replace the supernet.
+    """Says that the supernet is there already, and whether an interrupted training was to replace it.
 
     Raises:
-        UserError: if the supernet was made of other rows or models than those that are there now.
+        UserError: if the supernet was trained with other rows or models than there are now.
     """
     target = config.folder / "supernet"
     try:
         info = read_info(target)
     except UserError as error:
         raise UserError(f"{error} (overwrite=true)") from error
-    said = f"already trained: {target} (overwrite=true trains it again)"
-    was = row_digests(info.splits, info.task.answers) | info.begun_with
+    message = f"already trained: {target} (overwrite=true trains it again)"
+    then = row_digests(info.splits, info.task.answers) | info.begun_with
     try:
         materials = read_materials(config, accelerator)
     except UserError as error:
-        said += f"; whether of the same rows and model cannot be seen: {error}"
+        message += f"; whether the rows and the model are still the same could not be checked: {error}"
     else:
-        now = {name: digest for name, digest in materials.origins.items() if info.begun_with or name in was}
-        if different := differences(now, was):
-            different += f" changed since{moved_commits(materials.revisions, info.revisions)}"
+        now = {name: digest for name, digest in materials.origins.items() if info.begun_with or name in then}
+        if changes := differences(now, then):
             raise UserError(
-                f"{target} was trained with other ones: {different}; overwrite=true trains it again, and "
-                "output_dir=FOLDER keeps both"
+                f"{changes} changed since {target} was trained{moved_commits(materials.revisions, info.revisions)}; "
+                "overwrite=true trains it again, output_dir=FOLDER keeps both"
             )
-        said += "" if info.begun_with else "; an older version trained it, which did not keep of which model"
-    console.print(said)
+        message += "" if info.begun_with else "; an older version trained it and did not record with which model"
+    console.print(message)
     console.print(f"next: {search_command(config)}")
-    if (interrupted := _replacement(config.folder)) is not None:
-        console.print(interrupted)
+    if (note := _replacement_note(config.folder)) is not None:
+        console.print(note)
 
 
-def _replacement(folder: Path) -> str | None:
-    """What is to be said of a training that was to replace the supernet of a folder, and has not yet."""
-    state, steps = read_state(folder), sorted(path.name for path in folder.glob("checkpoints/step-*"))
-    if state is None or state.state == DONE or (supernet_is_newer(folder) and steps):
+def _replacement_note(folder: Path) -> str | None:
+    """A note about an unfinished training that is to replace the supernet of a folder; None if there is none."""
+    state, checkpoints = read_state(folder), checkpoint_names(folder)
+    if state is None or state.state == DONE or (supernet_is_newer(folder) and checkpoints):
         return None
-    at = f"its last checkpoint is {steps[-1]}" if steps else "it has no checkpoint yet"
-    how = "overwrite=true goes on with it, overwrite=true resume=never begins it anew"
+    progress = f"its last checkpoint is {checkpoints[-1]}" if checkpoints else "it has no checkpoint yet"
+    advice = "overwrite=true resumes it, overwrite=true resume=never starts it from scratch"
     return (
-        f"note: this supernet is the old one. A training with overwrite=true that is to replace it {state}; {at}: "
-        f"{'wait for it' if state.state == RUNNING else how}"
+        f"note: this is the old supernet. The training that replaces it (overwrite=true) {state}; {progress}: "
+        f"{'wait for it' if state.state == RUNNING else advice}"
     )
 
 
 def check_not_running(folder: Path) -> None:
-    """Sees early that nobody is at work in the folder; the lock decides later, also about other machines.
+    """Refuses early to train in a folder where another process trains. The lock decides later, for all machines.
 
     Raises:
-        UserError: if a process of this machine is.
+        UserError: if a process of this machine is training there.
     """
     state = read_state(folder)
     if state is not None and state.state == RUNNING and state.host == socket.gethostname():
@@ -86,33 +85,33 @@ def check_not_running(folder: Path) -> None:
 
 
 def check_precision_unchanged(config: TrainConfig, given: str) -> None:
-    """Sees that `auto` does not begin anew what was begun where it meant another precision.
+    """Refuses to start from scratch where `auto` meant another precision in an interrupted training.
 
     Args:
-        config: With the precision that was decided.
-        given: The one that was given.
+        config: With the decided precision.
+        given: The precision that the user gave.
 
     Raises:
-        UserError: if there is such a training; names both.
+        UserError: if there is such a training; names both precisions.
     """
-    begins = config.resume != "never" and not any(config.folder.glob("checkpoints/step-*"))
-    for name in PRECISIONS if given == AUTO and begins else ():
+    starts = config.resume != "never" and not checkpoint_names(config.folder)
+    for name in PRECISIONS if given == AUTO and starts else ():
         other = replace(config, train=replace(config.train, mixed_precision=name)).folder
-        if name != config.train.mixed_precision and any(other.glob("checkpoints/step-*")):
+        if name != config.train.mixed_precision and checkpoint_names(other):
             now = config.train.mixed_precision
             raise UserError(
-                f"this training was begun in {name} ({other}), and train.mixed_precision=auto is {now} here; go on "
-                f"with train.mixed_precision={name}, or begin anew with train.mixed_precision={now}"
+                f"this training was started in {name} ({other}), and train.mixed_precision=auto is {now} here; resume "
+                f"it with train.mixed_precision={name}, or start from scratch with train.mixed_precision={now}"
             )
 
 
 def finish_killed_run(folder: Path) -> None:
-    """Ends what a process had yet to when it was killed after it had saved its supernet: `TrainingRun.finish`.
+    """Removes the checkpoints of a process that was killed after it saved its supernet (`TrainingRun.finish`).
 
-    Unless another is at work in the folder.
+    Does nothing while another process holds the lock.
     """
     with suppress(UserError, OSError), folder_lock(folder):
         if supernet_is_newer(folder):
-            if any(folder.glob("checkpoints/step-*")):  # else they are not this supernet's: one to replace it has begun
+            if checkpoint_names(folder):  # without any, the state is that of a training that has begun to replace it
                 mark_done_for_killed(folder)
-            remove_checkpoints(folder / "checkpoints")
+            remove_checkpoints(folder / CHECKPOINTS)

@@ -104,6 +104,19 @@ class Trainer:
         """Dropout differs between processes; everything else that is random has a generator of its own."""
         set_seed(self.config.seeds.model + step, device_specific=True)
 
+    def random_state(self) -> Tensor:
+        """(N,) uint8 on the device: this process's micro-batch size, then the states of its generators."""
+        device = self.accelerator.device
+        size = torch.tensor([self.micro_batch_size or 0], dtype=torch.int64).view(torch.uint8)
+        return torch.cat([size, *generator_states(device)]).to(device)
+
+    def set_random_state(self, state_N: Tensor) -> None:
+        """Inverse of `random_state`. A smaller micro-batch size, which the user may now ask for, is kept."""
+        sizes = [self.micro_batch_size, int(state_N[:8].clone().view(torch.int64))]
+        self.micro_batch_size = min(filter(None, sizes), default=None)
+        end = 8 + len(torch.get_rng_state())
+        restore_generators([state_N[8:end].clone(), state_N[end:].clone()], self.accelerator.device)
+
     def batches(self, epoch: int) -> list[np.ndarray]:
         """The row numbers of an epoch's batches, the same in all processes."""
         options = self.config.train
@@ -129,7 +142,7 @@ class Trainer:
         """
         accelerator = self.accelerator
         at_once = accelerator.num_processes == 1 or accelerator.device.type == "cpu"
-        passes, before = self._passes(step), random_state(accelerator.device)
+        passes, before = self._passes(step), generator_states(accelerator.device)
         mine = np.array_split(rows_B, accelerator.num_processes)[accelerator.process_index]
         try:
             losses = self._gradients(mine, passes, rows=len(rows_B), given_up=stop if at_once else _never)
@@ -141,7 +154,7 @@ class Trainer:
         given_up = asked if accelerator.num_processes == 1 else at_once and bool(numbers[-1])
         if given_up:
             self.optimizer.zero_grad()
-            set_random_state(before, accelerator.device)
+            restore_generators(before, accelerator.device)
             return StepResult({}, stop=True, done=False)
         if self.config.train.max_grad_norm is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.max_grad_norm)
@@ -223,13 +236,13 @@ class Trainer:
         return losses
 
 
-def random_state(device: torch.device) -> list[Tensor]:
+def generator_states(device: torch.device) -> list[Tensor]:
     """The states of the generators that dropout on a device uses: torch's own, and a GPU's."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
-def set_random_state(states: Sequence[Tensor], device: torch.device) -> None:
-    """Puts the generators where `random_state` found them."""
+def restore_generators(states: Sequence[Tensor], device: torch.device) -> None:
+    """Puts the generators where `generator_states` found them."""
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
