@@ -18,7 +18,7 @@ from search.options.search import BASELINE, FINETUNE, SearchConfig
 from search.rows import load_rows
 from search.run_folder import TRIALS_FILE, RunInfo, begin_run, going_on
 from search.trials import TrialFile
-from supernet.artifact import Supernet, begun_trainings, find_supernet, load_supernet, remarks
+from supernet.artifact import Supernet, find_supernet, load_supernet, remarks, unfinished_trainings
 from supernet.console.command import choice_of
 from supernet.console.progress import WorkProgress, plain_console, show_progress
 from supernet.data.load import TaskData
@@ -167,7 +167,7 @@ def _load_supernet(config: SearchConfig, console: Console) -> tuple[Path, Supern
     folder = find_supernet(config.supernet, output)
     supernet = load_supernet(folder)
     console.print(f"supernet {folder}")
-    for remark in (*remarks(folder, supernet.info), *(begun_trainings(output) if config.supernet is None else ())):
+    for remark in (*remarks(folder, supernet.info), *(unfinished_trainings(output) if config.supernet is None else ())):
         console.print(f"note: {remark}")
     if set(FOR_WORKLOAD) & set(config.objectives):
         refuse_longer(supernet.model.config, config.workload)

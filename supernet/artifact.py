@@ -1,4 +1,4 @@
-"""A trained supernet on disk: a plain Hugging Face folder plus one small file that says what it is."""
+"""The artifact of stage one: a trained supernet as a plain Hugging Face folder with one more file, supernet.json."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from supernet.space.spaces import SpaceOptions, search_space
 from supernet.space.strategies import Strategy
 
 INFO_FILE = "supernet.json"
-"""Written last, so a folder that has it is whole."""
+"""Written last, so a folder that has it is complete."""
 
 _FILES = (INFO_FILE, "config.json", "model.safetensors", "tokenizer.json")
 _FORMAT = 2
@@ -44,26 +44,26 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SupernetInfo:
-    """What has to be known of a supernet besides its weights.
+    """What stage two needs to know about a supernet besides its weights.
 
     Attributes:
-        task: What it was trained for.
-        data: Where its rows came from, so that the search sees the same split.
+        task: The task it was trained for.
+        data: Source of its rows, so that the search uses the same splits.
         model: Short name of the pre-trained model.
-        splits: Digest of each split's tokens and labels, so that the search can see that it has the same rows.
+        splits: Digest of each split's tokens and labels, so that the search can check its rows.
         space: The search space it was trained for.
         strategy, sampling, distillation: How it was trained.
         order: How heads and units were ordered before training.
         revisions: Commits on the hub of the pre-trained model ("model") and of the rows ("data"); None for what is not
-            from there.
-        layer_importance: A score for each layer, if they were measured.
+            from the hub.
+        layer_importance: A score for each layer, if importance was measured.
         seed: The run's seed.
-        validation_error: Of the largest, the middle and the smallest sub-network, after the last epoch.
+        validation_error: Of the largest, middle and smallest sub-network, after the last epoch.
         trained_at: UTC, ISO 8601.
-        versions: Of the packages that made it.
-        precision: In which it was trained: fp32, bf16 or fp16; None if an older version trained it.
-        begun_with: Digests of what it was made of besides the rows: the pre-trained model, and a teacher.
-        test_run: Whether it was trained to see that everything works, and for no other purpose.
+        versions: Of the packages that trained it.
+        precision: fp32, bf16 or fp16; None if an older version trained it.
+        begun_with: Digests of the pre-trained model, and of the teacher if there was one.
+        test_run: Whether the training was only a test that everything works.
     """
 
     task: Task
@@ -88,7 +88,7 @@ class SupernetInfo:
 
 @dataclass(frozen=True)
 class Supernet:
-    """A trained supernet: the full model, its tokenizer, what it is; if it was read, the digest of its weights."""
+    """A trained supernet: full model, tokenizer, info, and the digest of the weights if it was read from a folder."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -104,7 +104,7 @@ class Supernet:
 
 
 def save_supernet(folder: Path, supernet: Supernet) -> None:
-    """Writes the folder, whole or not at all. Stock `from_pretrained` loads it as the full model."""
+    """Writes the folder completely or not at all. `from_pretrained` of transformers loads it as the full model."""
     with atomic_folder(folder) as partial, quiet_transformers():
         supernet.model.save_pretrained(partial)
         supernet.tokenizer.save_pretrained(partial)
@@ -112,7 +112,7 @@ def save_supernet(folder: Path, supernet: Supernet) -> None:
 
 
 def read_info(folder: Path) -> SupernetInfo:
-    """What `folder` says of its supernet.
+    """Reads a folder's supernet.json.
 
     Raises:
         UserError: if the folder is incomplete or of another format.
@@ -127,10 +127,10 @@ def read_info(folder: Path) -> SupernetInfo:
 
 
 def _check_fits(info: SupernetInfo, config: PreTrainedConfig) -> None:
-    """Sees that what is said of a supernet can be said of this model.
+    """Checks that the info fits the model.
 
     Raises:
-        UserError, WrongValue: if not.
+        UserError, WrongValue: if it does not.
     """
     check_model(info.task, config)
     if not info.task.is_choice and info.task.num_labels != config.num_labels:
@@ -144,14 +144,14 @@ def _check_fits(info: SupernetInfo, config: PreTrainedConfig) -> None:
 
 
 def load_supernet(folder: Path, *, weights: str | None = None) -> Supernet:
-    """Reads what `save_supernet` wrote; the model is in evaluation mode, on the CPU, and nothing of it in the folder.
+    """Reads what `save_supernet` wrote. The model is in evaluation mode, on the CPU, and does not depend on the folder.
 
     Args:
-        folder: The supernet's.
-        weights: Digest of the weights that are meant, as a search and `search.select` tell it; None takes any.
+        folder: The supernet's folder.
+        weights: Expected digest of the weights, from a search; None accepts any.
 
     Raises:
-        UserError: if the folder is incomplete or damaged, has other weights, or was written meanwhile.
+        UserError: if the folder is incomplete or damaged, has other weights, or was replaced while it was read.
     """
     info, digest = read_info(folder), weights_digest(folder)
     if weights is not None:
@@ -160,7 +160,7 @@ def load_supernet(folder: Path, *, weights: str | None = None) -> Supernet:
     with unusable(str(folder / INFO_FILE), _AGAIN):
         _check_fits(info, model.config)
     for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data = tensor.data.clone()  # it may be a view of the file, whose content may change
+        tensor.data = tensor.data.clone()  # not a view of the file, whose content may change
     supernet = Supernet(model, load_tokenizer(folder, model.config), info, digest)
     if (read_info(folder), weights_digest(folder)) != (info, digest):
         raise UserError(f"the supernet in {folder} was replaced while it was being read; run the same command again")
@@ -168,7 +168,7 @@ def load_supernet(folder: Path, *, weights: str | None = None) -> Supernet:
 
 
 def find_supernet(given: str | None, output_dir: Path) -> Path:
-    """The supernet folder to search: the one given (or the run folder that holds it), else the newest trained one.
+    """The folder of the supernet to search: the given one, or that in the given run folder, else the newest.
 
     Raises:
         UserError: if there is none.
@@ -180,19 +180,19 @@ def find_supernet(given: str | None, output_dir: Path) -> Path:
         if (folder / "supernet").is_dir():
             return folder / "supernet"
         if not (folder / INFO_FILE).exists() and (state := unfinished(folder)) is not None:
-            raise UserError(f"supernet={given}: its training {state}, and there is no supernet yet; {_GOES_ON}")
+            raise UserError(f"supernet={given}: its training {state}, and there is no supernet yet; {_WAIT}")
         return folder
-    found = list(output_dir.glob(f"train/*/supernet/{INFO_FILE}"))
-    if not found:
-        begun = begun_trainings(output_dir)
+    candidates = list(output_dir.glob(f"train/*/supernet/{INFO_FILE}"))
+    if not candidates:
+        trainings = unfinished_trainings(output_dir)
         raise UserError(
             f"there is no trained supernet in {output_dir / 'train'}; "
-            + (f"{'; '.join(begun)}; {_GOES_ON}" if begun else _how_to_train())
+            + (f"{'; '.join(trainings)}; {_WAIT}" if trainings else _how_to_train())
         )
-    return max(found, key=_trained_at).parent
+    return max(candidates, key=_trained_at).parent
 
 
-_GOES_ON = "wait for it, or give the training's command again, which goes on where it was"
+_WAIT = "wait for it, or repeat the training's command, which resumes it"
 
 
 def _how_to_train() -> str:
@@ -200,25 +200,25 @@ def _how_to_train() -> str:
     return f"train one first, for example with '{example}', or name one with supernet=FOLDER"
 
 
-def begun_trainings(output_dir: Path) -> list[str]:
-    """What is to be said of each training that has saved no supernet yet."""
+def unfinished_trainings(output_dir: Path) -> list[str]:
+    """A clause for each training that has not saved a supernet: "training NAME was stopped at ..."."""
     folders = [path for path in sorted(output_dir.glob("train/*")) if not (path / "supernet").exists()]
     states = [(folder.name, unfinished(folder)) for folder in folders]
     return [f"training {name} {state}" for name, state in states if state is not None]
 
 
 def remarks(folder: Path, info: SupernetInfo) -> list[str]:
-    """What a user of a supernet should know, a sentence each: of a test run; its training at work or stopped."""
-    said = []
+    """Notes for users of a supernet, each a clause: it is from a test run; its training is running or was stopped."""
+    notes = []
     if info.test_run:
-        said.append("it was trained in a test run (debug=fast), so its figures say nothing about the method")
+        notes.append("it was trained in a test run (debug=fast), so its figures say nothing about the method")
     if folder.name.startswith("supernet") and (state := unfinished(folder.parent)) is not None:
-        said.append(f"a training in {folder.parent} {state}; this is the supernet saved there at {info.trained_at}")
-    return said
+        notes.append(f"a training in {folder.parent} {state}; this is the supernet saved there at {info.trained_at}")
+    return notes
 
 
 def _trained_at(file: Path) -> tuple[str, str]:
     try:
         return str(load_json(file)["trained_at"]), str(file)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return "", str(file)  # cannot be the newest; if it is the only one, reading it says what is wrong
+        return "", str(file)  # never the newest; if it is the only one, reading it raises the error

@@ -320,7 +320,7 @@ def test_layers_of_too_many_forms_are_told(configure, trainer, monkeypatch):
     monkeypatch.setattr(compiling, "GRAPHS", 1)
     torch._dynamo.reset()
     with (
-        pytest.raises(UserError, match="the layers take more than 1 forms"),
+        pytest.raises(UserError, match="the layers need more than 1 graphs"),
         compiled_layers(its.model, backend="eager"),
     ):
         gradients(its)

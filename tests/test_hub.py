@@ -268,7 +268,7 @@ def test_a_token_opens_what_is_private(hub, model_files, monkeypatch):
     hub.put(GLUE, sst2())
     monkeypatch.setenv("HF_TOKEN", "an-expired-one")
     for load in (model, rows):
-        assert "the hub does not know the token that is sent; log in with 'hf auth login' or set HF_TOKEN, anew" in (
+        assert "the hub does not accept the token; log in with 'hf auth login' or set HF_TOKEN again" in (
             one_line(load)
         )
     hub.repositories[BERT].refusal, hub.repositories[GLUE].refusal = "private", "gated"
@@ -292,7 +292,7 @@ def test_half_of_a_file_is_never_taken_for_the_whole(hub, model_files, capfd):
     assert (found.folder / "model.safetensors").read_bytes() == model_files["model.safetensors"]
     assert capfd.readouterr().err.splitlines() == [
         "fetching model 'some/bert' from the hub, 0.1 MB",
-        "some/bert: the hub does not answer as it should; trying again a few times",
+        "some/bert: the hub does not answer properly; retrying a few times",
     ]
 
 
@@ -411,8 +411,8 @@ def test_the_cache_gives_the_very_commit_or_nothing(away, hub, model_files):
     assert rows().provenance.revision == rows(hub_revision=second).provenance.revision == second
     for options in ({"hub_revision": third}, {"hub_revision": "v3"}):
         assert "data set 'nyu-mll/glue' at" in one_line(rows, **options)
-    assert "data set 'nyu-mll/glue' cannot be had from the hub" in one_line(rows, "rte")
-    assert "model 'some/bert' cannot be had from the hub" in one_line(model)
+    assert "data set 'nyu-mll/glue' cannot be fetched from the hub" in one_line(rows, "rte")
+    assert "model 'some/bert' cannot be fetched from the hub" in one_line(model)
 
 
 def test_what_others_left_in_the_cache_is_made_whole(away, hub, model_files):
@@ -426,7 +426,7 @@ def test_what_others_left_in_the_cache_is_made_whole(away, hub, model_files):
     huggingface_hub.hf_hub_download("some/other", "config.json")
     away()
     assert model() == found
-    assert "model 'some/other' cannot be had from the hub" in one_line(model, name_or_path="some/other")
+    assert "model 'some/other' cannot be fetched from the hub" in one_line(model, name_or_path="some/other")
 
 
 def test_an_incomplete_model_in_the_cache_is_refused(away, hub, model_files):
@@ -435,7 +435,7 @@ def test_an_incomplete_model_in_the_cache_is_refused(away, hub, model_files):
     one_line(model)
     hub.trouble = None
     away()
-    assert "model 'some/bert' cannot be had from the hub" in one_line(model)
+    assert "model 'some/bert' cannot be fetched from the hub" in one_line(model)
 
 
 # Whole

@@ -175,7 +175,7 @@ def test_the_precision_is_decided_before_the_folder_has_a_name(configure, monkey
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert with_precision(configure()).folder == with_precision(configure("train.mixed_precision=bf16")).folder
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
-    with pytest.raises(UserError, match=r"mixed precision fp8, which is not known here; use train\.mixed_precision="):
+    with pytest.raises(UserError, match=r"mixed precision fp8, which is not supported; use train\.mixed_precision="):
         with_precision(configure())
 
 
@@ -218,9 +218,9 @@ def test_other_threads_and_versions_are_told(configure, stopped, monkeypatch, ca
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("MIXED_PRECISION", "bf16", "precision bf16 is accelerate launch's; mixed_precision=fp32 has another"),
+        ("MIXED_PRECISION", "bf16", "precision bf16 comes from accelerate launch; change it with mixed_precision=fp32"),
         ("DYNAMO_BACKEND", "INDUCTOR", "accelerate is set to compile models (dynamo_backend): INDUCTOR, which is not"),
-        ("GRADIENT_ACCUMULATION_STEPS", "4", "accelerate is set to accumulate gradients: 4, which is not used here"),
+        ("GRADIENT_ACCUMULATION_STEPS", "4", "accelerate is set to accumulate gradients: 4, which has no effect here"),
         ("DYNAMO_BACKEND", "NO", ""),
     ],
 )
@@ -273,7 +273,7 @@ def test_a_training_that_runs_elsewhere_is_told(configure):
             train(config)
 
 
-@pytest.mark.parametrize("before", ["end", "remove_checkpoints"])
+@pytest.mark.parametrize("before", ["mark_done", "remove_checkpoints"])
 def test_a_supernet_whose_process_is_killed_after_saving_is_done(before, configure, monkeypatch, capsys):
     class KilledError(BaseException):
         pass

@@ -70,7 +70,7 @@ def chosen(folder, capsys):
 def test_a_supernet_that_is_replaced_while_rows_are_loaded(replace, runs, monkeypatch):
     load = session.load_task
     monkeypatch.setattr(session, "load_task", lambda *a: replace(runs) or load(*a))
-    with pytest.raises(UserError, match=r"is not the one that was searched: its weights are \w{16}, they were \w{16}"):
+    with pytest.raises(UserError, match=r"is not the one that was searched: its weights is \w{16}, it was \w{16}"):
         run(runs)
     assert not list(runs.glob("search/*/*.json*"))
 

@@ -86,7 +86,7 @@ def test_tensorboard_goes_on_where_it_was(configure, monkeypatch):
 def test_a_tracker_that_cannot_start_gives_one_line(configure, monkeypatch):
     pytest.importorskip("tensorboard")
     monkeypatch.setattr("accelerate.Accelerator.init_trackers", lambda *a: (_ for _ in ()).throw(OSError("no\nlogin")))
-    with pytest.raises(UserError, match=r"tracking.to=tensorboard cannot start \(no\); put it right or leave it out"):
+    with pytest.raises(UserError, match=r"tracking.to=tensorboard cannot start \(no\); fix this or leave it out"):
         train(configure("tracking.to=[tensorboard]"))
 
 

@@ -1,4 +1,4 @@
-"""The group of processes that know of each other, if there is one. Imports no torch: without it there is no group."""
+"""The process group of torch, if there is one, and the rank of this process. Imports no torch: without it, no group."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import sys
 
 
 def in_group() -> bool:
-    """Whether this is one of several processes that know of each other."""
+    """Whether this process belongs to a process group."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def end_group() -> None:
-    """Ends the group, if there is one; the last thing that a command does, for it cannot be made twice."""
+    """Destroys the process group, if there is one. For the end of a command: a group cannot be made twice."""
     if in_group():
         sys.modules["torch"].distributed.destroy_process_group()
 
 
 def rank() -> str:
-    """The number that a launcher has given this process; "0" without one."""
+    """The rank that a launcher gave this process; "0" without a launcher."""
     return os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
 
 
 def is_main() -> bool:
-    """Whether this is the process that speaks for all; see `rank`."""
+    """Whether this is the main process, rank 0, which prints for all."""
     return rank() == "0"
 
 

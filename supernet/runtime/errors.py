@@ -1,4 +1,4 @@
-"""Mistakes a user can make, each told in one line, and the checks of names and numbers that find them."""
+"""Errors for users, one line instead of a traceback, and the checks of names and numbers that raise them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MAX_SEED = 2**31
 
 
 class UserError(Exception):
-    """Something the user can put right: what was wrong, the value got, what is allowed, what to do next.
+    """A mistake that the user can fix. The message says what is wrong, the value, what is allowed, what to do next.
 
-    The command line prints the message as one line and exits with status 1; there is no traceback.
+    A command prints it as one line and exits with status 1, without a traceback.
     """
 
 
@@ -24,9 +24,9 @@ def unknown(kind: str, value: str, allowed: Iterable[str]) -> UserError:
     """The error for a name that is not among `allowed`, with the nearest valid names.
 
     Args:
-        kind: What the name stands for, in the singular ("task").
-        value: The name got.
-        allowed: The names that would have been valid.
+        kind: What the name names, in the singular ("task").
+        value: The unknown name.
+        allowed: The valid names.
     """
     names = sorted(allowed)
     near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
@@ -90,5 +90,5 @@ def positive(key: str, value: float, *, what: str = "") -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error of some library, for use inside a message of ours."""
+    """The first line of a library's error, for use inside a message of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

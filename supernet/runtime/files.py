@@ -1,4 +1,4 @@
-"""Run folders: named after the configuration, written whole or not at all."""
+"""Files and folders that are written completely or not at all; digests, locks, names of run folders."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from supernet.runtime.errors import UserError
 from supernet.runtime.storage import writing
 
 LOCK_FILE = ".lock"
-"""Of a run folder, see `folder_lock`."""
+"""In a run folder, see `folder_lock`."""
 
 
 def digest(values: Any) -> str:
-    """Eight hexadecimal digits that stand for a configuration in plain values."""
+    """Eight hexadecimal digits of a hash of plain values, such as a configuration."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -38,10 +38,10 @@ def file_sha256(path: Path) -> str:
 
 
 def weights_digest(supernet: Path) -> str:
-    """16 hexadecimal digits that stand for the weights in a supernet's folder.
+    """16 hexadecimal digits of a hash of the weights in a supernet's folder.
 
     Raises:
-        UserError: if they cannot be read.
+        UserError: if the file cannot be read.
     """
     path = supernet / "model.safetensors"
     try:
@@ -51,25 +51,25 @@ def weights_digest(supernet: Path) -> str:
 
 
 def check_weights(supernet: Path, expected: str) -> None:
-    """Sees that a supernet's folder has the weights of this digest.
+    """Checks that the weights in a supernet's folder have this digest.
 
     Raises:
-        UserError: if they are others.
+        UserError: if they have another one.
     """
-    if (found := weights_digest(supernet)) != expected:
+    if (current := weights_digest(supernet)) != expected:
         raise UserError(
-            f"the supernet in {supernet} is not the one that was searched: its weights are {found}, they were "
-            f"{expected}; it was trained again or replaced, so search it again"
+            f"the supernet in {supernet} is not the one that was searched: the digest of its weights is {current}, it "
+            f"was {expected}; the supernet was trained again or replaced, so search it again"
         )
 
 
 def folder_name(*parts: str) -> str:
-    """The parts joined by dashes, without what a file name should not hold."""
+    """The parts joined by dashes; other characters than letters, digits, dots and dashes become underscores."""
     return "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts)
 
 
 def prepare_folder(folder: Path) -> None:
-    """Makes a folder and sees that it can be written, before hours of work depend on it.
+    """Makes a folder and checks that it is writable, before hours of work depend on it.
 
     Raises:
         UserError: if it cannot be made or written.
@@ -82,7 +82,7 @@ def prepare_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file at, put in its place when the block ends well and removed otherwise.
+    """A temporary path beside `path`. After the block it replaces `path`; if the block fails, it is removed.
 
     Raises:
         StorageError: if it cannot be written.
@@ -100,9 +100,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` to fill, put in its place when the block ends well and removed otherwise.
+    """A temporary folder beside `folder`. After the block it replaces `folder`; if the block fails, it is removed.
 
-    All is on the disk before it gets its name, so that not even a power failure leaves a folder half written.
+    Everything is flushed to the disk before the folder gets its name, so even a power failure leaves no partial folder.
 
     Raises:
         StorageError: if it cannot be written.
@@ -123,14 +123,14 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 def _partial_folder(folder: Path) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
-        partial.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's own is for its user alone
+        partial.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's own mode excludes other users
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
-    """Sees a file, or the names in a folder, to the disk."""
+    """Flushes a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -139,7 +139,7 @@ def sync(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what a killed process was writing in a folder. Only for the folder's one writer."""
+    """Removes the partial files of a killed process. For the process that holds the folder's lock."""
     for path in (*folder.glob(".*.partial"), *folder.glob(".*.old")):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -154,7 +154,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def append_json_line(path: Path, values: dict[str, Any]) -> None:
-    """Appends one JSON object as a line, and sees it to the disk. Where it does not fit the file stays as it was.
+    """Appends a JSON object as one line and flushes it to the disk. If it does not fit, the file stays as it was.
 
     Raises:
         StorageError: if it cannot be written.
@@ -163,7 +163,7 @@ def append_json_line(path: Path, values: dict[str, Any]) -> None:
     with writing(path), path.open("ab", buffering=0) as file:
         length = file.tell()
         try:
-            if file.write(line) < len(line):  # the disk has become full on the way
+            if file.write(line) < len(line):  # the disk is full
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
         except OSError:
@@ -172,7 +172,7 @@ def append_json_line(path: Path, values: dict[str, Any]) -> None:
 
 
 def cut_half_written_line(path: Path) -> None:
-    """Removes what a killed process may have left after the last whole line of a file, if there is a file."""
+    """Removes the part of a line that a killed process may have left at the end of a file. The file may be missing."""
     if path.exists():
         content = path.read_bytes()
         with writing(path):
@@ -181,12 +181,12 @@ def cut_half_written_line(path: Path) -> None:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Holds a lock on a folder while the block runs, so that two processes do not write the same results.
+    """Holds the lock on a folder while the block runs, so that only one process writes there.
 
     Raises:
-        UserError: if another process holds it.
+        UserError: if another process holds the lock.
     """
-    lock = FileLock(folder / LOCK_FILE, timeout=0.1)  # a reader of state.json may look at it for a moment
+    lock = FileLock(folder / LOCK_FILE, timeout=0.1)  # a reader of state.json may hold it for a moment
     with writing(folder):
         try:
             lock.acquire()

@@ -1,7 +1,7 @@
-"""The Hugging Face hub: which commit of a repository is meant, and one line for each reason that it cannot be had.
+"""The Hugging Face hub: resolves revisions to commits, and explains in one line why something cannot be fetched.
 
-A branch or a tag is resolved to a commit before anything is fetched, so that all files are of one commit, and its name
-can be kept. What the client has in its cache is used if the hub cannot be reached, but only that very commit.
+A branch or tag is resolved to a commit before anything is fetched. So all files are of one commit, which can be
+recorded. If the hub cannot be reached, the client's cache is used, but only for the same commit.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from supernet.runtime.distributed import print_on_main
 from supernet.runtime.errors import UserError, first_line
 
 HUB_TIMEOUT_S = 10.0
-"""Longest wait for an answer, or for the next piece of one; HF_HUB_DOWNLOAD_TIMEOUT may allow more."""
+"""Longest wait for an answer or its next part; HF_HUB_DOWNLOAD_TIMEOUT may allow more."""
 
 _NAMES = {"model": "model", "dataset": "data set"}
-"""What the hub's kinds of repository are called in messages."""
+"""Kinds of repository, and their names in messages."""
 
 LOG_IN = "log in with 'hf auth login' or set HF_TOKEN"
 
@@ -50,7 +50,7 @@ class Repository:
         kind: model or dataset.
         name: Owner and name.
         revision: Branch, tag or commit; None is the default branch.
-        option: Key of the revision, for messages.
+        option: The revision's key in the configuration, for messages.
     """
 
     kind: str
@@ -64,17 +64,17 @@ class Repository:
 
     @property
     def page(self) -> str:
-        """Where people find it."""
+        """Address of its page."""
         return f"{constants.ENDPOINT}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
 
 
 @dataclass(frozen=True)
 class Commit:
-    """What a revision was resolved to.
+    """The commit of a revision.
 
     Attributes:
         id: The commit: 40 hexadecimal digits.
-        trouble: Why the hub did not say so itself, if the cache had to.
+        trouble: Why the hub did not answer, if the commit comes from the cache.
     """
 
     id: str
@@ -82,10 +82,10 @@ class Commit:
 
 
 def commit_of(repository: Repository) -> Commit:
-    """Asks the hub what a revision is; if it gives no answer, what it last was according to the cache.
+    """Resolves a revision with the hub, or with the cache if the hub does not answer.
 
     Raises:
-        Exception: of the client's libraries, for `reason`.
+        Exception: of the client's libraries; `reason` explains it.
     """
     api = HfApi(endpoint=constants.ENDPOINT)
     name, kind, revision = repository.name, repository.kind, repository.revision
@@ -111,9 +111,9 @@ _STATUS = {
     404: ("there is no such repository, or it is private", f"check the name, or {LOG_IN}"),
     429: ("the hub was asked too often", "wait some minutes"),
 }
-"""What an answer of the hub means, and what to do."""
+"""Meaning of an answer's status, and what to do."""
 
-_KINDS: list[tuple[tuple[type[Exception], ...], str, str]] = [
+_ERRORS: list[tuple[tuple[type[Exception], ...], str, str]] = [
     ((RevisionNotFoundError,), "it has no branch, tag or commit '{revision}'", "check {option}"),
     ((GatedRepoError,), "access to it is granted on request", "ask for it at {page}, and " + LOG_IN),
     ((DisabledRepoError,), "it was disabled", "take another"),
@@ -123,37 +123,37 @@ _KINDS: list[tuple[tuple[type[Exception], ...], str, str]] = [
     ((httpx.ConnectError, httpx.ProxyError), "the hub at {hub} cannot be reached: {error}", "check the network"),
     ((httpx.TransportError,), "the connection to the hub at {hub} broke off: {error}", "try again"),
 ]
-"""What an error means that is no answer's alone, and what to do."""
+"""Meaning of an error, and what to do."""
 
 
 def reason(error: BaseException, repository: Repository) -> tuple[str, str | None]:
-    """Why something cannot be had from the hub, and what to do if that is known."""
-    for each in _chain(error):
-        if found := _known(each, repository):
-            return found
+    """Why something cannot be fetched from the hub, and what to do if that is known."""
+    for cause in _chain(error):
+        if explanation := _known(cause, repository):
+            return explanation
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split())[:200] or type(error).__name__, None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from, also where a library leaves that out; but for a file that need not be there."""
-    each: BaseException | None = error
-    while each is not None:
-        if not isinstance(each, EntryNotFoundError) or isinstance(each, LocalEntryNotFoundError):
-            yield each
-        each = each.__cause__ or each.__context__
+    """The error and its causes, implicit ones too. Missing optional files are left out."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if not isinstance(cause, EntryNotFoundError) or isinstance(cause, LocalEntryNotFoundError):
+            yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _known(error: BaseException, repository: Repository) -> tuple[str, str] | None:
     values = vars(repository) | {"page": repository.page, "hub": constants.ENDPOINT, "error": first_line(error)}
-    for kinds, why, advice in _KINDS:
+    for kinds, why, advice in _ERRORS:
         if isinstance(error, kinds):
             return why.format_map(values), advice.format_map(values)
     answer = getattr(error, "response", None)
     if answer is not None:
-        if "Invalid credentials" in answer.headers.get("X-Error-Message", ""):  # also for what all may read
-            return "the hub does not know the token that is sent", f"{LOG_IN}, anew"
+        if "Invalid credentials" in answer.headers.get("X-Error-Message", ""):  # even for public repositories
+            return "the hub does not accept the token", f"{LOG_IN} again"
         unusual = (f"the hub at {constants.ENDPOINT} answers with status {answer.status_code}", "try again later")
         return _STATUS.get(answer.status_code, unusual)
     if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
@@ -163,14 +163,14 @@ def _known(error: BaseException, repository: Repository) -> tuple[str, str] | No
 
 @contextmanager
 def asking(repository: Repository, *, instead: str) -> Iterator[None]:
-    """For a block that asks the hub: quiet, without endless waiting, and with one line for what goes wrong.
+    """For a block that uses the hub: quiet, with a time limit, and with one line for any error.
 
     Args:
-        repository: What it is asked for.
-        instead: What the user might do instead of what `reason` says.
+        repository: What the block asks for.
+        instead: What the user can do besides the advice of `reason`.
 
     Raises:
-        UserError: for whatever goes wrong, since the client raises from several libraries.
+        UserError: for any error, since the client raises errors of several libraries.
     """
     try:
         with _quiet(repository), _limited():
@@ -180,15 +180,15 @@ def asking(repository: Repository, *, instead: str) -> Iterator[None]:
     except Exception as error:
         why, advice = reason(error, repository)
         what_to_do = instead if advice is None else f"{advice}, or {instead}"
-        raise UserError(f"{repository} cannot be had from the hub: {why}; {what_to_do}") from error
+        raise UserError(f"{repository} cannot be fetched from the hub: {why}; {what_to_do}") from error
 
 
-# Waiting and talking
+# Time limits and output
 
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Every request ends after `HUB_TIMEOUT_S` without a byte: some of the client's own would wait for ever."""
+    """Ends every request after `HUB_TIMEOUT_S` without a byte. Some of the client's own would wait forever."""
 
     def limit(request: Any) -> None:
         seconds = max(HUB_TIMEOUT_S, float(constants.HF_HUB_DOWNLOAD_TIMEOUT))
@@ -204,21 +204,21 @@ def _limited() -> Iterator[None]:
 
 
 class _FirstRetry(logging.Handler):
-    """Says once that the client tries again, which it may do for a minute; the rest of its talk is kept back."""
+    """Prints a single line when the client starts to retry, which may take a minute, and drops the rest of its log."""
 
     def __init__(self, repository: Repository) -> None:
         super().__init__()
-        self.repository, self.said = repository, False
+        self.repository, self.printed = repository, False
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self.said and re.search("thrown while requesting|Error while downloading", record.getMessage()):
-            self.said = True
-            print_on_main(f"{self.repository.name}: the hub does not answer as it should; trying again a few times")
+        if not self.printed and re.search("thrown while requesting|Error while downloading", record.getMessage()):
+            self.printed = True
+            print_on_main(f"{self.repository.name}: the hub does not answer properly; retrying a few times")
 
 
 @contextmanager
 def _quiet(repository: Repository) -> Iterator[None]:
-    """The client's progress bars on a terminal only, of its log one line at most."""
+    """Shows the client's progress bars only on a terminal, and at most one line of its log."""
     log = logging.getLogger("huggingface_hub")
     handlers, log.handlers = log.handlers, [_FirstRetry(repository)]
     silent = not sys.stderr.isatty() and constants.HF_HUB_DISABLE_PROGRESS_BARS is None

@@ -1,4 +1,4 @@
-"""Pictures as files: matplotlib's figures, without any window."""
+"""Pictures as files: figures of matplotlib, without windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DPI = 150
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, which makes room for its labels by itself."""
+    """An empty figure, in inches, that makes room for its labels."""
     _import_matplotlib()
     from matplotlib.figure import Figure
 
@@ -24,16 +24,17 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
-    """Writes a figure, whole or not at all, in the format that the file's name ends with: .png, .pdf or .svg."""
+    """Writes a figure completely or not at all. The ending of the name gives the format: .png, .pdf or .svg."""
     kind = path.suffix.removeprefix(".")
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)  # the same report, the same file
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(
+        kind
+    )  # so that the same report gives the same file
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=dpi, format=kind, metadata=undated)
 
 
 def _import_matplotlib() -> None:
-    """MPLBACKEND is about windows, of which there are none here; yet a name in it that matplotlib does not know, such
-    as one of a notebook that was left, would end the import."""
+    """Imports matplotlib without MPLBACKEND: an unknown backend there, such as a notebook's, would stop the import."""
     given = os.environ.pop("MPLBACKEND", None)
     try:
         importlib.import_module("matplotlib")

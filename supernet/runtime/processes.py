@@ -1,6 +1,6 @@
-"""The processes of one training: Accelerate's settings, the cores of each, and what they tell one another.
+"""The processes of a training or search: Accelerate's settings, cores, communication.
 
-One line of talk comes from the main process; another process speaks only of what is its own, with its number.
+Only the main process prints. Other processes print messages that concern them alone, with their rank in front.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from supernet.runtime.state import run_lock
 T = TypeVar("T")
 
 PROCESS_TIMEOUT = timedelta(hours=3)
-"""How long processes wait for each other: one of them may tokenise a large task alone. The launcher sees a dead one."""
+"""Longest wait for another process, which may tokenise a large task alone. The launcher notices dead processes."""
 
 
 @contextmanager
@@ -47,31 +47,31 @@ def accelerate_session(
     logging_dir: Path | None = None,
     key: str = "train.mixed_precision",
 ) -> Iterator[Accelerator]:
-    """Accelerate for the length of one training or search; another of other settings may follow.
+    """An accelerator for one training or search. Sessions with other settings may follow.
 
-    The group of processes, once made, stays until `end_group`: it cannot be made twice.
+    The process group stays after the block, until `end_group`, since it cannot be made twice.
 
     Args:
-        mixed_precision: auto | fp32 | bf16 | fp16; see `TrainOptions`.
+        mixed_precision: auto | fp32 | bf16 | fp16, see `resolve_precision`.
         log_with: Names of Accelerate's trackers.
-        logging_dir: Where those write that write files.
-        key: What the precision is called in the configuration, for messages.
+        logging_dir: Folder of the trackers that write files.
+        key: Key of the precision in the configuration, for messages.
 
     Raises:
-        UserError: if the device cannot compute in this precision, or the launcher is set to divide models.
+        UserError: if the device does not support the precision, or the launcher is set to shard models.
     """
     for name in ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG"):
         if parse_flag_from_env(f"ACCELERATE_USE_{name}"):
             raise UserError(
                 f"accelerate is set to use {name}, which divides a model among processes, but each needs the whole "
-                "supernet: launch with --config_file launch/accelerate/gpus.yaml, or set accelerate up anew"
+                "supernet: launch with --config_file launch/accelerate/gpus.yaml, or run 'accelerate config' again"
             )
     precision = resolve_precision(mixed_precision, key=key)
     try:
         accelerator = Accelerator(
             mixed_precision=PRECISIONS[precision],
             cpu=_on_cpu(),
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # else the launcher's number counts
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # not the launcher's
             log_with=list(log_with) or None,
             project_config=None if logging_dir is None else ProjectConfiguration(logging_dir=str(logging_dir)),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)],
@@ -80,18 +80,19 @@ def accelerate_session(
         raise UserError(f"{key}={mixed_precision}: {first_line(error)}") from error
     if accelerator.device.type == "cpu":
         _share_cores(accelerator)
-    for remark in _of_launcher(mixed_precision, precision, key) if accelerator.is_main_process else ():
-        print_with_rank(accelerator, remark)
+    for note in _launcher_notes(mixed_precision, precision, key) if accelerator.is_main_process else ():
+        print_with_rank(accelerator, note)
     try:
         yield accelerator
         accelerator.wait_for_everyone()
     finally:
+        # Private, but the public ways keep the settings of the first accelerator for the whole process.
         AcceleratorState._reset_state(reset_partial_state=not in_group())
 
 
 @contextmanager
 def lock_run_folder(accelerator: Accelerator, folder: Path) -> Iterator[None]:
-    """Makes a run folder, keeps its state, and keeps other commands from writing in it; the main process does."""
+    """In the main process: makes a run folder, locks it while the block runs, and records the run's state there."""
     if not accelerator.is_main_process:
         yield
         return
@@ -101,23 +102,26 @@ def lock_run_folder(accelerator: Accelerator, folder: Path) -> Iterator[None]:
 
 
 def resolve_precision(name: str, *, key: str = "train.mixed_precision") -> str:
-    """One of `PRECISIONS`: the one given; for auto the launcher's, or else what the device computes in well.
+    """The precision to compute in. auto is the launcher's if that is not fp32, otherwise bf16 on a GPU that has it.
 
     Args:
         name: auto | fp32 | bf16 | fp16.
-        key: What it is called in the configuration, for messages.
+        key: Key of the precision in the configuration, for messages.
 
     Raises:
-        UserError: if the device cannot compute in it, or the launcher has one that is not known.
+        UserError: if the device does not support it, or the launcher's precision is unknown.
+
+    Returns:
+        A key of `PRECISIONS`.
     """
     if name == AUTO:
         name = {theirs: ours for ours, theirs in PRECISIONS.items()}.get(_launchers_precision(), "")
         if not name:
             raise UserError(
-                f"accelerate is set to mixed precision {_launchers_precision()}, which is not known here; use "
+                f"accelerate is set to mixed precision {_launchers_precision()}, which is not supported; use "
                 f"{key}=bf16, fp16 or fp32"
             )
-        # Where bf16 is emulated it may be hundreds of times slower than fp32, so there it has to be asked for.
+        # Emulated bf16 may be hundreds of times slower than fp32, so auto does not choose it.
         if name == "fp32" and not _on_cpu() and torch.cuda.is_available():
             name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else name
     if name == "fp16" and _on_cpu():
@@ -126,7 +130,7 @@ def resolve_precision(name: str, *, key: str = "train.mixed_precision") -> str:
 
 
 def _on_cpu() -> bool:
-    # Several processes on CPUs work only if Accelerate is told so; it would otherwise leave each on its own.
+    # Without this setting Accelerate would not connect several processes on CPUs.
     return bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.accelerator.is_available()
 
 
@@ -139,26 +143,26 @@ _IGNORED = {
     "GRADIENT_ACCUMULATION_STEPS": ("1", "accumulate gradients", "train.batch_size rows make a step, in parts of "
                                     "train.micro_batch_size rows"),
 }  # fmt: skip
-"""Of the launcher's settings: what says nothing, what the others say, and what to use instead."""
+"""The launcher's settings without effect: their default, their meaning, and what to use instead."""
 
 
-def _of_launcher(given: str, precision: str, key: str) -> list[str]:
-    """What is to be said of the launcher's settings: what is taken from them, and what is not."""
-    said = []
+def _launcher_notes(given: str, precision: str, key: str) -> list[str]:
+    """Notes on the launcher's settings that are used, or have no effect."""
+    notes = []
     if given == AUTO and _launchers_precision() != "no":
-        said.append(f"precision {precision} is accelerate launch's; {key}=fp32 has another")
-    for name, (nothing, what, instead) in _IGNORED.items():
-        value = os.environ.get(f"ACCELERATE_{name}", nothing)
-        if value.lower() != nothing:
-            said.append(f"accelerate is set to {what}: {value}, which is not used here; {instead}")
-    return said
+        notes.append(f"precision {precision} comes from accelerate launch; change it with {key}=fp32")
+    for name, (default, meaning, instead) in _IGNORED.items():
+        value = os.environ.get(f"ACCELERATE_{name}", default)
+        if value.lower() != default:
+            notes.append(f"accelerate is set to {meaning}: {value}, which has no effect here; {instead}")
+    return notes
 
 
 @contextmanager
 def main_first(accelerator: Accelerator) -> Iterator[None]:
-    """Runs the block in the main process, then in the others, also if it has raised an error.
+    """Runs the block in the main process first, then in the others, even if it raised an error in the main process.
 
-    Accelerate's own keeps the others waiting after an error that the main process lives on with.
+    After such an error, Accelerate's own version lets the others wait forever.
     """
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
@@ -170,71 +174,71 @@ def main_first(accelerator: Accelerator) -> Iterator[None]:
 
 
 def print_with_rank(accelerator: Accelerator, text: str) -> None:
-    """Prints a line that may be this process's alone; the main process's has no prefix."""
+    """Prints a line to standard error, with the rank in front unless this is the main process."""
     prefix = "" if accelerator.is_main_process else f"process {accelerator.process_index}: "
     print(prefix + text, file=sys.stderr, flush=True)
 
 
 def broadcast_from_main(accelerator: Accelerator, value: T | None) -> T | None:
-    """The main process's `value`, in every process.
+    """Returns the main process's `value` in every process.
 
     Raises:
         UserError: if another process has ended.
     """
     if accelerator.num_processes == 1:
         return value
-    with _nobody_missing():
+    with _lost_peers_explained():
         return cast("T | None", broadcast_object_list([value])[0])
 
 
 def all_gather(items: list[T]) -> list[T]:
-    """The items of all processes, those of the first one first, in every process.
+    """Returns the items of all processes, in the order of their ranks, in every process.
 
     Raises:
         UserError: if another process has ended.
     """
-    with _nobody_missing():
+    with _lost_peers_explained():
         return cast("list[T]", gather_object(items))
 
 
 def check_same_everywhere(digests: Mapping[str, str]) -> None:
-    """Holds what the processes work with against each other: on several machines files may differ.
+    """Checks that all processes have the same digests: files may differ between machines.
 
     Args:
-        digests: Of this process.
+        digests: Of what this process works with.
 
     Raises:
-        UserError: in every process, if another one has others; names what.
+        UserError: in every process, if they differ; names what differs.
     """
     first, *others = all_gather([dict(digests)])
     for number, other in enumerate(others, start=1):
         if different := differences(other, first):
             raise UserError(
-                f"process {number} works with other files than process 0 ({different}); give every machine the same"
+                f"process {number} works with other files than process 0 ({different}); give all machines the same"
             )
 
 
 @contextmanager
-def _nobody_missing() -> Iterator[None]:
+def _lost_peers_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
         if not in_group():
             raise
         raise UserError(
-            f"another process of this run has ended ({first_line(error)}); what was written is kept: start all of them "
-            "again"
+            f"another process of this run has ended ({first_line(error)}); what was written is kept: start all of "
+            "them again"
         ) from error
 
 
 def sum_over_processes(accelerator: Accelerator, parameters: Sequence[nn.Parameter], numbers: Tensor) -> None:
-    """Adds up gradients and some numbers over all processes, in place and in a single all-reduce.
+    """Adds up gradients and some numbers over all processes, in place, in a single all-reduce.
 
-    A parameter that no sub-network of this step has gets a gradient of zeros, like the absent rows of one that is
-    sliced: Adam's averages then decay alike, and one process does what several do.
+    A parameter that is in no sub-network of this step gets a gradient of zeros, as the unused rows of a sliced one do.
+    So Adam's averages decay in the same way, with one process as with several.
 
     Args:
-        parameters: Those that are trained; the same in all processes.
+        parameters: The trained ones, the same in all processes.
         numbers: (n,) on the accelerator's device.
     """
     for p in parameters:
@@ -249,10 +253,9 @@ def sum_over_processes(accelerator: Accelerator, parameters: Sequence[nn.Paramet
 
 
 def _share_cores(accelerator: Accelerator) -> None:
-    """Gives each process its share of the cores, where the launcher has left it with a single thread.
+    """Gives each process its share of the cores if the launcher has set OMP_NUM_THREADS=1.
 
-    `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told `--cpu`, which on a machine without a GPU would leave
-    the other cores idle.
+    `accelerate launch` does so without `--cpu`. On a machine without a GPU the other cores would be idle.
     """
     if "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
@@ -260,5 +263,5 @@ def _share_cores(accelerator: Accelerator) -> None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which on a cluster are fewer than the machine has."""
+    """Cores that this process may use. On a cluster these can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,6 @@
-"""Files of JSON, read as what they may have become: cut off, edited by hand, or another program's.
+"""Reads JSON files that may be truncated, edited by hand or written by another program.
 
-`read_record` reads a file as a dataclass, `read_lines` each line of one. This module imports no torch.
+`read_record` reads a file as a dataclass, `read_lines` each line of a file. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ T = TypeVar("T")
 
 
 def read_record(path: Path, kind: type[T], advice: str, *, form: int | None = None, name: str | None = None) -> T:
-    """What a file holds, as a dataclass.
+    """Reads a file as a dataclass.
 
     Args:
-        path: Of a file that is there.
+        path: An existing file.
         kind: The dataclass.
-        advice: What to do if it cannot be used, for the end of a message.
-        form: The number that the file has under "format", if it has one.
-        name: What the file is called in a message; None is its path.
+        advice: What to do if the file cannot be used, for the end of the message.
+        form: The expected value of the key "format"; None if the file has no such key.
+        name: Name of the file in messages; None is its path.
 
     Raises:
         UserError: if the file cannot be used; names the file, the key, the value and what it must be.
@@ -38,7 +38,7 @@ def read_record(path: Path, kind: type[T], advice: str, *, form: int | None = No
 
 
 def read_lines(path: Path, kind: type[T], advice: str) -> Iterator[T]:
-    """What each line of a file of JSON lines holds; nothing if there is no file. A half-written last line is left out.
+    """Reads each line of a JSON Lines file as a dataclass. The file may be missing; an unfinished last line is skipped.
 
     Raises:
         UserError: if another line cannot be used; names the file and the line.
@@ -54,17 +54,17 @@ def read_lines(path: Path, kind: type[T], advice: str) -> Iterator[T]:
 
 
 def load_json(path: Path) -> Any:
-    """What a file of JSON holds, as it is.
+    """The content of a JSON file, unchecked.
 
     Raises:
-        OSError, ValueError, RecursionError: what `unusable` turns into one line.
+        OSError, ValueError, RecursionError: for `unusable` to turn into one line.
     """
     return _parsed(_content(path))
 
 
 @contextmanager
 def unusable(place: str, advice: str) -> Iterator[None]:
-    """Turns what reading raises, while the block runs, into a `UserError` that names the place and says what to do."""
+    """Turns errors of reading in the block into a `UserError` that names the place and says what to do."""
     try:
         yield
     except (OSError, ValueError, RecursionError, UserError) as error:
@@ -84,7 +84,7 @@ def _why(error: Exception) -> str:
 
 
 def _content(path: Path) -> bytes:
-    if path.exists() and not path.is_file():  # a folder, or a device or pipe that might never end
+    if path.exists() and not path.is_file():  # a folder, or a device or pipe that may never end
         raise WrongValue("it is a folder" if path.is_dir() else "it is no file")
     return path.read_bytes()
 

@@ -1,7 +1,7 @@
-"""What a value from JSON must be, said by types: `shaped` holds the one against the other.
+"""Checks values from JSON against types: `shaped` converts a value to a dataclass or raises `WrongValue`.
 
-The types of a dataclass's fields say what each key must be, where that is not enough with a note: `Annotated[float,
-Within(0, 1)]`. This module imports no torch.
+The types of a dataclass's fields say what each key must be. Notes add limits: `Annotated[float, Within(0, 1)]`. This
+module imports no torch.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from functools import lru_cache
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 LARGEST = 1e18
-"""No number in a file of ours is larger."""
+"""Larger than any number in our files."""
 _SHOWN = 60
 """Characters of a wrong value that an error shows."""
 
 
 class WrongValue(ValueError):
-    """A value that is not what it must be: says its key, the value, and what would be right."""
+    """A value of the wrong type or outside its limits. The message has its key, the value and what it must be."""
 
     @classmethod
     def at(cls, key: str, value: object, must: str) -> WrongValue:
@@ -32,13 +32,13 @@ class WrongValue(ValueError):
 
 @dataclass(frozen=True)
 class Within:
-    """Note of a number: from `low` to `high`, both allowed."""
+    """Limits of a number: from `low` to `high`, both included."""
 
     low: float = -LARGEST
     high: float = LARGEST
 
     def check(self, value: float, key: str) -> None:
-        """Raises WrongValue if the number is outside."""
+        """Raises WrongValue if the number is outside the limits."""
         if not self.low <= value <= self.high:
             raise WrongValue.at(key, value, self._words())
 
@@ -50,25 +50,25 @@ class Within:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Note of a text: one of these names."""
+    """The allowed names of a text."""
 
     names: tuple[str, ...]
 
     def check(self, value: str, key: str) -> None:
-        """Raises WrongValue if it is another one."""
+        """Raises WrongValue if the text is none of them."""
         if value not in self.names:
             raise WrongValue.at(key, value, f"one of {', '.join(self.names)}")
 
 
-@dataclass(frozen=True, eq=False)  # a type with notes has to be hashable, which a table of limits is not
+@dataclass(frozen=True, eq=False)  # types with notes must be hashable, and a dict of limits is not
 class Named:
-    """Note of a table of numbers: some names have limits of their own, and some must be there."""
+    """Limits of a table of numbers, by name, and the names that are required."""
 
     limits: Mapping[str, Within]
     required: tuple[str, ...] = ()
 
     def check(self, values: Mapping[str, float], key: str) -> None:
-        """Raises WrongValue for the first number that is outside, or the first name that is missing."""
+        """Raises WrongValue for the first missing name, or the first number outside its limits."""
         for name in self.required:
             if name not in values:
                 raise WrongValue(f"{key}.{name} is missing")
@@ -83,17 +83,17 @@ Amount = Annotated[float, Within(0)]
 
 
 def shaped(kind: Any, value: Any, key: str = "") -> Any:
-    """A value that comes from JSON, as what a type says.
+    """Converts a value from JSON to a type.
 
     Args:
-        kind: A dataclass, a class with `from_json`, int, float, str, bool, list, tuple, dict or Mapping of such, one of
-            them or None, Any (without impossible numbers), object (anything), and any of these with notes (Annotated).
-        value: What JSON had.
-        key: Where it was, dotted.
+        kind: A dataclass; a class with `from_json`; int, float, str, bool; a list, tuple, dict or Mapping of such; such
+            a type or None; Any (any value with possible numbers); object (any value); each also with notes (Annotated).
+        value: The value from JSON.
+        key: Its dotted key, for messages.
 
     Raises:
-        WrongValue: if it is something else, or outside of its notes.
-        UserError: what a dataclass says of its own values.
+        WrongValue: if the value has another type, or violates a note.
+        UserError: from the checks of a dataclass.
     """
     if hasattr(kind, "from_json"):
         return _own(kind, value, key)
@@ -133,7 +133,7 @@ def _own(kind: Any, value: Any, key: str) -> Any:
 
 @contextmanager
 def _named(key: str) -> Iterator[None]:
-    """Puts the key before what a class says of its own values."""
+    """Puts the key in front of the errors of a class's own checks."""
     try:
         yield
     except WrongValue as error:
@@ -156,7 +156,7 @@ def _whole(kind: Any, value: Any, key: str) -> int:
 
 
 def _exactly(must: str) -> Callable[[Any, Any, str], Any]:
-    """The reader of what JSON has as it is wanted."""
+    """A reader for types that JSON has too."""
 
     def read(kind: Any, value: Any, key: str) -> Any:
         if not isinstance(value, kind):
@@ -167,7 +167,7 @@ def _exactly(must: str) -> Callable[[Any, Any, str], Any]:
 
 
 def _anything(kind: Any, value: Any, key: str) -> Any:
-    """Any value, if no number in it is impossible."""
+    """Any value whose numbers are finite and not too large."""
     if isinstance(value, dict):
         return _table(dict[str, Any], value, key)
     if isinstance(value, list):
@@ -211,10 +211,10 @@ def _optional(kind: Any, value: Any, key: str) -> Any:
 
 def _noted(kind: Any, value: Any, key: str) -> Any:
     part, *notes = get_args(kind)
-    found = shaped(part, value, key)
+    converted = shaped(part, value, key)
     for note in notes:
-        note.check(found, key)
-    return found
+        note.check(converted, key)
+    return converted
 
 
 _READERS: dict[Any, Callable[[Any, Any, str], Any]] = {
@@ -243,6 +243,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """A value for a message, as JSON, if need be without its end."""
+    """A value as JSON, cut if it is long, for messages."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

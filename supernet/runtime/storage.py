@@ -1,4 +1,4 @@
-"""Disks that are full, folders that cannot be written: the operating system's errors, each as one line."""
+"""Errors of the operating system as one line each: full disks, folders that cannot be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from supernet.runtime.errors import UserError, first_line
 
 OUTPUT_DIR = "output_dir=FOLDER"
-"""The override that moves most of what is written."""
+"""The override for where most files are written."""
 
 _AGAIN = "make room and give the same command again"
 _CAUSES = {
@@ -31,25 +31,25 @@ _CAUSES = {
     errno.ENOTDIR: ("a part of its path is a file", "check the path"),
     errno.EMFILE: ("too many files are open", "raise the limit, see 'ulimit -n'"),
 }
-"""What an error number means, and what to do."""
+"""Meaning of an error number, and what to do."""
 
 
 class StorageError(UserError):
-    """Something could not be written. What was whole before is still there."""
+    """Something could not be written. Files that were complete before are unchanged."""
 
 
 @contextmanager
 def writing(what: Path | str, place: str = OUTPUT_DIR) -> Iterator[None]:
-    """Says of an error of the operating system what was being written in the block, and where else it can be.
+    """Turns an error of the operating system in the block into a line that names what was written, and where else to.
 
-    Of blocks in one another the outermost speaks: a folder, say, not the file in it.
+    Of nested blocks the outermost one names its path: a folder, for example, not a file in it.
 
     Args:
-        what: A file or folder, perhaps with a word for it: "the cache folder X".
+        what: A file or folder, perhaps with a noun: "the cache folder X".
         place: The override that writes elsewhere.
 
     Raises:
-        StorageError: for such an error. Libraries in Rust raise them as errors of their own.
+        StorageError: for such an error, or one that a library in Rust has wrapped.
     """
     try:
         yield
@@ -68,10 +68,10 @@ def writing(what: Path | str, place: str = OUTPUT_DIR) -> Iterator[None]:
 
 @contextmanager
 def system_errors() -> Iterator[None]:
-    """One line for those errors of the operating system that no place in the code has anything more to say of.
+    """Turns the remaining errors of the operating system into one line each, around a whole command.
 
     Raises:
-        StorageError: for them. Any other error goes through: it may be a mistake of this program.
+        StorageError: for errors of `_CAUSES`. Other errors pass: they may be bugs of this program.
     """
     try:
         yield
@@ -91,38 +91,38 @@ def system_errors() -> Iterator[None]:
 
 
 def user_path(text: str) -> Path:
-    """A path that a user has typed: `~` is his home; a name that only begins with it, and is no user's, stays."""
+    """A path that a user typed. `~` and `~user` are home folders; other names that begin with `~` stay."""
     return Path(os.path.expanduser(text))
 
 
 def check_room(folder: Path, needed: int, *, what: str, advice: str) -> None:
-    """Sees before hours of work that what it writes will have room.
+    """Checks that a disk has room, before hours of work depend on it.
 
     Args:
-        folder: Where; what is there already counts as room, for it is replaced.
+        folder: Where the files go. Its present content counts as free, since it is replaced.
         needed: Bytes, at most.
-        what: For the message: "2 checkpoints and the supernet".
-        advice: What else can be done but to make room.
+        what: The files, for the message: "2 checkpoints and the supernet".
+        advice: What to do instead of making room.
 
     Raises:
-        StorageError: if there is less.
+        StorageError: if there is less room.
     """
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    present = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     free = shutil.disk_usage(there).free
-    if needed > free + taken:
+    if needed > free + present:
         raise StorageError(
-            f"{folder} has too little room: {what} may need {_size(needed - taken)}, and {_size(free)} are free; "
+            f"{folder} has too little room: {what} may need {_size(needed - present)}, and {_size(free)} are free; "
             f"make room, or {advice}"
         )
 
 
 def _number(error: BaseException) -> int | None:
-    """The number of the operating system's error that this one is about."""
+    """The operating system's error number behind an error, if there is one."""
     if isinstance(error, OSError):
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return None if found is None else int(found[1])
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return None if match is None else int(match[1])
 
 
 def _size(size: float) -> str:

@@ -1,1 +1,1 @@
-"""Sub-networks as values, the spaces that they come from, and what they cost; no torch. It imports `runtime`."""
+"""Sub-networks as values, the search spaces that contain them, and their costs, without torch. May import `runtime`."""

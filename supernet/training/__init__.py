@@ -1,1 +1,1 @@
-"""Stage one itself, the only room that knows a gradient. It imports every room, and `artifact`."""
+"""Stage one itself: epochs, steps, gradients, checkpoints. May import every other room, and `artifact`."""

@@ -1,11 +1,14 @@
 """Layers compiled by torch.compile, once for all sub-networks.
 
-Views are modules of their own at every step, so compiling a view, or a layer's bound method, would compile anew for
-each. What is compiled here is the layer class's function, with all sizes left open: heads, units, rows and tokens. Some
-graphs come of it, because a tensor may be whole or a slice, absent or there, and no more. Only training is compiled.
+Each step makes new modules for its views, so a compiled view, or a compiled bound method of a layer, would be compiled
+again every time. Here the function of the layer's class is compiled, with dynamic sizes: heads, units, rows, tokens.
+The few graphs differ in which tensors are absent, whole or slices. Only the training mode is compiled.
 
-It is meant for GPUs. On a single CPU core steps of a model of MiniLM's size became 2 % faster, after half a minute of
-compiling for each of four graphs.
+To reach the layers of views too, which share their class with the model's layers, `compiled_layers` replaces the class
+of these layers (`layer.__class__`) while its block runs, and restores it afterwards. Parameters are not touched.
+
+This is meant for GPUs. On one CPU core the steps of a MiniLM became 2 % faster, after half a minute of compilation for
+each of four graphs.
 """
 
 from __future__ import annotations
@@ -27,19 +30,19 @@ from supernet.models.families import family_of
 from supernet.runtime.errors import UserError
 
 GRAPHS = 64
-"""The most that may come of a layer class; a layer in another form is refused, not quietly left uncompiled."""
+"""Most graphs of a layer class. A layer that needs another one is refused, not silently left uncompiled."""
 
 
 @contextmanager
 def compiled_layers(model: PreTrainedModel, *, backend: str = "inductor") -> Iterator[None]:
-    """Has the model's layers, and those of views made meanwhile, run compiled in training mode while the block runs.
+    """Compiles the layers of the model, and of its views made in the block, in training mode.
 
     Args:
         model: The supernet.
         backend: Of torch.compile.
 
     Raises:
-        UserError: if there is no C++ compiler, or the layers take too many forms.
+        UserError: if there is no C++ compiler, or the layers need more than `GRAPHS` graphs.
     """
     if backend == "inductor":
         _check_compiler()
@@ -55,24 +58,24 @@ def compiled_layers(model: PreTrainedModel, *, backend: str = "inductor") -> Ite
             dynamo.config.patch(recompile_limit=GRAPHS, fail_on_recompile_limit_hit=True, **open_sizes),
             warnings.catch_warnings(),
         ):
-            # torch looks at the `.grad` of slices while it traces, and warns of its own doing.
+            # While tracing, torch reads the `.grad` of slices and warns about its own access.
             warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
             yield
     except dynamo.exc.FailOnRecompileLimitHit as error:
-        raise UserError(f"train.compile=true: the layers take more than {GRAPHS} forms; set it to false") from error
+        raise UserError(f"train.compile=true: the layers need more than {GRAPHS} graphs; set it to false") from error
     finally:
         for layer, kind in zip(layers, before, strict=True):
             layer.__class__ = kind
 
 
 def _compiled(kind: type[nn.Module], backend: str) -> type[nn.Module]:
-    """The layer class with a compiled function in place of `forward`; a view's layers are of the same class."""
+    """A subclass of the layer class whose `forward` is compiled in training mode."""
     run = torch.compile(kind.forward, dynamic=True, backend=backend)
 
     def forward(self: nn.Module, *arguments: Any, **options: Any) -> Any:
         return (run if self.training else kind.forward)(self, *arguments, **options)
 
-    # Part of the class from the beginning: transformers wraps it there, to compute layers again where that is asked.
+    # Defined in the class body, since transformers wraps it there for gradient checkpointing.
     return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
 
 

@@ -1,7 +1,7 @@
-"""How important each head and unit is for the task, measured on training rows, and what follows from it.
+"""How important each head and unit is for the task, measured on training rows.
 
-A prefix of heads or units is what most sub-networks keep; ordered by importance, a prefix keeps the best. The order
-changes nothing in what the full model computes. L layers, N heads, F units, S sequences, T tokens.
+Most sub-networks keep a prefix of heads or units. With the best ones first, a prefix keeps the best. The order does not
+change what the full model computes. L layers, N heads, F units, S sequences, T tokens.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:  # only drawing needs matplotlib
 SCORES_FILE = "importance.npz"
 
 LEAST_SHOWN = 0.01
-"""Smaller shares look the same in the picture."""
+"""Smaller shares have the same colour in the picture."""
 
 
 @dataclass(frozen=True, eq=False)
 class Importance:
-    """Scores, larger is more important.
+    """Scores; larger is more important.
 
     Attributes:
         heads: (L, N) float64.
@@ -51,17 +51,17 @@ class Importance:
 
     @property
     def layers(self) -> np.ndarray:
-        """(L,) what a layer's blocks are worth: half of it the heads' share of all heads, half the units'."""
+        """(L,) score of each layer: its heads' share of all heads' scores plus its units' share of all units'."""
         heads, units = self.heads.sum(axis=1), self.units.sum(axis=1)
         return heads / heads.sum() + units / units.sum()
 
 
 def measure_importance(model: PreTrainedModel, batches: Iterable[Batch]) -> Importance:
-    """Scores heads and units by what the loss would change, to first order, if each were left out.
+    """Scores heads and units by the first-order change of the loss if each were left out.
 
-    With x what enters the output projection of a block, a unit's score is the sum over rows and tokens of
-    |x * d loss / dx|, and a head's the sum over rows of |the sum of x * d loss / dx over its features and the tokens|.
-    Dropout is off; weights stay as they are.
+    Let x be the input of a block's output projection. A unit's score is the sum over rows and tokens of
+    |x * d loss / dx|, a head's is the sum over rows of |sum of x * d loss / dx over its features and the tokens|.
+    Dropout is off. Weights are not changed.
 
     Args:
         model: A transformers model of a known family, with a classifier.
@@ -83,13 +83,13 @@ def measure_importance(model: PreTrainedModel, batches: Iterable[Batch]) -> Impo
 def block_effects(
     model: PreTrainedModel, batches: Iterable[Batch]
 ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
-    """What the loss would change, to first order, without each feature of each token that enters a block's output.
+    """The first-order change of the loss without each input feature of the blocks' output projections.
 
     Yields:
-        Each batch, and for each layer x * d loss / dx with x what enters the output projection of its attention,
-        (S, T, N, H) with H features of each head, and of its feed-forward block, (S, T, F). The loss is summed over
-        the batch's rows. Summed over tokens, and over a head's features, that is the derivative of a row's loss with
-        respect to a factor of the head or unit. Dropout is off until the last batch is done.
+        Each batch, and for each layer x * d loss / dx of its attention, (S, T, N, H) with H features of each head, and
+        of its feed-forward block, (S, T, F). x is the input of the block's output projection, the loss is summed over
+        the batch's rows. The sum over tokens (and a head's features) is the derivative of a row's loss with respect to
+        a factor of the unit or head. Dropout is off until the last batch is done.
     """
     a = architecture_of(model.config)
     was_training = model.training
@@ -107,7 +107,7 @@ def block_effects(
 
 @contextmanager
 def _projection_inputs(model: PreTrainedModel) -> Iterator[list[Tensor]]:
-    """Fills a list, while the block runs, with what enters each layer's two output projections, in order."""
+    """Collects the inputs of each layer's two output projections, in order, while the block runs."""
     family = family_of(model.config)
     inputs: list[Tensor] = []
     handles = [
@@ -123,7 +123,7 @@ def _projection_inputs(model: PreTrainedModel) -> Iterator[list[Tensor]]:
 
 
 def order_by_importance_(model: PreTrainedModel, importance: Importance) -> None:
-    """Reorders heads and units inside each layer, best first, in place; the full model computes the same as before."""
+    """Reorders heads and units inside each layer in place, best first. The full model computes the same as before."""
     heads = importance.heads
     if family_of(model.config).heads_tied:  # one order for all layers
         heads = np.broadcast_to(heads.sum(axis=0), heads.shape)
@@ -135,16 +135,16 @@ def _best_first(scores: np.ndarray) -> list[list[int]]:
 
 
 def read_importance(folder: Path, sizes: Sizes) -> Importance | None:
-    """What `write_importance` wrote; None if there is no such file.
+    """Reads what `write_importance` wrote; None if there is no such file.
 
     Args:
-        folder: Where it is.
-        sizes: Of the model that the scores are of.
+        folder: Where the file is.
+        sizes: Of the scored model.
 
     Raises:
-        UserError: if the file is damaged, or another model's.
+        UserError: if the file is damaged, or belongs to another model.
     """
-    path, advice = folder / SCORES_FILE, "remove it, and a training that goes on measures it again"
+    path, advice = folder / SCORES_FILE, "remove it, and the training measures again when it resumes"
     if not path.exists():
         return None
     problem = f"{path} cannot be used"
@@ -158,7 +158,7 @@ def read_importance(folder: Path, sizes: Sizes) -> Importance | None:
 
 
 def write_importance(folder: Path, importance: Importance) -> None:
-    """importance.npz, the scores in the model's own order, and importance.png, a heat map of them."""
+    """Writes importance.npz, the scores in the model's own order, and importance.png, a heat map."""
     with atomic_path(folder / SCORES_FILE) as partial, partial.open("wb") as file:
         np.savez(file, heads=importance.heads, units=importance.units)
     layers, heads = importance.heads.shape

@@ -1,4 +1,4 @@
-"""What a training is made of: pre-trained model, search space, rows; and digests that tell them apart."""
+"""What a training starts from: pre-trained model, search space, rows; and their digests."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from supernet.training.teacher import teacher_folder
 
 @dataclass(frozen=True)
 class Materials:
-    """What a training is made of.
+    """What a training starts from.
 
     Attributes:
         pretrained: The pre-trained model.
-        build_space: The search space, from the layers' importance.
+        build_space: Makes the search space from the layers' importance.
         data: The task's rows.
-        models: Digests of the pre-trained model, and of a teacher.
+        models: Digests of the pre-trained model and of the teacher, if there is one.
     """
 
     pretrained: Pretrained
@@ -42,12 +42,16 @@ class Materials:
 
     @property
     def revisions(self) -> dict[str, str | None]:
-        """Commits on the hub of model and rows; None for what is not from there."""
+        """Commits on the hub of model and rows; None for what is not from the hub."""
         return {"model": self.pretrained.revision, "data": self.data.provenance.revision}
 
 
 def read_materials(config: TrainConfig, accelerator: Accelerator) -> Materials:
-    """Finds and reads what the training is made of, the models' weights aside; what does not fit is told at once."""
+    """Finds and reads all of it except the models' weights.
+
+    Raises:
+        UserError: if something is missing, damaged or does not fit.
+    """
     pretrained = locate(config.model)
     model_config = read_config(pretrained.folder)
     check_model(config.task, model_config)
@@ -59,7 +63,7 @@ def read_materials(config: TrainConfig, accelerator: Accelerator) -> Materials:
         )
 
     build_space([0.0] * a.layers)
-    with main_first(accelerator):  # so that one process tokenises and the others find the cache
+    with main_first(accelerator):  # one process tokenises, the others read its cache
         data = load_task(config.task, config.data, load_tokenizer(pretrained.folder))
     models = model_digests(pretrained.folder, teacher_folder(config.distillation))
     return Materials(pretrained, build_space, data, models)

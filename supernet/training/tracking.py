@@ -1,6 +1,6 @@
-"""Where the numbers of a training go: metrics.jsonl always, and TensorBoard, W&B and MLflow if they are asked for.
+"""Records the numbers of a training: in metrics.jsonl always, in TensorBoard, W&B and MLflow on request.
 
-A training that goes on after an interruption goes on in the same run of each.
+A resumed training continues the same run of each tracker.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RUN_IDS = "tracking.json"
 
 
 def check_trackers(options: TrackingOptions) -> None:
-    """Sees that the packages are there, before the work begins.
+    """Checks that the trackers' packages are installed.
 
     Raises:
         UserError: with the command that installs what is missing.
@@ -36,19 +36,19 @@ def check_trackers(options: TrackingOptions) -> None:
     if missing:
         raise UserError(
             f"tracking.to={','.join(missing)}: not installed; use 'pip install {' '.join(missing)}' "
-            "or leave it out: metrics.jsonl is written anyhow"
+            "or leave it out: metrics.jsonl is always written"
         )
 
 
 class Tracking:
-    """Records numbers, from the main process alone.
+    """Records numbers, in the main process only.
 
     Args:
         accelerator: Made with the trackers of `options`.
         folder: The run folder.
-        options: Which trackers, and under which project.
+        options: Names of the trackers, and the project.
         values: The configuration, in plain values.
-        step: Steps already done; more than 0 goes on in the trackers' runs that were there.
+        step: Steps already done. If there are any, the trackers' previous runs are resumed.
 
     Raises:
         UserError: if a tracker cannot start.
@@ -72,9 +72,9 @@ class Tracking:
         }
         try:
             accelerator.init_trackers(options.project, None if step else _loggable(values), arguments)
-        except Exception as error:  # each tracker has its own: no network, no login, a server that does not answer
+        except Exception as error:  # of any class: no network, no login, no answer
             raise UserError(
-                f"tracking.to={','.join(options.to)} cannot start ({first_line(error)}); put it right or leave it out"
+                f"tracking.to={','.join(options.to)} cannot start ({first_line(error)}); fix this or leave it out"
             ) from error
         runs = {tracker.name: tracker.tracker for tracker in accelerator.trackers}
         ids = {"wandb": runs["wandb"].id} if "wandb" in runs else {}
@@ -82,7 +82,7 @@ class Tracking:
         write_json(folder / RUN_IDS, ids)
 
     def record(self, values: Mapping[str, Any], *, step: int) -> None:
-        """Appends a line to metrics.jsonl, and tells the trackers."""
+        """Appends a line to metrics.jsonl and logs to the trackers."""
         if self.accelerator.is_main_process:
             append_json_line(self.file, dict(values))
             self.accelerator.log(_loggable(values), step=step)
@@ -98,14 +98,14 @@ class Tracking:
 
 
 def cut_metrics(folder: Path, length: int) -> None:
-    """Removes the lines of metrics.jsonl after its first `length` bytes: those of steps that are done again."""
+    """Cuts metrics.jsonl to its first `length` bytes: the steps after them are made again."""
     file = folder / "metrics.jsonl"
     if file.exists() and file.stat().st_size > length:
         os.truncate(file, length)
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """The most memory that this process has held so far: on a GPU its tensors there, otherwise its pages in RAM."""
+    """Peak memory of this process so far: of its tensors on a GPU, otherwise of its pages in RAM."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024

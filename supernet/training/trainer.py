@@ -1,7 +1,7 @@
-"""One optimizer step of a supernet's training, on any number of processes and in parts as small as memory asks for.
+"""One optimizer step of a supernet's training, on any number of processes and in micro-batches that fit into memory.
 
-The model is not wrapped: a step runs several forward and backward passes of sub-networks, adds their gradients up
-locally, and all-reduces them once. B rows of the batch, over all processes.
+The model is not wrapped in DDP. A step runs forward and backward passes of several sub-networks, adds up their
+gradients locally, and all-reduces them once. B rows of the batch, over all processes.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from supernet.training.memory import halve_until_it_fits
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of a step, the same in all processes.
+    """The outcome of a step, the same in all processes.
 
     Attributes:
-        losses: Mean loss over the whole batch of each kind of sub-network that was trained, 0-dimensional.
-        stop: Whether some process had been asked to stop; on several GPUs in the step before, so that none has to wait
-            for its device here.
-        done: Whether the step was made; if not, it was given up, and everything is as it was before it.
+        losses: Mean loss over the whole batch of each kind of trained sub-network, 0-dimensional.
+        stop: Whether any process was asked to stop. With several GPUs: by the end of the previous step, so that no
+            process has to wait for its device here.
+        done: Whether the step was made. If not, everything is as it was before the step.
     """
 
     losses: dict[str, Tensor]
@@ -50,8 +50,8 @@ class StepResult:
     done: bool = True
 
 
-class _GivenUpError(Exception):
-    """Raised between two backward passes of a step that is not to be ended."""
+class _AbandonedError(Exception):
+    """Raised after a backward pass to abandon the step."""
 
 
 def _never() -> bool:
@@ -59,16 +59,16 @@ def _never() -> bool:
 
 
 class Trainer:
-    """The model, the optimizer and its schedule.
+    """The model, its optimizer and learning rate schedule; makes one step at a time.
 
     Args:
         config: What to do.
-        accelerator: Says where, and with which others.
-        model: The supernet; it is put on the device, in training mode.
+        accelerator: The device and the other processes.
+        model: The supernet. It is moved to the device and put into training mode.
         space: The search space.
         split: The training rows.
         pad_token_id: Token id of the padding.
-        teacher: A fixed model to learn from, on the device; None for the full net.
+        teacher: A fixed model to learn from, on the device; None is the full model.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Trainer:
         self._stop: Tensor | None = None
         self.steps_per_epoch = math.ceil(len(split) / options.batch_size)
         self.steps = options.epochs * self.steps_per_epoch
-        # Fused is several times faster on a CPU, but does not tell Accelerate which steps fp16's scaler has skipped.
+        # Fused is several times faster on a CPU, but hides from Accelerate which steps fp16's scaler has skipped.
         optimizer = torch.optim.AdamW(
             _parameter_groups(model, options.weight_decay), lr=options.learning_rate, fused=accelerator.scaler is None
         )
@@ -101,7 +101,7 @@ class Trainer:
         self.seed_dropout(0)
 
     def seed_dropout(self, step: int) -> None:
-        """Dropout differs between processes; everything else that is random has a generator of its own."""
+        """Seeds dropout, differently in each process. Everything else that is random has its own generator."""
         set_seed(self.config.seeds.model + step, device_specific=True)
 
     def random_state(self) -> Tensor:
@@ -126,15 +126,14 @@ class Trainer:
     def step(self, rows_B: np.ndarray, step: int, *, stop: Callable[[], bool] = _never) -> StepResult:
         """One optimizer step on a batch that is divided among the processes.
 
-        Asked to stop, it gives the step up after the backward pass in hand: what is computed is dropped, and dropout's
-        generators are put back, so that the step can be made later as if it had not been begun. Processes must agree on
-        that, for they wait for each other: what was asked rides in the all-reduce, which each of them takes part in
-        once in every step. On a CPU its outcome is read at once, and if any was asked, all give the step up; on GPUs
-        they would have to wait for it, so the step is ended, and they stop after the next one.
+        If a process is asked to stop, it abandons the step after the current backward pass: it drops the gradients and
+        restores dropout's generators, so that the step can be repeated later. All processes must agree on this, so the
+        request is one more number in the step's all-reduce. On a CPU the processes read the sum at once and all
+        abandon the step. GPUs would have to wait for it, so they finish the step and stop after the next one.
 
         Args:
             rows_B: (B,) row numbers of the whole batch.
-            step: Number of the step, from which the random sub-networks are drawn.
+            step: Number of the step; the seed of its random sub-networks.
             stop: Whether this process has been asked to stop.
 
         Raises:
@@ -145,14 +144,14 @@ class Trainer:
         passes, before = self._passes(step), generator_states(accelerator.device)
         mine = np.array_split(rows_B, accelerator.num_processes)[accelerator.process_index]
         try:
-            losses = self._gradients(mine, passes, rows=len(rows_B), given_up=stop if at_once else _never)
-        except _GivenUpError:
+            losses = self._gradients(mine, passes, rows=len(rows_B), abandon=stop if at_once else _never)
+        except _AbandonedError:
             losses = torch.zeros(len(passes), device=accelerator.device)
         asked = stop()
         numbers = torch.cat([losses, losses.new_tensor([float(asked)])])
         sum_over_processes(accelerator, list(self.model.parameters()), numbers)
-        given_up = asked if accelerator.num_processes == 1 else at_once and bool(numbers[-1])
-        if given_up:
+        abandoned = asked if accelerator.num_processes == 1 else at_once and bool(numbers[-1])
+        if abandoned:
             self.optimizer.zero_grad()
             restore_generators(before, accelerator.device)
             return StepResult({}, stop=True, done=False)
@@ -167,16 +166,16 @@ class Trainer:
             for kind in KINDS
             if any(p.kind == kind for p in passes)
         }
-        earlier, self._stop = self._stop, None if at_once else numbers[-1]
-        return StepResult(means, stop=earlier is not None and bool(earlier))
+        previous, self._stop = self._stop, None if at_once else numbers[-1]
+        return StepResult(means, stop=previous is not None and bool(previous))
 
     def _passes(self, step: int) -> list[Pass]:
-        """What a step trains, from the step's number alone (and the process's, if each draws its own)."""
+        """The passes of a step. They follow from its number, and from that of the process with sampling.per_rank."""
         config = self.config
         seed = [config.seeds.sampling, step]
         own = [1 + self.accelerator.process_index] if config.sampling.per_rank else []
         rng = np.random.default_rng(seed + own)
-        # The same in all processes. NumPy pads seeds with zeros: [*seed, 0] would be the draws' own generator.
+        # The same in all processes. NumPy pads seeds with zeros, so [*seed, 0] would be the generator of the draws.
         ramp = np.random.default_rng([*seed, 0, 1]).random() < step / self.steps
         return config.strategy.passes(self.space, partial(self._sample, rng), ramp=ramp)
 
@@ -185,18 +184,18 @@ class Trainer:
 
     @cached_property
     def _architecture(self) -> Architecture:
-        # Not taken before it is needed: a model without layers, which may be trained alone, has none.
+        # Lazy, since a model without layers has no architecture, and may be trained alone.
         return architecture_of(self.model.config)
 
     def _gradients(
-        self, mine: np.ndarray, passes: list[Pass], *, rows: int, given_up: Callable[[], bool] = _never
+        self, mine: np.ndarray, passes: list[Pass], *, rows: int, abandon: Callable[[], bool] = _never
     ) -> Tensor:
-        """Gradients of this process's rows, in micro-batches that get smaller until they fit into memory."""
+        """(number of passes,) losses of this process's rows. Micro-batches are halved until they fit into memory."""
 
         def backward(loss: Tensor) -> None:
             self.accelerator.backward(loss)
-            if given_up():
-                raise _GivenUpError
+            if abandon():
+                raise _AbandonedError
 
         def accumulate(size: int) -> Tensor:
             self.optimizer.zero_grad()
@@ -213,7 +212,7 @@ class Trainer:
     def _accumulate(
         self, mine: np.ndarray, passes: list[Pass], backward: Callable[[Tensor], None], *, rows: int, size: int
     ) -> Tensor:
-        """(number of passes,) losses; the gradients are left in the model."""
+        """(number of passes,) losses, in micro-batches of `size` rows; the gradients add up in the model."""
         accelerator = self.accelerator
         losses = torch.zeros(len(passes), device=accelerator.device)
         for start in range(0, len(mine), size):
@@ -232,33 +231,33 @@ class Trainer:
                 )
             )
         if not len(mine) and accelerator.scaler is not None:
-            accelerator.scaler.scale(losses)  # without rows of its own, too, a process has to know the scale
+            accelerator.scaler.scale(losses)  # a process without rows needs the scale too
         return losses
 
 
 def generator_states(device: torch.device) -> list[Tensor]:
-    """The states of the generators that dropout on a device uses: torch's own, and a GPU's."""
+    """The states of the generators that dropout on a device uses: the CPU's, and the GPU's."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 def restore_generators(states: Sequence[Tensor], device: torch.device) -> None:
-    """Puts the generators where `generator_states` found them."""
+    """Inverse of `generator_states`."""
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
 
 
 def _recompute_layers(model: PreTrainedModel) -> None:
-    """Has each layer computed again in the backward pass; views of the model inherit it, with their slices.
+    """Turns on gradient checkpointing, for views of the model too: the backward pass computes each layer again.
 
-    Not the reentrant way, which would look for the layer's inputs among the leaves and take their gradients wrongly.
+    The reentrant variant would detach the layer's inputs and give wrong gradients.
     """
     if not model.supports_gradient_checkpointing:
         raise UserError(
-            f"train.gradient_checkpointing=true: {type(model).__name__} has no support for it; set it to false"
+            f"train.gradient_checkpointing=true: {type(model).__name__} does not support it; set it to false"
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # newer versions of transformers have another name for it
+        warnings.simplefilter("ignore", FutureWarning)  # newer versions of transformers rename the argument
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
