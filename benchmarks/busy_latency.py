@@ -1,12 +1,13 @@
-"""Latencies of nets of few to all layers, as a search measures them, on the machine as it is and with every core busy.
+"""Latencies of sub-networks with few to all layers, as a search measures them, on a quiet and on a busy machine.
 
 usage: python benchmarks/busy_latency.py [--rounds 2] [--hidden 192] [--batch 4] [--length 64]
 
-A BERT of 6 layers with random weights. In each round the nets of the first 0 to 5 layers are measured in turns with
-the full net (`search.latencies`, what a search over latency_ms calls for each trial): as the machine is, and beside one
-process on every core that counts without end; and, beside these, each by itself and one after the other, as it was done
-before. Shares are of the full net's latency. Last line: one JSON object; errors are relative to the share measured as
-the machine is, mean over rounds, of the nets that have a layer, and the worst over all nets and rounds.
+The model is a BERT of 6 layers with random weights. Each round measures the sub-networks of the first 0 to 5 layers in
+turns with the full model (`search.latencies`, which a search over latency_ms calls for each trial): first on the
+machine as it is, then beside a busy process on every core. Beside these processes, it also measures each sub-network by
+itself, one after the other, as older versions did. Shares are of the full model's latency. Last line: one JSON object.
+Errors are relative to the share on the machine as it is: the mean over rounds and over the sub-networks with layers,
+and the worst over all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads its thread settings when it is loaded
 
 # isort: split
 import numpy as np
@@ -40,7 +41,7 @@ from supernet.space.cost import Workload
 from supernet.space.subnetwork import SubNetwork
 
 LAYERS = 6
-WAYS = ("in turns", "in turns, busy", "alone, busy")
+METHODS = ("in turns", "in turns, busy", "alone, busy")
 
 
 def main() -> None:
@@ -62,8 +63,8 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "worst_error": dict(zip(WAYS, worst_w, strict=True)),
-                "ordered_by_depth": dict(zip(WAYS, ordered_w, strict=True)),
+                "worst_error": dict(zip(METHODS, worst_w, strict=True)),
+                "ordered_by_depth": dict(zip(METHODS, ordered_w, strict=True)),
                 "rounds": arguments.rounds,
                 "busy_processes": usable_cores(),
                 "seconds": round(time.perf_counter() - start, 1),
@@ -81,30 +82,30 @@ def random_bert(hidden: int) -> PreTrainedModel:
 
 
 def measure(model: PreTrainedModel, workload: Workload) -> list[list[float]]:
-    """One round: by each of `WAYS` the share of each number of layers from 0 up."""
+    """One round: by each of `METHODS`, the share of each number of layers from 0."""
     a, cores = architecture_of(model.config), usable_cores()
-    nets = {n: SubNetwork.uniform(range(n), a.heads, a.units) for n in range(LAYERS + 1)}
+    subnets = {n: SubNetwork.uniform(range(n), a.heads, a.units) for n in range(LAYERS + 1)}
 
     def in_turns() -> Callable[[int], float]:
         latencies = Latencies(model, workload)
-        return lambda n: latencies(nets[n], extract(model, nets[n], share=True))["latency_share"]
+        return lambda n: latencies(subnets[n], extract(model, subnets[n], share=True))["latency_share"]
 
     def alone() -> Callable[[int], float]:
         whole_ms = measure_latency(model, workload).median_ms
-        return lambda n: measure_latency(extract(model, nets[n], share=True), workload).median_ms / whole_ms
+        return lambda n: measure_latency(extract(model, subnets[n], share=True), workload).median_ms / whole_ms
 
     found = []
-    for way, busy in ((in_turns, False), (in_turns, True), (alone, True)):
+    for method, busy in ((in_turns, False), (in_turns, True), (alone, True)):
         with busy_processes(cores) if busy else nullcontext():
-            share_of = way()
+            share_of = method()
             found.append([share_of(n) for n in range(LAYERS)])
     return found
 
 
 def print_table(shares_wrl: np.ndarray, errors_wrl: np.ndarray) -> None:
-    """Shares by each way, and in brackets the worst error of all rounds."""
-    table = Table(title="Share of the full net's latency (worst error)")
-    for heading in ("layers", *WAYS):
+    """Shares by method, and in brackets the worst error of all rounds."""
+    table = Table(title="Share of the full model's latency (worst error)")
+    for heading in ("layers", *METHODS):
         table.add_column(heading, justify="right")
     for n in range(LAYERS):
         worst = np.abs(errors_wrl[:, :, n]).max(axis=1)

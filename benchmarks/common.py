@@ -1,4 +1,4 @@
-"""What the benchmarks share: the model, generated text, and the machine's matrix-product rate."""
+"""Shared by the benchmarks: the model, generated text, and the machine's rate of matrix products."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from supernet.options.training import TrainConfig
 
 
 def classification_task() -> Task:
-    """A task of two classes; its columns are never read."""
+    """A task with two classes. Its columns are never read."""
     return Task(name="generated", text=("a", "b"), label="label", metric="accuracy", classes=("no", "yes"))
 
 

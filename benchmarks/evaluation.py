@@ -1,20 +1,21 @@
-"""Evaluating sub-networks: extracted and on prepared batches (ours) against masked (the paper's way).
+"""Evaluation of sub-networks: extracted, on prepared batches (ours), against masked (as in the paper).
 
 usage: python benchmarks/evaluation.py [--rows 256] [--subnets 12] [--device cuda] [--processor-time]
 
-In one process and on the same random sub-networks of minilm's small space and the same generated sentence pairs (about
-64 tokens on average, cut at 128): (a) masking as the paper's code does it, batches of 8 padded to 128, every layer
-computed whole; (b) ours, as `search.py` does it, extraction included; (c) ours with depth reuse, where a pass evaluates
-the sub-network and all its prefixes. They alternate, and their predictions must agree. On a GPU all is in bf16 where
-the GPU has it. Then a profile of (b): what takes which share of the time.
+Three methods alternate in one process, on the same random sub-networks of minilm's small space and the same generated
+sentence pairs (about 64 tokens on average, at most 128). Their predictions must agree.
+  (a) masking as in the paper's code: batches of 8 padded to 128, every layer computed completely;
+  (b) ours, as `search.py` does it, extraction included;
+  (c) ours with early exits: a pass evaluates the sub-network and all its prefixes.
+A GPU computes in bf16 if it can. A profile of (b) follows: which part takes which share of the time.
 
-On a machine that does other work, --processor-time counts what this process gets of a processor, in place of the time
-that passes. Set OMP_NUM_THREADS=1 with it: of several threads it would count each.
+On a machine with other work, use --processor-time: it counts the processor time of this process instead of the elapsed
+time. Set OMP_NUM_THREADS=1 with it, since it would count every thread.
 
 Last line: one JSON object. share_of_matmul_limit is the time that the necessary operations alone would take at the
-machine's matrix-product rate, measured before and after, over ours_s: those of the encoder on real tokens, and on first
-tokens alone at the end of the last layer, where the others are not computed. Evaluations count each sub-network once,
-whichever passes it was part of.
+machine's rate of matrix products (measured before and after), divided by ours_s. Necessary are those of the encoder on
+real tokens, and at the end of the last layer on the first tokens alone. Evaluations count each sub-network once, even
+if several passes evaluate it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads its thread settings when it is loaded
 
 # isort: split
 import numpy as np
@@ -102,8 +103,8 @@ def main() -> None:
         for logits in (found, depths[0]):
             np.testing.assert_allclose(logits, expected, atol=1e-4 if precision == "no" else 0.1)
         taken = dict(zip(seconds, np.diff(times).tolist(), strict=True))
-        seconds = {way: seconds[way] + taken[way] for way in seconds}
-        print(f"{subnet!s:36} " + "   ".join(f"{way} {s:7.3f} s" for way, s in taken.items()), flush=True)
+        seconds = {method: seconds[method] + taken[method] for method in seconds}
+        print(f"{subnet!s:36} " + "   ".join(f"{method} {s:7.3f} s" for method, s in taken.items()), flush=True)
     rates.append(matmul_rate(device=device, dtype=dtype, clock=clock))
 
     rate, flops = max(rates), sum(_needed_flops(a, s, int(tokens)) for s in subnets for tokens in split.lengths)

@@ -1,11 +1,11 @@
-"""Latencies that the latency table predicts against those of whole sub-networks.
+"""Latencies predicted by a latency table against measured latencies of whole sub-networks.
 
 usage: python benchmarks/latency.py [--batch 1] [--length 128] [--subnets 50] [--processor-time]
 
-On minilm: builds the table, and measures random sub-networks of the small and the medium space, drawn evenly over their
-parameters, in the same turns. All numbers are medians of repeated runs. On a machine that does other work,
---processor-time counts what this process gets of a processor, in place of the time that passes; give it one thread
-then (OMP_NUM_THREADS=1). Last line: one JSON object; errors are shares of the measured latency, without sign.
+Builds the table of minilm, and measures random sub-networks of the small and medium spaces (stratified by parameters)
+in the same turns. All numbers are medians of repeated runs. On a machine with other work, use --processor-time with
+OMP_NUM_THREADS=1: it counts the processor time of this process instead of the elapsed time. Last line: one JSON object.
+Errors are absolute, as shares of the measured latency.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads its thread settings when it is loaded
 
 # isort: split
 import numpy as np
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def random_subnets(a: Architecture, count: int) -> list[SubNetwork]:
-    """Half of them of the small space, half of the medium one."""
+    """Random sub-networks, half from the small space and half from the medium space."""
     sizes = {"layers": a.layers, "heads": a.heads, "units": a.units}
     spaces = [search_space(SpaceOptions(name), **sizes) for name in ("small", "medium")]
     rng = np.random.default_rng(0)

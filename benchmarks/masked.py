@@ -1,9 +1,9 @@
-"""Sub-networks by masking, as the paper's code does it: every layer is computed whole, then zeros are multiplied in.
+"""Sub-networks by masking, as in the paper's code: every layer is computed completely and multiplied by zeros and ones.
 
-So the backward pass is whole too: a block that is taken out still gets a gradient, of zeros.
+The backward pass is complete too: an absent block gets a gradient of zeros.
 
-The plain way, against which the tests hold slicing for correctness and the benchmarks for speed. It shares nothing with
-slicing: it has a table of its own, of two modules a layer whose input is masked, and what to do with absent blocks.
+Tests compare slicing with this simple method for correctness, benchmarks for speed. It shares no code with slicing. Its
+own table names the two modules of a layer whose inputs are masked, and says how to remove a block.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Hook = Callable[[nn.Module, Any, Any], Any]
 
 @dataclass(frozen=True)
 class _Places:
-    """Paths in a layer: the Linear modules that heads and units flow into, and hooks that take a block out."""
+    """Paths in a layer: the Linear modules that take heads and units as input, and hooks that remove a block."""
 
     layers: str
     heads: str
@@ -84,7 +84,7 @@ _PLACES = {
 
 @contextmanager
 def masked(model: PreTrainedModel, subnet: SubNetwork) -> Iterator[None]:
-    """While the block runs, `model` computes `subnet` at the full cost, by hooks on its modules."""
+    """While the block runs, hooks make `model` compute `subnet`, at the cost of the full model."""
     places, heads = _PLACES[model.config.model_type], model.config.num_attention_heads
     kept = {s.index: (s.heads, s.units) for s in subnet.layers}
     handles = []
@@ -103,10 +103,10 @@ def masked(model: PreTrainedModel, subnet: SubNetwork) -> Iterator[None]:
             handle.remove()
 
 
-def _mask_input(linear: nn.Module, kept: Kept, groups: int | None) -> RemovableHandle:
-    """Multiplies the input features of the groups that are not kept by zero; without `groups`, each is one feature."""
+def _mask_input(linear: nn.Module, kept: Kept, count: int | None) -> RemovableHandle:
+    """Multiplies input features by zero unless their head or unit is kept. `count`: heads; None for units."""
     assert isinstance(linear, nn.Linear)
-    mask = torch.zeros(groups or linear.in_features, dtype=linear.weight.dtype, device=linear.weight.device)
+    mask = torch.zeros(count or linear.in_features, dtype=linear.weight.dtype, device=linear.weight.device)
     mask[list(kept)] = 1
     mask = mask.repeat_interleave(linear.in_features // len(mask))
 

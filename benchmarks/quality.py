@@ -1,19 +1,20 @@
-"""How good the fronts are: recipes against each other, on real tasks, at the same number of optimizer steps.
+"""The quality of fronts: training recipes on real tasks, with the same number of optimizer steps.
 
 usage: python benchmarks/quality.py --data GLUE [--tasks sst2 mrpc cola] [--recipes paper best] [--seeds 0 1]
-       python benchmarks/quality.py --table          only what was measured, as a table (also quality.md beside it)
+       python benchmarks/quality.py --table          prints the present results as a table, and writes quality.md
 
-For each recipe, task and seed: trains a supernet, evaluates 100 random sub-networks on the validation split, takes the
-front chosen there, and measures it on the test split. One JSON line each, appended to benchmarks/results/quality.jsonl
-as it is done; what is there is not run again, so an interrupted run goes on. It takes hours: start it in the background
+For each recipe, task and seed it trains a supernet, evaluates 100 random sub-networks on the validation split, and
+evaluates their front on the test split. Each result is a JSON line appended to benchmarks/results/quality.jsonl, and is
+not computed again, so an interrupted run can be resumed. It takes hours: start it in the background
 (nohup python benchmarks/quality.py ... &). On two CPU cores use the default 3600 rows and 3 epochs; on a GPU
 --rows all --epochs 5 --seeds 0 1 2 --tasks rte mrpc cola sst2 stsb.
 
-Hypervolume: share of the box [0, error of always giving the commonest answer] x [0, 1] of encoder-parameter share that
-is dominated if a user takes, for each budget, the front member chosen on validation, and gets its test error.
+Hypervolume: for each budget, a user takes the front member chosen on validation rows and gets its test error. The
+hypervolume is the dominated share of the box [0, error of the trivial predictor] x [0, 1], with the share of the
+encoder's parameters on the second axis.
 
-A front is a few lucky nets. The last column, the mean validation error of all 100 sub-networks, tells two recipes apart
-with less noise: with the same seed and depth order they are the same ones.
+A front consists of a few lucky sub-networks. The last column, the mean validation error of all 100 sub-networks, tells
+recipes apart with less noise: with the same seed and depth order, the sub-networks are the same.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads its thread settings when it is loaded
 
 # isort: split
 import numpy as np
@@ -82,7 +83,7 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement: which recipe (and its digest, for recipes change), which task, how much data, and which seed."""
+    """One measurement: recipe (with its digest, since recipes change), task, amount of data, and seed."""
 
     recipe: str
     digest: str
@@ -94,7 +95,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Point:
-    """A sub-network with its encoder share and its errors."""
+    """A sub-network with its share of the encoder's parameters and its errors."""
 
     subnet: SubNetwork
     share: float
@@ -121,8 +122,8 @@ def main() -> None:
             if cell not in done:
                 measured = measure(cell, arguments.data)
                 append_json_line(RESULTS, vars(cell) | measured)
-                told = {k: v for k, v in measured.items() if k not in ("front", "trials")}
-                print(json.dumps(vars(cell) | told), flush=True)
+                summary = {k: v for k, v in measured.items() if k not in ("front", "trials")}
+                print(json.dumps(vars(cell) | summary), flush=True)
     shown = table(list(read_lines(RESULTS, dict[str, Any], "remove it")))
     Console(width=160).print(shown)
     with RESULTS.with_suffix(".md").open("w", encoding="utf-8") as file:
@@ -227,8 +228,8 @@ def error_at(front: list[Point], budget: float) -> float:
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """Means over seeds, one row for each recipe and task."""
-    columns = ("task", "rows", "epochs", "recipe", "seeds", "hypervolume", "full net")
-    shown = Table(*columns, *(f"<= {b:.0%}" for b in BUDGETS), "all nets", box=box.MARKDOWN)
+    columns = ("task", "rows", "epochs", "recipe", "seeds", "hypervolume", "full model")
+    shown = Table(*columns, *(f"<= {b:.0%}" for b in BUDGETS), "all sub-networks", box=box.MARKDOWN)
     kinds = sorted({(r["task"], r["rows"] or 0, r["epochs"], r["recipe"], r["digest"]) for r in rows})
     for kind in kinds:
         group = [r for r in rows if (r["task"], r["rows"] or 0, r["epochs"], r["recipe"], r["digest"]) == kind]

@@ -1,9 +1,9 @@
-"""Compare the searchers on three synthetic spaces: how much hypervolume, at what cost a proposal.
+"""Searchers on three synthetic spaces: hypervolume, and the time of a proposal.
 
 Run: `python benchmarks/searchers.py [--evaluations 60] [--seeds 10] [--spaces small medium layer] [--searchers ...]`,
-some 20 minutes on one core. Nothing is trained: error and cost are formulas, so the hypervolume says how good the
-proposals are and nothing else. The last line is JSON, one entry a space: hypervolume (to the reference (1, 1)) and
-processor seconds per proposal of each searcher, in the search and after 50 and after 300 observations.
+about 20 minutes on one core. Nothing is trained: error and cost are formulas, so the hypervolume depends on the
+proposals alone. Last line: one JSON object with an entry for each space: each searcher's hypervolume (to the reference
+(1, 1)) and processor seconds per proposal, in the search and after 50 and 300 observations.
 
 The functions. a, f: shares of heads and units that a layer keeps; the cost is the share of the full model's parameters,
 a third of them in the heads: sum over the layers of (0.33 a + 0.67 f) / layers.
@@ -35,7 +35,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads its thread settings when it is loaded
 
 # isort: split
 from search.options.searchers import SearcherOptions, searcher_options
@@ -52,7 +52,7 @@ FEW, MANY = 50, 300
 """Observations before the proposals whose growth in time is measured."""
 
 GROWTH_PROPOSALS = 5
-"""Proposals timed after so many observations."""
+"""Numbers of observations after which a proposal is timed."""
 
 MEDIUM_WEIGHTS = (0.24, 0.18, 0.12, 0.10, 0.14, 0.22)
 LAYER_WEIGHTS = (0.13, 0.11, 0.10, 0.08, 0.07, 0.05, 0.04, 0.05, 0.07, 0.08, 0.10, 0.12)
@@ -79,7 +79,7 @@ def _shares(space: SearchSpace, layer: LayerSlice) -> tuple[float, float]:
 
 
 def small_error(space: SearchSpace, subnet: SubNetwork) -> float:
-    """Depth matters most, then width, the more so the deeper the net."""
+    """Depth matters most, then width; width matters more in deeper sub-networks."""
     depth, (a, f) = len(subnet.layers) / space.layers, _shares(space, (*subnet.layers, LayerSlice(0, (), ()))[0])
     return 0.15 + 0.4 * math.exp(-4 * depth) + depth * (0.12 * math.exp(-5 * a) + 0.15 * math.exp(-6 * f))
 
@@ -130,7 +130,7 @@ def ask_tell(candidate: SearcherOptions, synthetic: Synthetic, seed: int) -> Ask
 
 @dataclass(frozen=True)
 class Run:
-    """One search: its final hypervolume to the reference (1, 1), and the mean seconds of a proposal of its own."""
+    """A search: its final hypervolume to the reference (1, 1), and the mean seconds of its own proposals."""
 
     hypervolume: float
     seconds_per_proposal: float
@@ -159,7 +159,7 @@ def search(candidate: SearcherOptions, synthetic: Synthetic, *, seed: int, evalu
 
 
 def seconds_after(candidate: SearcherOptions, synthetic: Synthetic, observations: int) -> float:
-    """Median processor seconds of a proposal after so many stratified random observations."""
+    """Median processor seconds of a proposal after a number of stratified random observations."""
     draws, searcher = ask_tell(CANDIDATES["stratified_random"], synthetic, 0), ask_tell(candidate, synthetic, 0)
     seconds = []
     for number in range(observations + GROWTH_PROPOSALS):

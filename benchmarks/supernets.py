@@ -1,12 +1,12 @@
-"""Searchers and baselines on real supernets: what front each finds in how many evaluations.
+"""Searchers and baselines on real supernets: their fronts and numbers of evaluations.
 
 usage: python benchmarks/supernets.py --data GLUE [--tasks sst2 mrpc] [--seeds 0 1] [--output_dir runs/supernets]
 
 For each task: trains a supernet of the medium space (`experiment=best space=medium64 sampling=stratified`, the first
-3600 shuffled rows, 3 epochs), lets every searcher propose 50 sub-networks and random search 300, measured on 512
-validation rows, prunes by every baseline, and lays all of it over each other as `plm-supernet report` does
-(runs/supernets/TASK/report). All of it goes on where it was interrupted. It takes hours on two CPU cores. Last line:
-one JSON object, hypervolumes by task and searcher.
+3600 shuffled rows, 3 epochs), runs every searcher for 50 evaluations and random search for 300, on 512 validation rows,
+prunes with every baseline, and compares everything as `plm-supernet report` does (runs/supernets/TASK/report). The same
+command resumes an interrupted run. It takes hours on two CPU cores. Last line: one JSON object, hypervolumes by task
+and searcher.
 """
 
 from __future__ import annotations

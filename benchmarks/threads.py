@@ -1,12 +1,12 @@
-"""Threads beside busy processes: waiting as libgomp does by itself (spinning) against ours (GOMP_SPINCOUNT=1000).
+"""Threads beside busy processes: the default waiting of libgomp (spinning) against ours (GOMP_SPINCOUNT=1000).
 
 usage: python benchmarks/threads.py [--turns 6] [--steps 2] [--subnets 4] [--batch 16] [--rows 64] [--busy 0 1 2]
 
-Two child processes, one of each way, hold the embedded model, with as many threads as OMP_NUM_THREADS says or as there
-are cores. First on the quiet machine, then beside one and two processes that add up without end, they take turns: in
-each turn either does some `full` training steps (ours in benchmarks/train_step.py) and evaluates some sub-networks on
-all rows (ours in benchmarks/evaluation.py), on the same batches and sub-networks. Who waits for its turn takes no core.
-Last line: one JSON object, rates a second: all that a child has done over all the time that it took.
+Two child processes, one for each kind of waiting, hold the embedded model and use OMP_NUM_THREADS threads (default: all
+cores). They take turns, first on the quiet machine, then beside one and two busy processes. In its turn a child makes
+some `full` training steps (ours in benchmarks/train_step.py) and evaluates some sub-networks on all rows (ours in
+benchmarks/evaluation.py); batches and sub-networks are the same. A waiting child uses no core. Last line: one JSON
+object, rates per second: the work of a child divided by its time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rich.table import Table
 from transformers import AutoTokenizer
 
 from benchmarks.common import busy_processes, classification_task, device_name, generated_split, minilm
-from benchmarks.train_step import WAYS as STEPS
+from benchmarks.train_step import METHODS as STEPS
 from supernet.data.batches import collate
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import architecture_of
@@ -40,7 +40,7 @@ from supernet.runtime.threads import SPIN_COUNT
 from supernet.space.spaces import SpaceOptions, search_space
 from supernet.space.strategies import Strategy
 
-WAYS = {"spinning": "300000", "sleeping": SPIN_COUNT}
+METHODS = {"spinning": "300000", "sleeping": SPIN_COUNT}
 """GOMP_SPINCOUNT of each child; the first is libgomp's own."""
 
 BUSY = """
@@ -49,7 +49,7 @@ parent = os.getppid()
 while os.getppid() == parent:
     sum(range(1_000_000))
 """
-"""What a busy process does; it ends with the one that has started it."""
+"""Code of a busy process, which ends with its parent."""
 
 Child = subprocess.Popen[str]
 Rates = dict[str, dict[str, float]]
@@ -72,10 +72,10 @@ def main() -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Prints what either way does beside each number of busy processes."""
+    """Prints the rates of both methods beside each number of busy processes."""
     counts = {"steps": arguments.steps, "evaluations": arguments.subnets}
     with ExitStack() as stack:
-        children = {way: stack.enter_context(child(spins)) for way, spins in WAYS.items()}
+        children = {method: stack.enter_context(child(spins)) for method, spins in METHODS.items()}
         machine = [answer(each) for each in children.values()].pop()
         in_turns(children, dict.fromkeys(counts, 1), turns=1)  # to warm up
         beside: dict[int, Rates] = {}
@@ -89,19 +89,21 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def in_turns(children: Mapping[str, Child], counts: Mapping[str, int], *, turns: int) -> Rates:
-    """Of each work and way, how much is done in a second."""
+    """The rate per second of each kind of work with each method."""
     seconds = {work: dict.fromkeys(children, 0.0) for work in counts}
     for turn in range(turns):
         for work, count in counts.items():
-            for way in list(children)[:: 1 if turn % 2 else -1]:  # neither is always the first
-                print(work, count, file=children[way].stdin, flush=True)
-                seconds[work][way] += float(answer(children[way]))
-    return {work: {way: round(turns * counts[work] / s, 3) for way, s in seconds[work].items()} for work in counts}
+            for method in list(children)[:: 1 if turn % 2 else -1]:  # they take turns at being first
+                print(work, count, file=children[method].stdin, flush=True)
+                seconds[work][method] += float(answer(children[method]))
+    return {
+        work: {method: round(turns * counts[work] / s, 3) for method, s in seconds[work].items()} for work in counts
+    }
 
 
 def print_table(beside: Mapping[int, Rates]) -> None:
-    table = Table(title="A second, beside so many busy processes")
-    for column in ("busy", *(f"{work}, {way}" for work in beside[min(beside)] for way in WAYS)):
+    table = Table(title="Rates per second, by number of busy processes")
+    for column in ("busy", *(f"{work}, {method}" for work in beside[min(beside)] for method in METHODS)):
         table.add_column(column, justify="right")
     for busy, rates in beside.items():
         table.add_row(str(busy), *(f"{rate:.2f}" for of_work in rates.values() for rate in of_work.values()))

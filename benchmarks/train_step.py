@@ -1,13 +1,12 @@
-"""One `full` training step (k = 2): sliced (ours) against masked (the paper's way), on the same equally padded batches.
+"""A `full` training step (k = 2): sliced (ours) against masked (as in the paper), on the same padded batches.
 
 usage: python benchmarks/train_step.py [--steps 16] [--batch 16]            MiniLM on a CPU, in float32
        python benchmarks/train_step.py --device cuda [--batch 32]           BERT-base's shape on a GPU, in bfloat16
 
-A third way masks heads and units too, but leaves layers out for good: as much as masks allow without slicing. All
-take the same sub-networks, losses and batches, padded alike to at most 128 tokens; their losses must agree. They take
-turns in one process; the optimizer's own step, which is the same for all, is counted. Last line: one JSON object;
-share_of_matmul is the time that the operations of our passes would take at the machine's matrix-product rate, over
-ours_s.
+A third method masks heads and units but removes layers: the best that masks allow. All methods take turns in one
+process, with the same sub-networks, losses and batches, padded to at most 128 tokens. Their losses must agree. The
+optimizer's step counts. Last line: one JSON object. share_of_matmul is the time that the operations of our passes would
+take at the machine's rate of matrix products, divided by ours_s.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from supernet.runtime import threads  # noqa: F401  before torch, which reads when it is loaded how its threads wait
+from supernet.runtime import threads  # noqa: F401  before torch, which reads its thread settings when it is loaded
 
 # isort: split
 import numpy as np
@@ -58,22 +57,24 @@ def main() -> None:
     device, steps = arguments.device, arguments.steps
     batch_size = arguments.batch or (16 if device == "cpu" else 32)
 
-    model = (minilm()[0] if device == "cpu" else bert_base()).to(device)  # no dropout: the ways can be compared
+    model = (minilm()[0] if device == "cpu" else bert_base()).to(
+        device
+    )  # without dropout, so that losses can be compared
     a = architecture_of(model.config)
     space = search_space(SpaceOptions("small"), layers=a.layers, heads=a.heads, units=a.units)
     strategy = Strategy("full", k=2)
     split = generated_split(batch_size * (steps + 1), seed=0, vocabulary=model.config.vocab_size)
     order = np.argsort(split.lengths, kind="stable")  # every batch gets rows of all lengths, so all are padded alike
-    ways = {name: (way, copy.deepcopy(model)) for name, way in WAYS.items()}
-    optimizers = {name: torch.optim.AdamW(m.parameters(), lr=1e-5, fused=True) for name, (_, m) in ways.items()}
-    seconds, peaks, flops = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0), 0
+    methods = {name: (method, copy.deepcopy(model)) for name, method in METHODS.items()}
+    optimizers = {name: torch.optim.AdamW(m.parameters(), lr=1e-5, fused=True) for name, (_, m) in methods.items()}
+    seconds, peaks, flops = dict.fromkeys(methods, 0.0), dict.fromkeys(methods, 0), 0
     for step in range(steps + 1):
         batch = collate(split, order[step :: steps + 1], 0, device)
         passes = strategy.passes(space, partial(space.sample, np.random.default_rng([0, step])))
         losses = {}
-        for name, (accumulate, its_model) in ways.items():
+        for name, (accumulate, method_model) in methods.items():
             with measured(device) as used:
-                losses[name] = torch.stack(accumulate(its_model, batch, passes)).tolist()
+                losses[name] = torch.stack(accumulate(method_model, batch, passes)).tolist()
                 optimizers[name].step()
                 optimizers[name].zero_grad()
             if step > 0:  # the first is to warm up
@@ -82,7 +83,7 @@ def main() -> None:
         if step > 0:
             tokens = batch.inputs["input_ids"].shape[1]
             flops += sum(3 * len(batch) * total_flops(a, p.subnet, tokens=tokens) for p in passes)
-        for name in ways:
+        for name in methods:
             np.testing.assert_allclose(losses[name], losses["masked"], rtol=2e-3 if device == "cpu" else 3e-2)
         print(f"step {step}: " + ", ".join(str(s) for s in (p.subnet for p in passes)), flush=True)
     print(f"{device_name(device)}; batch {batch_size}, {split.lengths.mean():.1f} tokens, {steps} steps")
@@ -145,9 +146,9 @@ def _masked(model: PreTrainedModel, batch: Batch, passes: list[Pass], *, cut: bo
     teacher = None
     losses = []
     for p in passes:
-        net, subnet = _layers_only(model, p.subnet) if cut else (model, p.subnet)
-        with masked(net, subnet), _autocast(model.device):
-            logits = net(**batch.inputs).logits
+        pruned, subnet = _layers_only(model, p.subnet) if cut else (model, p.subnet)
+        with masked(pruned, subnet), _autocast(model.device):
+            logits = pruned(**batch.inputs).logits
         loss = label_loss(logits, batch.labels)
         if teacher is None:
             teacher = logits.detach()
@@ -166,7 +167,7 @@ def _layers_only(model: PreTrainedModel, subnet: SubNetwork) -> tuple[PreTrained
     return view(model, whole), SubNetwork(tuple(replace(s, index=i) for i, s in enumerate(subnet.layers)))
 
 
-WAYS = {"masked": _masked, "layers_cut": partial(_masked, cut=True), "ours": _ours}
+METHODS = {"masked": _masked, "layers_cut": partial(_masked, cut=True), "ours": _ours}
 
 
 if __name__ == "__main__":

@@ -228,7 +228,9 @@ CASES = [
     Case("private", ("there is no such repository, or it is private; check the name, or ", LOG_IN), "private"),
     Case("gated", ("access to it is granted on request; ask for it at http://127.0.0.1:", LOG_IN), "gated"),
     Case(
-        "no such branch", ("at v9 cannot be had", "it has no branch, tag or commit 'v9'; check {option}"), revision="v9"
+        "no such branch",
+        ("at v9 cannot be fetched", "it has no branch, tag or commit 'v9'; check {option}"),
+        revision="v9",
     ),
     Case("no such commit", ("it has no branch, tag or commit '0123456789",), revision=UNKNOWN_COMMIT),
     Case("error", ("the hub at http://127.0.0.1:", " answers with status 500; try again later"), trouble=status(500)),

@@ -219,7 +219,7 @@ def test_other_threads_and_versions_are_told(configure, stopped, monkeypatch, ca
     ("name", "value", "said"),
     [
         ("MIXED_PRECISION", "bf16", "precision bf16 comes from accelerate launch; change it with mixed_precision=fp32"),
-        ("DYNAMO_BACKEND", "INDUCTOR", "accelerate is set to compile models (dynamo_backend): INDUCTOR, which is not"),
+        ("DYNAMO_BACKEND", "INDUCTOR", "accelerate is set to compile models (dynamo_backend): INDUCTOR, which has no"),
         ("GRADIENT_ACCUMULATION_STEPS", "4", "accelerate is set to accumulate gradients: 4, which has no effect here"),
         ("DYNAMO_BACKEND", "NO", ""),
     ],

@@ -167,7 +167,7 @@ def test_depth_orders():
         ({"name": "small", "min_units": -1}, "space.min_units is -1; it must be 0 or more"),
         ({"name": "small", "multiple_of": 0}, "space.multiple_of is 0; it must be from 1 to 1024"),
         ({"name": "small", "min_layers": 2, "min_heads": 0, "min_units": 0}, "min_heads=0 and min_units=0 a layer"),
-        ({"name": "small", "min_layers": 5}, "space.min_layers is 5, but the model has 4; give 4 or less"),
+        ({"name": "small", "min_layers": 5}, "space.min_layers is 5, but the model has 4; give at most 4"),
     ],
 )
 def test_impossible_limits_are_refused(options, message):

@@ -70,7 +70,9 @@ def chosen(folder, capsys):
 def test_a_supernet_that_is_replaced_while_rows_are_loaded(replace, runs, monkeypatch):
     load = session.load_task
     monkeypatch.setattr(session, "load_task", lambda *a: replace(runs) or load(*a))
-    with pytest.raises(UserError, match=r"is not the one that was searched: its weights is \w{16}, it was \w{16}"):
+    with pytest.raises(
+        UserError, match=r"is not the one that was searched: the digest of its weights is \w{16}, it was \w{16}"
+    ):
         run(runs)
     assert not list(runs.glob("search/*/*.json*"))
 
@@ -133,7 +135,7 @@ def test_a_training_that_is_not_at_its_end_is_told(runs, capsys):
         (runs / "train" / "trained" / "supernet").rename(runs / "away")
         for given in (folder, None):
             with pytest.raises(
-                UserError, match=r"has been running since .*wait for it, or give the training's command"
+                UserError, match=r"has been running since .*wait for it, or repeat the training's command"
             ):
                 find_supernet(given and str(given), runs)
         (runs / "away").rename(runs / "train" / "trained" / "supernet")

@@ -1,8 +1,7 @@
-"""What a search space is: a set of sub-networks, as vectors of integers.
+"""The base class of search spaces: sets of sub-networks, described by vectors of integers.
 
-A space describes each of its sub-networks by a vector of integers within bounds (`decode`, `encode`), which is what
-searchers work on; everything else in the project works on the `SubNetwork` itself. The spaces there are lie in
-`supernet.space.spaces`. This module imports no torch.
+Each sub-network of a space has a vector of integers within bounds (`decode`, `encode`). Searchers work on vectors,
+everything else on the `SubNetwork` itself. `supernet.space.spaces` has the spaces. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ DEPTH_ORDERS = ("prefix", "even", "importance")
 
 
 def layer_sets(depth: str, layers: int, importance: Sequence[float] | None = None) -> tuple[tuple[int, ...], ...]:
-    """For each number of layers from 0 to all, which ones are kept, ascending.
+    """For each number of layers from 0 to all, the indices of the kept layers, ascending.
 
     Args:
         depth: One of `DEPTH_ORDERS`.
-        layers: Of the full model.
-        importance: A score for each layer, larger is more important; needed for depth "importance".
+        layers: Number of layers of the full model.
+        importance: A score for each layer, larger is more important; required for depth "importance".
     """
     if depth == "even":
         spread = [[round(i * (layers - 1) / max(n - 1, 1)) for i in range(n)] for n in range(layers + 1)]
@@ -40,18 +39,18 @@ def layer_sets(depth: str, layers: int, importance: Sequence[float] | None = Non
 class SearchSpace(ABC):
     """A set of sub-networks of one full model, described by vectors of integers within bounds.
 
-    Different vectors may stand for the same sub-network (no layers: the widths do not matter), so compare
+    Several vectors can stand for the same sub-network (without layers, the widths do not matter), so compare
     sub-networks, not vectors. Units are kept in multiples: bundles of `multiple_of`, the last of which
     may be smaller.
 
     Attributes:
-        layers, heads, units: Sizes of the full model: number of layers, heads and feed-forward units per layer.
-        kept_layers: For each number of layers, which ones are kept (see `layer_sets`).
+        layers, heads, units: Sizes of the full model: layers, and attention heads and feed-forward units per layer.
+        kept_layers: The kept layers for each number of layers (see `layer_sets`).
         multiple_of: Units in a multiple.
-        min_layers, min_heads, min_units: Smallest numbers, where the space has them; None for its own.
+        min_layers, min_heads, min_units: Smallest numbers, if the space has such a number; None is its default.
 
     Raises:
-        UserError: if a smallest number is larger than the model has.
+        UserError: if a smallest number is larger than the full model's.
     """
 
     layers: int
@@ -65,7 +64,7 @@ class SearchSpace(ABC):
 
     name: ClassVar[str]
     counts: ClassVar[Mapping[str, int]]
-    """What a vector has a number of, and the smallest such number unless another is set."""
+    """What a vector has numbers of, and their default minimum."""
 
     def __post_init__(self) -> None:
         if not self.kept_layers:
@@ -73,7 +72,7 @@ class SearchSpace(ABC):
         for count in ("layers", "heads", "units"):
             least, most = getattr(self, f"min_{count}"), getattr(self, count)
             if least is not None and least > most:
-                raise UserError(f"space.min_{count} is {least}, but the model has {most}; give {most} or less")
+                raise UserError(f"space.min_{count} is {least}, but the model has {most}; give at most {most}")
 
     def _range(self, count: str) -> tuple[int, int]:
         """Smallest and largest number of layers, heads or multiples of units."""
@@ -84,7 +83,7 @@ class SearchSpace(ABC):
     @final
     @property
     def sizes(self) -> Sizes:
-        """Of the full model."""
+        """Sizes of the full model."""
         return Sizes(self.layers, self.heads, self.units)
 
     @final
@@ -94,30 +93,30 @@ class SearchSpace(ABC):
         return -(-self.units // self.multiple_of)
 
     def _units(self, multiples: int) -> int:
-        """Units in the first `multiples` multiples."""
+        """Number of units in the first `multiples` multiples."""
         return min(multiples * self.multiple_of, self.units)
 
     def _multiples(self, units: int) -> int:
-        """Multiples that hold this number of units, rounded up (`encode` refuses a number that ends within one)."""
+        """Number of multiples that hold this number of units, rounded up; `encode` refuses numbers in between."""
         return -(-units // self.multiple_of)
 
     @property
     @abstractmethod
     def bounds(self) -> dict[str, tuple[int, int]]:
-        """Smallest and largest value, both included, of each named entry of a vector, in order."""
+        """Smallest and largest value, both included, of each entry of a vector, by name and in order."""
 
     @abstractmethod
     def decode(self, vector: Sequence[int]) -> SubNetwork:
-        """The sub-network that a vector stands for."""
+        """The sub-network of a vector."""
 
     @abstractmethod
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
-        """A vector for a sub-network of this space; anything for another one (`encode` checks)."""
+        """A vector of a sub-network of this space. For others the result does not matter: `encode` checks it."""
 
     @property
     @abstractmethod
     def middle(self) -> SubNetwork:
-        """Half of what there is, or the smallest if that is more; the third point of every search."""
+        """Half of everything, at least the minimum; the third trial of every search."""
 
     def _half(self, count: str) -> int:
         low, high = self._range(count)
@@ -125,7 +124,7 @@ class SearchSpace(ABC):
 
     @final
     def encode(self, subnet: SubNetwork) -> tuple[int, ...]:
-        """A vector that decodes to `subnet`.
+        """A vector of `subnet`: the inverse of `decode`.
 
         Raises:
             ValueError: if the sub-network is not in this space.
@@ -138,7 +137,7 @@ class SearchSpace(ABC):
 
     @final
     def __contains__(self, subnet: SubNetwork) -> bool:
-        """Whether some vector stands for the sub-network."""
+        """Whether the sub-network has a vector."""
         try:
             self.encode(subnet)
         except ValueError:
@@ -160,7 +159,7 @@ class SearchSpace(ABC):
     @final
     @cached_property
     def smallest(self) -> SubNetwork:
-        """The sub-network of the lower bounds."""
+        """The sub-network of the vector of lower bounds."""
         return self.decode(self.lower.tolist())
 
     @final
@@ -180,5 +179,5 @@ class SearchSpace(ABC):
 
     @final
     def sample(self, rng: np.random.Generator) -> SubNetwork:
-        """A sub-network whose vector is drawn uniformly within the bounds."""
+        """A random sub-network: its vector is drawn uniformly within the bounds."""
         return self.decode(rng.integers(self.lower, self.upper, endpoint=True).tolist())

@@ -1,7 +1,7 @@
-"""How random sub-networks are drawn: uniformly over a space's vectors, or evenly over the sizes of sub-network.
+"""Random sub-networks: uniform over a space's vectors, or stratified, that is even over the sizes of sub-networks.
 
-Uniform draws from `medium`, and coin flips in `large` and `layer`, nearly all lie around half the encoder; small
-sub-networks are then never trained. This module imports no torch. d entries of a vector.
+Nearly all uniform draws from `medium`, `large` and `layer` have about half of the encoder's parameters. Small
+sub-networks would then never be trained. This module imports no torch. Shape letter: d entries of a vector.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from supernet.space.cost import Architecture, params_share
 from supernet.space.subnetwork import SubNetwork
 
 STEPS = 24
-"""The most halvings of the interval that a stratified draw is searched in: 2^-24 of it is less than one unit."""
+"""Most bisection steps of a stratified draw. 2^-24 of the interval is less than one unit."""
 
 CLOSE = 1e-3
-"""Share of the encoder's parameters by which a stratified draw may miss its target."""
+"""A stratified draw may miss its target by this share of the encoder's parameters."""
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a step's random sub-networks are drawn.
+    """How the random sub-networks of a training step are drawn.
 
     Attributes:
         name: A key of `SAMPLERS`: uniform | stratified.
-        per_rank: Whether each process draws sub-networks of its own; otherwise all train the same ones.
+        per_rank: Whether each process draws its own sub-networks. Otherwise all processes train the same ones.
     """
 
     name: str = "uniform"
@@ -42,29 +42,29 @@ class SamplingOptions:
 
 
 def uniform(space: SearchSpace, architecture: Architecture, rng: np.random.Generator) -> SubNetwork:
-    """A sub-network whose vector is drawn uniformly."""
+    """A random sub-network: its vector is drawn uniformly."""
     return space.sample(rng)
 
 
 def stratified(space: SearchSpace, architecture: Architecture, rng: np.random.Generator) -> SubNetwork:
-    """A sub-network whose share of the encoder's parameters is about uniform between the smallest and the largest."""
+    """A random sub-network: its share of the encoder's parameters is uniform, from the smallest to the largest."""
     return stratified_by(space, partial(params_share, architecture), rng, position=rng.random())
 
 
 def stratified_by(
     space: SearchSpace, share: Callable[[SubNetwork], float], rng: np.random.Generator, *, position: float
 ) -> SubNetwork:
-    """A random sub-network of about a given size.
+    """A random sub-network of a given size, within `CLOSE`.
 
-    Draws one number in (0, 1) for each entry of a vector. A common shift of all these (on the logistic scale, so that
-    they stay in (0, 1)) makes every entry larger or smaller at once; the size grows with it, so bisection finds the
-    shift that meets the target. At shift 0 this is a uniform draw.
+    Draws one number in (0, 1) for each entry of a vector. The same shift is then added to all of them, on the
+    logistic scale so that they stay in (0, 1), which makes all entries larger or smaller. The size grows with the
+    shift, so bisection finds the shift that meets the target. With shift 0 this is a uniform draw.
 
     Args:
-        space: Where the sub-network comes from.
-        share: Size of a sub-network as a share of the full model's; grows with each entry of a vector.
-        rng: For the draw.
-        position: Of the target, from 0 for the smallest sub-network's size to 1 for the largest's.
+        space: The space of the sub-network.
+        share: Size of a sub-network as a share of the full model's. It must grow with each entry of a vector.
+        rng: Generator of the draw.
+        position: The target size: 0 is that of the smallest sub-network, 1 that of the largest.
     """
     low, high = (share(end) for end in (space.smallest, space.largest))
     target = low + (high - low) * position
@@ -75,7 +75,7 @@ def stratified_by(
         share_d = 1 / (1 + np.exp(-(logit_d + shift)))
         return space.decode((space.lower + np.minimum((share_d * levels_d).astype(int), levels_d - 1)).tolist())
 
-    below, above = -30.0, 30.0  # where every entry is at its lower or upper bound
+    below, above = -30.0, 30.0  # all entries are at their lower or upper bounds
     best, missed = space.largest, high - target
     for _ in range(STEPS):
         middle = (below + above) / 2

@@ -1,4 +1,4 @@
-"""The search spaces there are, and the options that choose one of them.
+"""The search spaces, and the options that choose one of them.
 
 Source of small, medium, large and layer: Klein et al., "Structural Pruning of Pre-trained Language Models via Neural
 Architecture Search", TMLR 2024. This module imports no torch.
@@ -24,7 +24,7 @@ LARGEST_MULTIPLE = 1024
 @final
 @dataclass(frozen=True)
 class SmallSpace(SearchSpace):
-    """One number of layers, heads and units for the whole net: each kept layer has the first h heads and u units."""
+    """One number of layers, of heads and of units: each kept layer has the first h heads and the first u units."""
 
     name = "small"
     counts: ClassVar[Mapping[str, int]] = {"layers": 0, "heads": 1, "units": 1}
@@ -51,7 +51,7 @@ class SmallSpace(SearchSpace):
 @final
 @dataclass(frozen=True)
 class MediumSpace(SearchSpace):
-    """A number of heads and a number of units for each layer; none of both removes the layer."""
+    """A number of heads and a number of units for each layer. If both are 0, the layer is absent."""
 
     name = "medium"
     counts: ClassVar[Mapping[str, int]] = {"heads": 0, "units": 0}
@@ -114,7 +114,7 @@ class LargeSpace(SearchSpace):
 @final
 @dataclass(frozen=True)
 class LayerSpace(SearchSpace):
-    """Each layer is kept whole or not at all."""
+    """Each layer is kept completely or not at all."""
 
     name = "layer"
     counts: ClassVar[Mapping[str, int]] = {}
@@ -139,7 +139,7 @@ class LayerSpace(SearchSpace):
 @final
 @dataclass(frozen=True)
 class NativeSpace(SearchSpace):
-    """Each layer is kept or not, and one number of units for all: what stock transformers can load without code."""
+    """Each layer is kept or not; one number of units for all layers. Plain transformers can load these models."""
 
     name = "native"
     counts: ClassVar[Mapping[str, int]] = {"units": 1}
@@ -150,7 +150,7 @@ class NativeSpace(SearchSpace):
 
     def decode(self, vector: Sequence[int]) -> SubNetwork:
         *keep, multiples = vector
-        return SubNetwork.uniform([i for i, one in enumerate(keep) if one], self.heads, self._units(multiples))
+        return SubNetwork.uniform([i for i, is_kept in enumerate(keep) if is_kept], self.heads, self._units(multiples))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
         indices = {s.index for s in subnet.layers}
@@ -174,15 +174,15 @@ SPACES: dict[str, type[SearchSpace]] = {
 
 @dataclass(frozen=True)
 class SpaceOptions:
-    """Which search space, and its limits (conf/space/*.yaml).
+    """The search space and its limits (conf/space/*.yaml).
 
     Attributes:
         name: A key of `SPACES`.
-        depth: Which layers a net of l layers keeps, where the space has a number of layers: the first l (prefix), l
-            spread evenly from the first to the last (even), or the l most important ones (importance).
+        depth: Which layers a sub-network of l layers keeps, if the space has a number of layers: the first l (prefix),
+            l spread evenly from the first to the last (even), or the l most important (importance).
         multiple_of: Feed-forward units are kept in bundles of this number; hardware likes multiples of 64.
-        min_layers, min_heads, min_units: The smallest sub-network, where the space has such a number; None is the
-            space's own (see each space).
+        min_layers, min_heads, min_units: The smallest numbers, if the space has such a number; None is the space's
+            default.
     """
 
     name: str
@@ -223,15 +223,15 @@ class SpaceOptions:
 def search_space(
     options: SpaceOptions, *, layers: int, heads: int, units: int, layer_importance: Sequence[float] | None = None
 ) -> SearchSpace:
-    """The space that `options` describe, over a full model of the given sizes.
+    """Makes the space that the options describe, for a full model of these sizes.
 
     Args:
         options: Name and limits.
         layers, heads, units: Of the full model.
-        layer_importance: A score for each layer; needed for depth "importance".
+        layer_importance: A score for each layer; required for depth "importance".
 
     Raises:
-        UserError: if the model is smaller than the limits.
+        UserError: if the model is smaller than a limit.
     """
     return SPACES[options.name](
         layers,

@@ -1,7 +1,7 @@
-"""What one training step does: which sub-networks it trains, and what each of them learns from.
+"""Strategies: which sub-networks a training step trains, and what each of them learns from.
 
-Every strategy is one row of a table over one shared step, so the passes of all of them are the same code
-(`supernet.training.gradients`). This module imports no torch.
+A strategy is a row of the table `RULES`. All strategies share the code of the passes (`supernet.training.gradients`).
+This module imports no torch.
 
 Source of the strategies: Klein et al., "Structural Pruning of Pre-trained Language Models via Neural Architecture
 Search", TMLR 2024; sandwich rule: Yu & Huang, "Universally Slimmable Networks and Improved Training Techniques", 2019.
@@ -21,7 +21,7 @@ LARGEST, SMALLEST, RANDOM = KINDS = ("largest", "smallest", "random")
 """Kinds of sub-network in a step."""
 
 MOST_RANDOM = 1000
-"""Random sub-networks in a step; with as many, one takes minutes."""
+"""Most random sub-networks in a step, which then takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Pass:
 
     Attributes:
         kind: One of `KINDS`.
-        subnet: What is trained.
-        distils: Whether it learns from the teacher too, and not from the labels alone.
-        weight: Of its loss.
+        subnet: The sub-network to train.
+        distils: Whether it also learns from the teacher, besides the labels.
+        weight: Weight of its loss.
     """
 
     kind: str
@@ -47,8 +47,8 @@ class Strategy:
 
     Attributes:
         name: A key of `RULES`.
-        k: Random sub-networks per step (those strategies that draw any).
-        subnet_weight: Weight of the loss of each sub-network but the full one, whose weight is 1.
+        k: Random sub-networks per step, for the strategies that draw any.
+        subnet_weight: Weight of the loss of each smaller sub-network. The full model's weight is 1.
     """
 
     name: str
@@ -72,13 +72,14 @@ class Strategy:
         return RULES[self.name].distils
 
     def passes(self, space: SearchSpace, draw: Callable[[], SubNetwork], *, ramp: bool = False) -> list[Pass]:
-        """The passes of one step; the full net's, if there is one, comes first.
+        """The passes of one step. The full model's pass comes first, if there is one.
 
         Args:
-            space: For the largest and the smallest sub-network.
-            draw: Draws a random one. Called k times in every strategy, needed or not, so that the same seed gives the
-                same sub-networks in all of them.
-            ramp: Whether those strategies that go over from the full net to random sub-networks train the latter.
+            space: The search space.
+            draw: Draws a random sub-network. Every strategy calls it k times, even if it needs none, so that the same
+                seed gives the same sub-networks with every strategy.
+            ramp: Whether the strategies random_linear and kd train random sub-networks in this step. Otherwise they
+                train the full model.
         """
         rule = RULES[self.name]
         random = [Pass(RANDOM, draw(), rule.distils, self.subnet_weight) for _ in range(self.k)]
@@ -88,7 +89,7 @@ class Strategy:
 
 @dataclass(frozen=True)
 class _Rule:
-    """Which passes a step has: `choose` gets [the largest, the smallest], the random ones, and `ramp`."""
+    """Chooses the passes of a step: from [largest, smallest], the random ones, and `ramp`."""
 
     choose: Callable[[list[Pass], list[Pass], bool], list[Pass]]
     distils: bool = False
@@ -111,7 +112,7 @@ def _sandwich(ends: list[Pass], random: list[Pass], ramp: bool) -> list[Pass]:
     return ends + random
 
 
-# random_linear and kd train random sub-networks with a probability that rises from 0 to 1 over the training.
+# In random_linear and kd the probability of random sub-networks rises from 0 to 1 over the training.
 RULES: dict[str, _Rule] = {
     "standard": _Rule(_standard),
     "random": _Rule(_random, least_k=1),

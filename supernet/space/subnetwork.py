@@ -1,4 +1,4 @@
-"""Sub-networks as frozen values: what is kept of each layer. This module imports no torch."""
+"""Sub-networks as frozen values: the kept heads and units of each layer. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Annotated, Any, TypeAlias
 from supernet.runtime.shapes import Within, WrongValue, shaped
 
 Kept: TypeAlias = "range | tuple[int, ...]"
-"""Indices kept, ascending. A prefix is always a `range`, so that equal sub-networks compare and hash equal."""
+"""Kept indices, ascending. A prefix is always a `range`, so that equal sub-networks compare and hash equal."""
 
 MOST = 10**6
-"""No model has as many layers, or heads or units in one of them."""
+"""More layers, heads or units per layer than any model has."""
 _Index = Annotated[int, Within(0, MOST)]
 
 
@@ -27,12 +27,12 @@ def kept(indices: Iterable[int]) -> Kept:
 
 @dataclass(frozen=True)
 class LayerSlice:
-    """What a sub-network keeps of one layer. A block of which nothing is kept is absent, LayerNorm and biases too.
+    """What a sub-network keeps of a layer. A block without heads or units is absent, with its LayerNorm and biases.
 
     Attributes:
         index: Position of the layer in the full model.
-        heads: Attention heads kept; none means that the layer has no attention block.
-        units: Feed-forward units kept; none means that the layer has no feed-forward block.
+        heads: Kept attention heads. Without any, the layer has no attention block.
+        units: Kept feed-forward units. Without any, the layer has no feed-forward block.
     """
 
     index: int
@@ -46,9 +46,9 @@ class LayerSlice:
 
 @dataclass(frozen=True)
 class SubNetwork:
-    """The layers, heads and units that are kept, as a value: hashable, comparable, without reference to any model.
+    """The kept layers, heads and units as a value: hashable, comparable, independent of any model.
 
-    Layers of which nothing is kept are dropped, so that there is one value for each function.
+    Layers without heads and units are dropped, so that the same function always has the same value.
 
     Raises:
         ValueError: if the layers are not in ascending order.
@@ -72,7 +72,7 @@ class SubNetwork:
         return tuple(SubNetwork(self.layers[:count]) for count in reversed(range(len(self.layers))))
 
     def contains(self, other: SubNetwork) -> bool:
-        """Whether it keeps everything that another one keeps."""
+        """Whether it keeps everything that `other` keeps."""
         mine = {s.index: s for s in self.layers}
         return all(
             s.index in mine and set(s.heads) <= set(mine[s.index].heads) and set(s.units) <= set(mine[s.index].units)
@@ -80,7 +80,7 @@ class SubNetwork:
         )
 
     def to_json(self) -> list[list[Any]]:
-        """One [index, heads, units] a layer; a number n stands for the first n, a list for the very indices."""
+        """[index, heads, units] for each layer. A number n stands for the first n, a list for these indices."""
         return [[s.index, _kept_to_json(s.heads), _kept_to_json(s.units)] for s in self.layers]
 
     @classmethod
@@ -88,7 +88,7 @@ class SubNetwork:
         """Inverse of `to_json`.
 
         Raises:
-            WrongValue: if it is not what `to_json` makes of a sub-network.
+            WrongValue: if `to_json` cannot have made it.
         """
         layers = shaped(list[tuple[_Index, Any, Any]], rows, "layers")
         indices = [index for index, *_ in layers]
@@ -102,7 +102,7 @@ class SubNetwork:
         )
 
     def widths(self) -> tuple[str, str, str]:
-        """Layers, heads and units for people: a number each, or a range where layers differ."""
+        """Layers, heads and units for people: each a number, or a range if layers differ."""
         heads, units = (_span([len(getattr(s, name)) for s in self.layers]) for name in ("heads", "units"))
         return str(len(self.layers)), heads, units
 
@@ -112,14 +112,14 @@ class SubNetwork:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a full model: layers, and the heads and units in each of them."""
+    """Sizes of a full model: layers, and heads and units per layer."""
 
     layers: Annotated[int, Within(1, MOST)]
     heads: Annotated[int, Within(1, MOST)]
     units: Annotated[int, Within(1, MOST)]
 
     def excess(self, subnet: SubNetwork) -> str | None:
-        """What a sub-network has that the model has not, for people; None if it is one of the model's."""
+        """What a sub-network has beyond the model, for people; None if it fits."""
         for s in subnet.layers:
             most = {"layers": s.index, "heads": max(s.heads, default=-1), "units": max(s.units, default=-1)}
             for name, last in most.items():
@@ -135,7 +135,7 @@ def _kept_to_json(indices: Kept) -> int | list[int]:
 def _kept_from_json(value: Any, key: str) -> Kept:
     if not isinstance(value, list):
         return range(shaped(_Index, value, key))
-    # There can be thousands, so they are not looked at one by one as `shaped` would.
+    # `shaped` would be slow for thousands of indices.
     if not all(type(i) is int and 0 <= i < MOST for i in value) or not _ascending(value):
         raise WrongValue.at(key, value, "whole numbers from 0, ascending")
     return kept(value)
