@@ -37,7 +37,7 @@ class RunInfo:
         seed: Of the run.
         task, metric: What the error is of.
         model, space, strategy: What the supernet was made from and how it was trained; the space as people call it
-            (`supernet.console.command.choice_of`).
+            (`supernet.console.choices.choice_of`).
         objectives: What was minimised, in the order in which the searcher was told.
         reference: The worst value that counts for the hypervolume, of each objective: error 1, the loss of always
             giving the labels' frequencies (regression: their mean), the costs of the full net. Of a latency that was

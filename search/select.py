@@ -39,14 +39,31 @@ NOT_THE_SUPERNET_S = {
 
 @dataclass(frozen=True)
 class SelectConfig:
-    """What to select (conf/select.yaml). Limits are numbers in the unit of their name, or percentages ("50%").
+    """What to select.
+
+    Limits can be combined. With max_error_increase the cheapest sub-network within all limits is chosen, by the run's
+    last cost objective. Without it the most accurate one is chosen. If no sub-network is within the limits, the error
+    names the nearest one, and the exit status is 1.
+
+    A limit is an upper bound: the chosen sub-network may be much smaller, and the output says by how much. The output
+    also shows the full model, the trivial predictor, and the largest sub-network within the limits that is as good. As
+    good means: its error on validation rows is at most one standard error above that of the chosen one if the metric is
+    accuracy, and not above it otherwise. The metric on test rows is shown where it is known. It decides nothing.
+
+    Limits are numbers, or percentages of the full model's value: max_latency_ms=50%. A run knows its objectives and the
+    numbers of parameters, nothing else.
 
     Attributes:
-        run: Folder of a run; None is the newest one in OUTPUT_DIR/search.
-        max_params, max_total_params, max_flops: Up to 1 a share of the full net's, above 1 so many.
-        max_latency_ms, max_memory_mb, max_size_mb: As their names say.
-        max_error_increase: How much the validation error may exceed the full net's: selects the cheapest.
-        format: text | json.
+        run: Folder of a run. null: the newest one in OUTPUT_DIR/search.
+        max_params: Encoder parameters. Up to 1 it is a share of the full model's, above 1 a number.
+        max_total_params: All parameters. Up to 1 it is a share of the full model's, above 1 a number.
+        max_flops: Operations per text. Up to 1 it is a share of the full model's, above 1 a number.
+        max_latency_ms: Latency in milliseconds.
+        max_memory_mb: Memory of a forward pass in megabytes.
+        max_size_mb: Size on disk in megabytes.
+        max_error_increase: How much the validation error may exceed the full model's, for example 0.01.
+        format: text or json.
+        output_dir: Folder of all runs.
     """
 
     run: str | None = None

@@ -19,7 +19,7 @@ from search.rows import load_rows
 from search.run_folder import TRIALS_FILE, RunInfo, begin_run, going_on
 from search.trials import TrialFile
 from supernet.artifact import Supernet, find_supernet, load_supernet, remarks, unfinished_trainings
-from supernet.console.command import choice_of
+from supernet.console.choices import choice_of
 from supernet.console.progress import WorkProgress, plain_console, show_progress
 from supernet.data.load import TaskData
 from supernet.data.metrics import majority_error

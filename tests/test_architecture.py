@@ -55,8 +55,12 @@ module. The packages themselves are below all of them; what stage two imports of
 
 def imports(name):
     """Names of the modules that a module imports, anywhere in it; a package counts too, as its `__init__.py` runs."""
+    return imported_in(TREES[name])
+
+
+def imported_in(tree):
     found = set()
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -144,6 +148,7 @@ def test_nobody_imports_a_command():
 
 def test_hydra_and_syne_tune_stay_where_they_belong():
     assert importers("hydra") | importers("omegaconf") == {
+        "supernet.console.choices",
         "supernet.console.config",
         "supernet.console.command",
         "supernet.console.overrides",
@@ -158,12 +163,30 @@ TORCH_FREE += ("search.pareto", "search.objectives", "search.select", "search.re
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(TORCH_FREE)])
 def test_values_and_formulas_need_no_torch(name):
-    reached, todo = set(), [name]
+    assert not heavy({i for module in reached({name}) for i in imports(module)})
+
+
+@pytest.mark.parametrize("name", COMMAND_MODULES)
+def test_help_needs_no_torch(name):
+    """What a command's functions import, they import when they run."""
+    functions = [node for node in TREES[name].body if isinstance(node, ast.FunctionDef)]
+    late = {i for function in functions for i in imported_in(function)}
+    at_once = imports(name) - late
+    assert not heavy({i for module in reached(at_once & MODULES.keys()) for i in imports(module)} | at_once)
+
+
+def reached(names):
+    """The modules of ours that some modules import, themselves among them."""
+    found, todo = set(names), list(names)
     while todo:
-        for i in imports(todo.pop()) - reached:
-            reached.add(i)
-            todo += [i] if i in MODULES else []
-    assert not [i for i in reached if i.split(".")[0] in ("torch", "transformers")]
+        new = (imports(todo.pop()) & MODULES.keys()) - found
+        found |= new
+        todo += new
+    return found
+
+
+def heavy(names):
+    return [name for name in names if name.split(".")[0] in ("torch", "transformers")]
 
 
 def test_there_are_no_cycles():

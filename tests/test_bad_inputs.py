@@ -15,8 +15,9 @@ import search.profile
 import search.report.overlay
 import search.select
 import supernet.cli
+from search.latency_profile import profile
+from search.options.profile import ProfileConfig
 from search.options.search import SearchConfig
-from search.profile import ProfileConfig, profile
 from search.run import search as run_search
 from supernet.console.config import load_config
 from tests.bad_inputs import command_lines, data, models, runs, supernets, tables, values

@@ -14,7 +14,7 @@ from search.options.evaluators import EVALUATOR_OPTIONS, FINETUNE, SUPERNET, Eva
 from search.options.searchers import MOASHA, SEARCHER_OPTIONS, SearcherOptions
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import MAX_SEED, UserError, at_least, one_of, within
-from supernet.runtime.fields import COUNTED_APART, NO_EFFECT, counts_as, identity, variants
+from supernet.runtime.fields import COUNTED_APART, NO_EFFECT, counts_as, identity, names, variants
 from supernet.runtime.files import digest, file_sha256, folder_name
 from supernet.runtime.precision import AUTO, PRECISIONS
 from supernet.runtime.storage import user_path
@@ -29,13 +29,13 @@ DROPS = ("top", "bottom", "alternate", "symmetric")
 
 @dataclass(frozen=True)
 class BaselineOptions:
-    """Which baseline, and what it is told (conf/baseline/*.yaml).
+    """A baseline: a way of pruning without a search.
 
     Attributes:
-        name: A key of `search.baselines.BASELINES`; None searches instead.
-        budgets: Shares of the encoder's parameters, more than 0 and at most 1.
-        rows: Training rows that a method looks at; all of them if there are fewer. Kwon et al. take 2048.
-        drop: Which layers layer_dropping drops first, one of `DROPS`; see `search.baselines.widths`.
+        name: Name of the baseline. null: a search.
+        budgets: Shares of the encoder's parameters to prune to, more than 0 and at most 1.
+        rows: Number of training rows that kwon2022 and head_pruning look at. Kwon et al. take 2048.
+        drop: Layers that layer_dropping drops first: top, bottom, alternate or symmetric.
     """
 
     name: str | None = None
@@ -54,12 +54,12 @@ class BaselineOptions:
 
 @dataclass(frozen=True)
 class SearchData:
-    """The task's rows (all of it null: as they were in training).
+    """The task's rows.
 
     Attributes:
-        dir: Folder of the task's files, or the folder above it, if they have been moved since.
-        cache_dir: Folder for tokenised rows.
-        validation_rows: Rows of the validation split to evaluate on, the same ones in every search; None is all.
+        dir: Folder of the task's files, or the folder above it, if they were moved. null: as in training.
+        cache_dir: Folder of the tokenised rows. null: as in training.
+        validation_rows: Number of validation rows to evaluate on, the same ones in every search. null: all.
     """
 
     dir: str | None = field(default=None, metadata=NO_EFFECT)
@@ -78,21 +78,27 @@ def _content(file: str) -> str | None:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Everything that stage two can be told (conf/search.yaml).
+    """Everything that a user can tell stage two.
+
+    The results are written to OUTPUT_DIR/search/NAME. The same command again resumes an interrupted search, and with a
+    larger max_evaluations it continues a finished one.
 
     Attributes:
         searcher: How sub-networks are proposed.
         data: The task's rows.
-        evaluator: How sub-networks come by their weights.
-        baseline: A way of pruning to be run instead of a search.
-        supernet: Folder of a trained supernet; None is the newest one.
-        objectives: Two or more of `OBJECTIVES`, all minimised.
-        workload: Batch and length that FLOPs, latency and memory are stated for.
-        latency_table: File that `plm-supernet profile` wrote: latencies are then computed. None measures them.
-        mixed_precision: auto | fp32 | bf16 | fp16; auto is bf16 on a GPU that has it, otherwise fp32.
-        max_evaluations: Trials in all.
-        name: Of the run folder; None makes one of the configuration.
-        test_run: Whether it is only to be seen that everything works (debug=fast); the results are marked so.
+        evaluator: Where the weights of a sub-network come from.
+        baseline: A way of pruning without a search, to compare a search with.
+        supernet: Folder of a trained supernet. null: the newest one in OUTPUT_DIR/train.
+        objectives: Two or more objectives, all minimised: error or loss, and one or more costs. Names:
+        workload: The batch that FLOPs, latency and memory are stated for.
+        latency_table: File of `plm-supernet profile`. Latencies are then computed. null: they are measured.
+        mixed_precision: auto, fp32, bf16 or fp16. auto: bf16 on a GPU that has it, else fp32.
+        max_evaluations: Number of sub-networks to evaluate, those that are evaluated already included.
+        seed: Seed of the searcher.
+        output_dir: Folder of all runs.
+        name: Name of the run folder. null: a name made from the configuration.
+        overwrite: Delete the trials that are there and start from scratch.
+        test_run: Mark the results as those of a test run. debug=fast sets it.
     """
 
     searcher: SearcherOptions = field(metadata=variants(SEARCHER_OPTIONS))
@@ -102,7 +108,9 @@ class SearchConfig:
     )
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
     supernet: str | None = field(default=None, metadata=COUNTED_APART)
-    objectives: list[str] = field(default_factory=lambda: ["error", "params"])
+    objectives: list[str] = field(
+        default_factory=lambda: ["error", "params"], metadata=names({n: o.label for n, o in OBJECTIVES.items()})
+    )
     workload: Workload = field(default_factory=Workload)
     latency_table: str | None = field(default=None, metadata=counts_as(_content))
     mixed_precision: str = AUTO

@@ -37,15 +37,24 @@ from supernet.runtime.storage import user_path
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What a report can be told (conf/report.yaml).
+    """What to report.
+
+    Runs that differ only in their seed are repetitions: the report shows mean and standard deviation. If their trials
+    are the same, as some searchers draw nothing in a small space, a note says so. Runs that cannot be compared (another
+    task, model or objectives) get a report each.
+
+    The report is written to OUTPUT_DIR/report/NAME: report.html, report.png, report.json, and the files of `format`.
 
     Attributes:
-        runs: Folders of runs, or patterns of them; none: all in OUTPUT_DIR/search.
-        title: Of the page and the picture; None makes one.
-        name: Of the report's folder in OUTPUT_DIR/report; None makes one of task, model and objectives.
-        pool_supernets: Whether runs on different supernets of the same model, space and strategy are repetitions.
-        budgets: Shares of the full net's cost for which the best error is told.
-        format: What is written besides the page and the picture, one or several of `FORMATS`.
+        runs: Folders of runs, or patterns of them. []: all in OUTPUT_DIR/search.
+        title: Title of the page and the picture. null: made of task, model and objectives.
+        name: Name of the report's folder. null: made of task, model and objectives.
+        pool_supernets: Runs on different supernets of the same model, space and strategy are repetitions too.
+        budgets: Shares of the full model's cost (the last cost objective) for which the best error is shown, and the
+            test metric of the same sub-network.
+        format: More files, one or several of csv (report.csv and fronts.csv), latex (report.tex), pdf and svg (the
+            picture). null: none.
+        output_dir: Folder of all runs.
 
     Raises:
         UserError: if a format or a budget is none.

@@ -6,7 +6,6 @@ The dataclasses that the code works with are the schema, and check their own val
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,17 +19,15 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from supernet.console.choices import CONFIG_MODULE, PRESETS, groups_of, values_in
 from supernet.console.keys import MOSTLY_MEANT, TRUTH, Kind, check_key, kinds_of
 from supernet.console.overrides import choices, combinations, parse
 from supernet.console.sweep import Job
 from supernet.runtime.errors import UserError, first_line, unknown
 from supernet.runtime.fields import variants_of
+from supernet.runtime.shapes import flatten
 
 C = TypeVar("C")
-
-CONFIG_MODULE = "conf"
-PRESETS = ("experiment", "debug")
-"""Named sets of values. Each command has its own: experiment=best of `train` is conf/experiment/train/best.yaml."""
 
 _KINDS = {
     "to Integer": "a whole number",
@@ -77,9 +74,27 @@ class Command(Generic[C]):
         return self._composed([])
 
     @cached_property
+    def default_values(self) -> dict[str, Any]:
+        """What each key holds if nothing is said; ${KEY} where it is another key's value."""
+        return flatten(cast("dict[str, Any]", OmegaConf.to_container(self.defaults)))
+
+    @cached_property
+    def file(self) -> dict[str, Any]:
+        """What conf/NAME.yaml holds."""
+        return values_in(f"{self.name}.yaml")
+
+    @cached_property
+    def chosen(self) -> dict[str, str | None]:
+        """The choice that holds in each group if none is given; presets under their short names."""
+        named = {group: name for row in self.file["defaults"] if isinstance(row, dict) for group, name in row.items()}
+        chosen = {group: name for group, name in named.items() if not group.startswith("override ")}
+        return {group.removesuffix(f"/{self.name}"): name for group, name in chosen.items()}
+
+    @cached_property
     def groups(self) -> dict[str, list[str]]:
         """Configuration groups of this command and the names in each; presets under their short names."""
-        return {group: names for group, names in groups_of(self.name).items() if group in (*self.defaults, *PRESETS)}
+        names = groups_of(self.name)
+        return {group: names[group] for group in self.chosen}
 
     def jobs(self, overrides: Sequence[str], *, sweep: bool) -> list[Job[C]]:
         """Every combination of the values, all of them checked: names, keys, types and values.
@@ -229,39 +244,6 @@ class Command(Generic[C]):
             else value
         )
         return f"give {kind.word}, for example {key}={shown}"
-
-
-def groups_of(command: str) -> dict[str, list[str]]:
-    """Configuration groups and the names in each; the presets of a command under their short names."""
-    root = importlib.resources.files(CONFIG_MODULE)
-    folders = {f.name: f / command if f.name in PRESETS else f for f in root.iterdir() if f.is_dir()}
-    names = {
-        group: sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml"))
-        for group, folder in folders.items()
-        if folder.is_dir()
-    }
-    return {group: options for group, options in names.items() if options}
-
-
-def choice_of(group: str, options: Any) -> str:
-    """What a group's options are called: the choice that sets them, or the nearest one of their name and what differs.
-
-    For example "small64", or "small64, min_layers 1".
-
-    Args:
-        group: Of conf/GROUP/*.yaml.
-        options: A dataclass made of that group's values, with a `name` among them.
-    """
-    found: dict[str, list[str]] = {}
-    for choice in groups_of("train")[group]:
-        text = (importlib.resources.files(CONFIG_MODULE) / group / f"{choice}.yaml").read_text("utf-8")
-        values = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.create(text)))
-        if values["name"] == options.name:
-            chosen = dataclasses.asdict(type(options)(**values))
-            pairs = dataclasses.asdict(options).items()
-            found[choice] = [f"{key} {value}" for key, value in pairs if value != chosen[key]]
-    choice = min(found, key=lambda name: (len(found[name]), name))
-    return ", ".join([choice, *found[choice]])
 
 
 def _schema_node(schema: type[Any]) -> DictConfig:

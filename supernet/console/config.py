@@ -16,21 +16,21 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from supernet.console.command import CONFIG_MODULE, PRESETS, Command
-from supernet.console.help import version
+from supernet.console.choices import CONFIG_MODULE
+from supernet.console.command import Command
+from supernet.console.help import help_of, version
 from supernet.console.overrides import in_grammar
 from supernet.console.start import loaded
 from supernet.console.sweep import Job, run_jobs
 from supernet.console.terminal import one_line_errors, prepare_terminal
 from supernet.runtime.errors import UserError, first_line
 
-__all__ = ["PRESETS", "load_config", "load_sweep", "run_app"]
-
 C = TypeVar("C")
 
 _command: Callable[..., Command[Any]] = cache(Command)
 """Composing takes a while: what holds if nothing is said is found once."""
 
+HELP_FLAGS = ("-h", "--help")
 VERSION_FLAGS = ("-V", "--version")
 SWEEP_FLAGS = ("-m", "--multirun")
 _FLAGS_WITH_VALUE = {
@@ -39,7 +39,7 @@ _FLAGS_WITH_VALUE = {
 }  # fmt: skip
 _OF_FLAGS = ("The --", "Only one of --", "Expecting one subcommand")
 """How Hydra's errors about its flags begin."""
-HYDRA_FLAGS = {"-h", "--help", "--hydra-help", "--resolve", "-r", "--run", "-s", "--shell-completion"}
+HYDRA_FLAGS = {"--hydra-help", "--resolve", "-r", "--run", "-s", "--shell-completion"}
 HYDRA_FLAGS |= _FLAGS_WITH_VALUE | {*SWEEP_FLAGS}
 
 
@@ -57,6 +57,9 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
         prepare_terminal()
         if set(sys.argv[1:]) & {*VERSION_FLAGS}:
             print(version())
+            return
+        if set(sys.argv[1:]) & {*HELP_FLAGS}:
+            print(help_of(config_name))
             return
         command: Command[C] = _command(config_name, schema)
         flags, typed = _flags_and_overrides(sys.argv[1:])

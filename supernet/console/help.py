@@ -1,9 +1,24 @@
-"""What `--help` and `--version` print."""
+"""What `--help` and `--version` print, as plain text."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Mapping
+from textwrap import wrap
+
 from supernet import __version__
-from supernet.runtime.commands import COMMANDS, PROGRAM, typed_command
+from supernet.console.describe import Choice, Description, Option, describe
+from supernet.runtime.commands import COMMANDS, PROGRAM, typed_command, typed_launch
+
+NARROWEST, WIDEST = 80, 120
+KEY_WIDTH = 28
+"""Columns of the longest keys; a text whose key is longer begins on the next line."""
+
+FLAGS = {
+    "-m, --multirun": "Run each combination of values, such as KEY=A,B KEY=C,D. A table of the results follows.",
+    "-c, --cfg job": "Print all values as they are set, and run nothing.",
+    "-V, --version": "Print the version.",
+}
 
 
 def version() -> str:
@@ -13,22 +28,88 @@ def version() -> str:
 
 def overview() -> str:
     """What commands there are, with an example of each."""
-    width = max(map(len, COMMANDS))
-    program = typed_command("train").rpartition(" ")[0]
-    commands = [f"  {name:<{width}}  {row.description}" for name, row in COMMANDS.items()]
-    examples = [f"  {program} {name} {row.example}" for name, row in COMMANDS.items() if row.example]
-    return "\n".join(
-        [
-            "Prune a pre-trained language model: train a supernet, then search it for small and accurate sub-networks.",
-            "",
-            f"usage: {program} COMMAND [key=value ...]",
-            "",
-            "Commands:",
-            *commands,
-            "",
-            "Examples:",
-            *examples,
-            "",
-            f"'{program} COMMAND --help' shows the options of a command, '{program} --version' the version.",
-        ]
-    )
+    program = typed_command("select").rpartition(" ")[0]
+    lines = [
+        "Prune a pre-trained language model: train a supernet, then search it for small and accurate sub-networks.",
+        "",
+        f"usage: {program} COMMAND [key=value ...]",
+        "",
+        "Commands:",
+        *_table({name: row.description for name, row in COMMANDS.items()}, max(map(len, COMMANDS))),
+        "",
+        "Examples:",
+        *(f"  {program} {name} {next(iter(row.examples))}".rstrip() for name, row in COMMANDS.items()),
+        "",
+        f"'{program} COMMAND --help' shows the options of a command, '{program} --version' the version.",
+    ]
+    return "\n".join(lines)
+
+
+def help_of(name: str) -> str:
+    """What a command does and what can be typed after it.
+
+    Args:
+        name: A key of `COMMANDS`.
+    """
+    description, typed = describe(name), typed_command(name)
+    lines = [f"{COMMANDS[name].description}.", "", f"usage: {typed} [key=value ...]", "", "Examples:"]
+    lines += _examples(name, typed)
+    for note in description.notes:
+        lines += ["", *_wrap(note, _width())]
+    for choice in description.choices:
+        lines += ["", *_choice(choice)]
+    lines += _options(description)
+    lines += ["", "Flags:", *_table(FLAGS, KEY_WIDTH)]
+    return "\n".join(lines)
+
+
+def _width() -> int:
+    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
+
+
+def _examples(name: str, typed: str) -> Iterator[str]:
+    examples = {f"{typed} {arguments}".rstrip(): what for arguments, what in COMMANDS[name].examples.items()}
+    if COMMANDS[name].script is not None:
+        several = f"{typed_launch(name)} {next(iter(COMMANDS[name].examples))}"
+        examples[several] = "four processes (on CPUs with --multi_gpu too)"
+    for command, what in examples.items():
+        yield f"  {command}"
+        yield f"      {what}"
+
+
+def _choice(choice: Choice) -> Iterator[str]:
+    yield from _wrap(f"{choice.key}=NAME  {choice.text}{_default(choice.default)}", _width())
+    yield from _table(choice.names, KEY_WIDTH)
+
+
+def _options(description: Description) -> Iterator[str]:
+    for section, options in description.sections.items():
+        shown = [option for option in options if not option.advanced]
+        if shown:
+            yield from ("", f"{section}.*" if section else "Options (key=value) and, in brackets, their defaults:")
+            yield from _table({option.key: _text(option) for option in shown}, KEY_WIDTH)
+
+
+def _text(option: Option) -> str:
+    names = "; ".join(f"{name} ({what})" for name, what in option.names.items())
+    return f"{option.text}{' ' + names + '.' if names else ''}{_default(option.default)}"
+
+
+def _default(value: str) -> str:
+    """A default in brackets, like those of a list. What null stands for is in the text."""
+    return "" if value in ("", "null") else f" {value}" if value.startswith("[") else f" [{value}]"
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return wrap(text, width, break_on_hyphens=False)
+
+
+def _table(rows: Mapping[str, str], width: int) -> Iterator[str]:
+    """Keys with texts beside them, wrapped."""
+    for key, text in rows.items():
+        lines = _wrap(text, _width() - width - 4) or [""]
+        if len(key) > width:
+            yield f"  {key}"
+        else:
+            yield f"  {key:<{width}}  {lines.pop(0)}".rstrip()
+        yield from (f"  {'':<{width}}  {line}" for line in lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from supernet.runtime.fields import absolute_folder, counts_as
+from supernet.runtime.fields import ADVANCED, absolute_folder, counts_as
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class ModelSource:
 
     name: str
     name_or_path: str | None = field(default=None, metadata=counts_as(absolute_folder))
-    hub: str | None = None
-    wheel: str | None = None
-    wheel_folder: str | None = None
-    sha256: str | None = None
-    size_bytes: int | None = None
+    hub: str | None = field(default=None, metadata=ADVANCED)
+    wheel: str | None = field(default=None, metadata=ADVANCED)
+    wheel_folder: str | None = field(default=None, metadata=ADVANCED)
+    sha256: str | None = field(default=None, metadata=ADVANCED)
+    size_bytes: int | None = field(default=None, metadata=ADVANCED)
     revision: str | None = None
 
     @property

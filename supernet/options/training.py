@@ -181,9 +181,12 @@ class TrackingOptions:
 class TrainConfig:
     """Everything that a user can tell stage one.
 
+    The supernet is saved in OUTPUT_DIR/train/NAME/supernet. The same command again resumes an interrupted training.
+    Text is taken as it is typed (data.dir=Größe[1].csv). null stands for no value, except where a column is named.
+
     Attributes:
         task: The task that the supernet is trained for.
-        model: The pre-trained model.
+        model: The pre-trained model. Others of the same families: model.name_or_path=FOLDER_OR_NAME.
         space: The search space: which parts of the model a sub-network may leave out.
         strategy: Which sub-networks each training step trains.
         sampling: How random sub-networks are drawn.

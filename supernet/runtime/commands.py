@@ -16,33 +16,75 @@ class CommandRow:
 
     Attributes:
         module: Where its `main` is. A name, since it is imported only when the command runs.
+        options: The dataclass of its options, as MODULE:CLASS. Its docstring says more about the command.
         description: One line, for people.
-        example: What a user may type after the command's name.
+        examples: What a user may type after the command's name, and what that does.
         script: File in the root of the repository that runs it, if there is such a file.
     """
 
     module: str
+    options: str
     description: str
-    example: str = ""
+    examples: Mapping[str, str]
     script: str | None = None
 
 
 COMMANDS: Mapping[str, CommandRow] = {
     "train": CommandRow(
         "supernet.cli",
+        "supernet.options.training:TrainConfig",
         "Stage one: fine-tune a pre-trained model as a supernet",
-        "task=stdlib experiment=best",
+        {
+            "task=stdlib experiment=best": "needs no download of rows",
+            "task=sst2 data.dir=GLUE experiment=best": "a task of GLUE, from files",
+            "task=custom data.dir=reviews.csv experiment=best": "your own rows",
+            "task=mnli model=bert-base-cased experiment=best": "another model",
+        },
         script="train_supernet.py",
     ),
     "search": CommandRow(
         "search.cli",
+        "search.options.search:SearchConfig",
         "Stage two: search a supernet for its best sub-networks",
-        "searcher=ehvi",
+        {
+            "searcher=ehvi": "the supernet that was trained last",
+            "searcher=random max_evaluations=200 supernet=runs/train/NAME": "another searcher and supernet",
+            "objectives=[error,latency_ms] workload.batch_size=8": "latency instead of parameters",
+            "evaluator=finetune searcher=moasha": "train each sub-network alone",
+        },
         script="search.py",
     ),
-    "select": CommandRow("search.select", "Choose the sub-network of a search that fits a budget", "max_params=0.5"),
-    "profile": CommandRow("search.profile", "Measure a latency table, so that a search can compute latencies"),
-    "report": CommandRow("search.report.overlay", "Compare many searches in one report"),
+    "select": CommandRow(
+        "search.select",
+        "search.select:SelectConfig",
+        "Choose the sub-network of a search that fits a budget",
+        {
+            "max_params=0.5": "the most accurate one with at most half of the encoder",
+            "max_latency_ms=10": "the most accurate one that takes at most 10 ms",
+            "max_error_increase=0.01": "the cheapest one that loses at most a point",
+            "max_params=0.5 max_latency_ms=50% format=json": "two limits, for programs",
+        },
+    ),
+    "profile": CommandRow(
+        "search.profile",
+        "search.options.profile:ProfileConfig",
+        "Measure a latency table, so that a search can compute latencies",
+        {
+            "supernet=runs/train/NAME": "one text of 128 tokens",
+            "workload.batch_size=8 workload.length=64": "eight texts of 64 tokens",
+        },
+    ),
+    "report": CommandRow(
+        "search.report.overlay",
+        "search.report.overlay:ReportConfig",
+        "Compare many searches in one report",
+        {
+            "": "all runs in runs/search",
+            "runs=[runs/search/NAME,runs/search/sst2-*]": "these runs",
+            "title='Searchers on sst2' name=searchers": "with this title, in runs/report/searchers",
+            "format=[csv,latex,pdf]": "with tables and a picture for a paper",
+        },
+    ),
 }
 
 
@@ -62,3 +104,9 @@ def typed_command(name: str) -> str:
     if (started.parent.name, started.name) == ("supernet", "__main__.py"):
         return f"python -m supernet {name}"
     return f"{PROGRAM} {name}"
+
+
+def typed_launch(name: str) -> str:
+    """What to type to run a command in several processes, in the form that the user typed."""
+    command = typed_command(name).removeprefix("python ")
+    return f"accelerate launch --num_processes 4 {command.replace(PROGRAM, '-m supernet')}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
-_COUNTS_AS, _VARIANTS = "counts_as", "variants"
+_COUNTS_AS, _VARIANTS, _NAMES, _ADVANCED = "counts_as", "variants", "names", "advanced"
 
 NO_EFFECT: Mapping[str, Any] = {_COUNTS_AS: None}
 """Metadata of an option that does not change the result."""
@@ -37,6 +37,29 @@ def variants(classes: Mapping[str, type[Any]]) -> Mapping[str, Any]:
         classes: By name, subclasses of the field's type. Other names have the field's type itself.
     """
     return {_VARIANTS: classes}
+
+
+def names(texts: Mapping[str, str]) -> Mapping[str, Any]:
+    """Metadata of a field that takes names out of a table.
+
+    Args:
+        texts: What each name means, for people.
+    """
+    return {_NAMES: texts}
+
+
+def names_of(option: Field[Any]) -> Mapping[str, str]:
+    """The names that a field takes, and what each means; empty if there is no table of them."""
+    return option.metadata.get(_NAMES, {})
+
+
+ADVANCED: Mapping[str, Any] = {_ADVANCED: True}
+"""Metadata of an option that the files in conf/ set. --help leaves it out."""
+
+
+def is_advanced(option: Field[Any]) -> bool:
+    """Whether the files in conf/ set an option rather than the user."""
+    return option.metadata.get(_ADVANCED, False)
 
 
 def variants_of(option: Field[Any]) -> Mapping[str, type[Any]]:

@@ -20,8 +20,8 @@ class Workload:
     """The batch that FLOPs, latency and memory are stated for.
 
     Attributes:
-        batch_size: Sequences.
-        length: Tokens of each.
+        batch_size: Number of sequences, for latency and memory. FLOPs are always those of one.
+        length: Number of tokens of each sequence.
     """
 
     batch_size: int = 1

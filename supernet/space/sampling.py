@@ -29,8 +29,8 @@ class SamplingOptions:
     """How the random sub-networks of a training step are drawn.
 
     Attributes:
-        name: A key of `SAMPLERS`: uniform | stratified.
-        per_rank: Whether each process draws its own sub-networks. Otherwise all processes train the same ones.
+        name: Name of the sampler, a key of `SAMPLERS`.
+        per_rank: Each process draws its own sub-networks. false: all processes train the same ones.
     """
 
     name: str = "uniform"

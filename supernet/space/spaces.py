@@ -174,15 +174,16 @@ SPACES: dict[str, type[SearchSpace]] = {
 
 @dataclass(frozen=True)
 class SpaceOptions:
-    """The search space and its limits (conf/space/*.yaml).
+    """Which parts of a model a sub-network may leave out.
 
     Attributes:
-        name: A key of `SPACES`.
-        depth: Which layers a sub-network of l layers keeps, if the space has a number of layers: the first l (prefix),
-            l spread evenly from the first to the last (even), or the l most important (importance).
-        multiple_of: Feed-forward units are kept in bundles of this number; hardware likes multiples of 64.
-        min_layers, min_heads, min_units: The smallest numbers, if the space has such a number; None is the space's
-            default.
+        name: Name of the search space, a key of `SPACES`.
+        depth: Which layers a sub-network of l layers keeps (space small). prefix: the first l. even: l layers spread
+            evenly from the first to the last. importance: the l most important ones.
+        multiple_of: Feed-forward units are kept in multiples of this number. Hardware likes multiples of 64.
+        min_layers: Fewest layers of a sub-network (space small). null: the space's own limit.
+        min_heads: Fewest heads of a layer (spaces small and medium). null: the space's own limit.
+        min_units: Fewest units of a layer (spaces small, medium and native). null: the space's own limit.
     """
 
     name: str

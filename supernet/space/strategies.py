@@ -43,12 +43,12 @@ class Pass:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a supernet is trained.
+    """Which sub-networks each training step trains, and what they learn from.
 
     Attributes:
-        name: A key of `RULES`.
-        k: Random sub-networks per step, for the strategies that draw any.
-        subnet_weight: Weight of the loss of each smaller sub-network. The full model's weight is 1.
+        name: Name of the strategy, a key of `RULES`.
+        k: Number of random sub-networks in a step, for the strategies that draw any.
+        subnet_weight: Weight of the loss of each sub-network. The full model has weight 1.
     """
 
     name: str

@@ -12,7 +12,7 @@ from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from supernet.artifact import SupernetInfo
-from supernet.console.command import choice_of
+from supernet.console.choices import choice_of
 from supernet.console.progress import show_progress
 from supernet.data.batches import Batch, collate, training_batches
 from supernet.data.summary import print_data_summary

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from supernet.artifact import Supernet, save_supernet
-from supernet.console.command import choice_of
+from supernet.console.choices import choice_of
 from supernet.console.progress import duration, show_progress
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import architecture_of
