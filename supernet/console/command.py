@@ -155,11 +155,11 @@ class Command(Generic[C]):
 
     def _composed(self, overrides: Sequence[str]) -> DictConfig:
         # Not left initialised: hydra.main wants to do that itself.
-        with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            try:
+        try:
+            with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
                 return hydra.compose(self.name, overrides=list(overrides))
-            except (HydraException, OmegaConfBaseException, OverflowError) as error:
-                raise UserError(self.message(error)) from error
+        except (HydraException, OmegaConfBaseException, OverflowError) as error:
+            raise UserError(self.message(error)) from error
 
     def _checked(self, text: str, *, sweep: bool) -> Override:
         """An override whose names are known, and which has as many values as it may."""
