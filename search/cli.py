@@ -1,9 +1,10 @@
-"""The command of stage two: `plm-supernet search searcher=ehvi`."""
+"""The commands that compute: `plm-supernet search searcher=ehvi` and `plm-supernet profile supernet=FOLDER`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from search.options.profile import ProfileConfig
 from search.options.search import SearchConfig
 from supernet.console.config import run_app
 from supernet.console.environment import check_environment
@@ -17,12 +18,25 @@ def main() -> None:
     end_group()
 
 
+def profile_main() -> None:
+    """Measures a latency table as the command line says."""
+    run_app("profile", ProfileConfig, _profile)
+
+
 def _search(config: SearchConfig) -> Path:
     check_environment()
     with loading():  # not above: it brings torch along, which help and mistakes need not wait for
         from search.run import search
 
     return search(config)
+
+
+def _profile(config: ProfileConfig) -> Path:
+    check_environment()
+    with loading():
+        from search.profile import profile
+
+    return profile(config)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else HELP[0]
     if name in COMMANDS:
         del sys.argv[1]
-        importlib.import_module(COMMANDS[name].module).main()
+        module, _, function = COMMANDS[name].main.partition(":")
+        getattr(importlib.import_module(module), function)()
     else:
         _about(name)
 

@@ -11,13 +11,12 @@ import pytest
 import yaml
 
 import search.cli
-import search.profile
 import search.report.overlay
 import search.select
 import supernet.cli
-from search.latency_profile import profile
 from search.options.profile import ProfileConfig
 from search.options.search import SearchConfig
+from search.profile import profile
 from search.run import search as run_search
 from supernet.console.config import load_config
 from tests.bad_inputs import command_lines, data, models, runs, supernets, tables, values
@@ -31,7 +30,7 @@ COMMANDS = {
     "search": (search.cli.main, ["supernet={trained}", "searcher=random", "max_evaluations=3"]),
     "report": (search.report.overlay.main, ["runs=[{run}]"]),
     "select": (search.select.main, ["run={run}"]),
-    "profile": (search.profile.main, ["supernet={trained}", "turns=1", "check_subnets=0", "workload.length=16"]),
+    "profile": (search.cli.profile_main, ["supernet={trained}", "turns=1", "check_subnets=0", "workload.length=16"]),
 }
 """How each begins, and what it is told unless the row tells it something else."""
 

@@ -101,9 +101,10 @@ def test_one_program_has_every_command(capsys, monkeypatch):
     assert printed() == printed("--help") == printed("-h")
     for name, row in COMMANDS.items():
         assert f"{name:<7}  {row.description}\n" in printed()
-        module, ran = types.ModuleType(row.module), []
-        module.main = lambda ran=ran: ran.append(list(sys.argv))
-        monkeypatch.setitem(sys.modules, row.module, module)
+        name_of_module, _, function = row.main.partition(":")
+        module, ran = types.ModuleType(name_of_module), []
+        setattr(module, function, lambda ran=ran: ran.append(list(sys.argv)))
+        monkeypatch.setitem(sys.modules, name_of_module, module)
         printed(name, "a=1", "--help")
         assert ran == [["/usr/bin/plm-supernet", "a=1", "--help"]]
 

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 
 import search.report.overlay
 import search.select
-from search.latency_profile import profile
 from search.options.profile import ProfileConfig
 from search.options.search import SearchConfig
+from search.profile import profile
 from search.run import search as run_search
 from search.trials import Trial, TrialFile
 from supernet.console.config import load_config

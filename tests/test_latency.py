@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForMultipleChoice
 
-from search.latency_profile import profile
 from search.options.profile import ProfileConfig
+from search.profile import profile
 from supernet.artifact import Supernet, save_supernet
 from supernet.console.config import load_config
 from supernet.evaluation.latency import (

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from search.options.profile import ProfileConfig
 from search.options.search import SearchConfig
-from search.profile import ProfileConfig
 from search.report.overlay import ReportConfig
 from search.select import SelectConfig
 from supernet.console.command import Command

@@ -15,14 +15,14 @@ class CommandRow:
     """A command.
 
     Attributes:
-        module: Where its `main` is. A name, since it is imported only when the command runs.
+        main: The function that runs it, as MODULE:FUNCTION. A name, since it is imported only when the command runs.
         options: The dataclass of its options, as MODULE:CLASS. Its docstring says more about the command.
         description: One line, for people.
         examples: What a user may type after the command's name, and what that does.
         script: File in the root of the repository that runs it, if there is such a file.
     """
 
-    module: str
+    main: str
     options: str
     description: str
     examples: Mapping[str, str]
@@ -31,7 +31,7 @@ class CommandRow:
 
 COMMANDS: Mapping[str, CommandRow] = {
     "train": CommandRow(
-        "supernet.cli",
+        "supernet.cli:main",
         "supernet.options.training:TrainConfig",
         "Stage one: fine-tune a pre-trained model as a supernet",
         {
@@ -43,7 +43,7 @@ COMMANDS: Mapping[str, CommandRow] = {
         script="train_supernet.py",
     ),
     "search": CommandRow(
-        "search.cli",
+        "search.cli:main",
         "search.options.search:SearchConfig",
         "Stage two: search a supernet for its best sub-networks",
         {
@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, CommandRow] = {
         script="search.py",
     ),
     "select": CommandRow(
-        "search.select",
+        "search.select:main",
         "search.select:SelectConfig",
         "Choose the sub-network of a search that fits a budget",
         {
@@ -66,7 +66,7 @@ COMMANDS: Mapping[str, CommandRow] = {
         },
     ),
     "profile": CommandRow(
-        "search.profile",
+        "search.cli:profile_main",
         "search.options.profile:ProfileConfig",
         "Measure a latency table, so that a search can compute latencies",
         {
@@ -75,7 +75,7 @@ COMMANDS: Mapping[str, CommandRow] = {
         },
     ),
     "report": CommandRow(
-        "search.report.overlay",
+        "search.report.overlay:main",
         "search.report.overlay:ReportConfig",
         "Compare many searches in one report",
         {
