@@ -1,4 +1,4 @@
-"""How a command ends, and what is seen of it: one line for a mistake, none for a pipe that nobody reads any more."""
+"""How a command ends: one line for a user's mistake, silence for a pipe that nobody reads any more."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from supernet.runtime.errors import UserError
 from supernet.runtime.storage import system_errors
 
 GRACE_S = 5.0
-"""Seconds after which a launcher has surely seen that one of its processes has ended, and has ended the others."""
+"""Seconds after which a launcher has certainly noticed a dead process and killed the others."""
 
 CLOSED_PIPE = 128 + signal.SIGPIPE
-"""Exit status of a command whose output nobody reads, as of a program that the signal has ended."""
+"""Exit status of a command whose output nobody reads: the same as after SIGPIPE."""
 
 MAX_COLUMNS = 10_000
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns a mistake of the user into one line and exit status 1.
+    """Turns a `UserError` into one line and exit status 1.
 
-    What is wrong in every process the first one says. Before they work together that is everything; afterwards nearly
-    everything, so another one waits: if the first has ended too the launcher ends this one, which else says its own,
-    with its number. An error that follows from the end of another process is kept back in the same way.
+    Rank 0 prints the errors that all processes share: all errors before the processes work together, and nearly all
+    later ones. So another rank first waits `GRACE_S` seconds. If the error was shared, the launcher has killed it by
+    then; if not, it prints its own error with its rank. It waits in the same way with an error that only follows from
+    the end of another process.
 
-    A command whose output nobody reads any more (`| head`) ends without a word, as if by SIGPIPE.
+    If nobody reads the output any more (`| head`), the command ends silently, as if by SIGPIPE.
     """
     try:
         with system_errors(), _output_written():
@@ -59,7 +60,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def say_error(error: BaseException) -> None:
-    """Prints an error as one line; with its number if this is not the main process."""
+    """Prints an error as one line, with the rank in front unless this is the main process."""
     _say(f"{'' if is_main() else f'process {rank()}: '}error: {' '.join(str(error).split())}")
 
 

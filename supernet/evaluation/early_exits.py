@@ -22,7 +22,7 @@ from supernet.models.families import family_of, is_choice
 
 @contextmanager
 def first_token_only(model: PreTrainedModel, *, early_exits: bool = False) -> Iterator[int]:
-    """Has `model` compute no more than its classifier reads while the block runs, by hooks on its layers.
+    """While the block runs, hooks on the layers make `model` compute no more than its classifier reads.
 
     The logits stay as they are.
 
@@ -32,9 +32,9 @@ def first_token_only(model: PreTrainedModel, *, early_exits: bool = False) -> It
             `model`, `model` without its last layer, without its last two, and so on.
 
     Yields:
-        How many models that is: down to no layers, or to one layer where more comes after the first one than layers
-        (`Family.first_stays`); 1 where the classifier reads more than the first token, which leaves `model` as it is,
-        or by a mask that has no rows for the others (`Family.choice_reads_mask`).
+        Number of models. The last one has no layers, or one layer if the family needs its first layer
+        (`Family.first_stays`). 1 if the classifier reads more than the first token (`model` is then unchanged) or
+        needs the attention mask (`Family.choice_reads_mask`).
     """
     family = family_of(model.config)
     layers = list(family.layers_of(model))
