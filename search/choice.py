@@ -14,7 +14,7 @@ from search.trials import Evaluated, all_evaluated, best_within, cheapest_within
 from supernet.runtime.errors import UserError
 
 COUNTS = ("params", "total_params", "flops")
-"""Costs of which nobody means 1 or less: such a limit is a share of the full net's."""
+"""Costs that are never 1 or less. Such a limit is a share of the full model's."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Choice:
     Attributes:
         chosen: The sub-network.
         limits: The most that was allowed, by metric.
-        full: The full net; None if the run does not know it.
+        full: The full model; None if the run does not know it.
         largest: Of the sub-networks within the limits that are as good as the chosen one, itself among them, the one
             with the most parameters. As good means that the error on validation rows is at most one standard error
             larger.
@@ -49,7 +49,7 @@ class Choice:
 
     @property
     def explained(self) -> str:
-        """In words, what the largest sub-network is that is as good."""
+        """Which larger sub-networks are as good, in words."""
         plus = f", one standard error ({self.noise:.4f}) above the chosen one's" if self.noise else ""
         plus = ", the limit" if self.as_good < self.chosen.metrics["error"] + self.noise else plus
         what = f"as good means an error on validation rows of at most {self.as_good:.4f}{plus}"
@@ -58,13 +58,13 @@ class Choice:
         return what
 
     def show_with_share(self, name: str, value: float) -> str:
-        """A metric, and its share of the full net's if that is known."""
+        """A metric, and its share of the full model's if that is known."""
         whole = None if self.full is None or name == "error" else self.full.metrics.get(name)
-        return OBJECTIVES[name].show(value) + (f" ({value / whole:.1%} of the full net's)" if whole else "")
+        return OBJECTIVES[name].show(value) + (f" ({value / whole:.1%} of the full model's)" if whole else "")
 
 
 def parse_limit(name: str, text: str) -> tuple[float, bool]:
-    """A limit and whether it is a share of the full net's: "50%" always, of counts also a number up to 1.
+    """A limit and whether it is a share of the full model's: "50%" always, for counts also a number up to 1.
 
     Raises:
         UserError: if it is no positive number.
@@ -77,7 +77,7 @@ def parse_limit(name: str, text: str) -> tuple[float, bool]:
     if not 0 < value < math.inf:
         raise UserError(
             f"max_{name} is '{text}'; it must be a positive number in the unit of its name, or a percentage of the "
-            "full net's such as 50%"
+            "full model's such as 50%"
         )
     return value, percent or (name in COUNTS and value <= 1)
 
@@ -94,7 +94,7 @@ def choose(
     Args:
         run: Whose sub-networks there are to choose from.
         budgets: Limits by the name of the cost; see `parse_limit`.
-        max_error_increase: How much the validation error may exceed the full net's.
+        max_error_increase: How much the validation error may exceed the full model's.
         results: What the end of the run measured; None reads it.
 
     Raises:
@@ -110,10 +110,10 @@ def choose(
     limits = {name: _limit(run, full, name, text) for name, text in budgets.items()}
     if max_error_increase is not None:
         if full is None:
-            raise UserError(f"{run.folder} has not evaluated the full net, which max_error_increase is relative to")
+            raise UserError(f"{run.folder} has not evaluated the full model, which max_error_increase refers to")
         if full.metrics.get("stopped"):
             raise UserError(
-                f"in {run.folder} the training of the full net, which max_error_increase is relative to, was stopped "
+                f"in {run.folder} the training of the full model, which max_error_increase refers to, was stopped "
                 "early; give a limit such as max_params=0.5"
             )
         limits["error"] = full.metrics["error"] + max_error_increase
@@ -154,7 +154,7 @@ def _limit(run: RunRecord, full: Evaluated | None, name: str, text: str) -> floa
         return value
     whole = run.info.reference.get(name, None if full is None else full.metrics.get(name))
     if whole is None:
-        raise UserError(f"max_{name}={text}: {run.folder} does not know the full net's {name}; give a number above 1")
+        raise UserError(f"max_{name}={text}: {run.folder} does not know the full model's {name}; give a number above 1")
     return value * whole
 
 

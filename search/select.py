@@ -1,7 +1,7 @@
 """The best sub-network for a budget: `plm-supernet select max_params=0.5`.
 
-Chosen among everything that a run knows, by the error on validation rows; the metric on the test split is shown where
-it is known, never used.
+All results of a run are candidates, and the error on validation rows decides. The metric on test rows is shown where it
+is known. It decides nothing.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from supernet.runtime.storage import user_path
 from supernet.space.subnetwork import SubNetwork
 
 FORMATS = ("text", "json")
-NOT_THE_SUPERNET_S = {
-    FINETUNE: "its weights are its own, not the supernet's: each sub-network of this run was trained alone",
-    BASELINE: "a baseline: what it makes of the supernet's weights besides leaving some out is not kept",
+OTHER_WEIGHTS = {
+    FINETUNE: "this run trained each sub-network alone, so its weights are not the supernet's",
+    BASELINE: "this is a baseline: it may also change weights, and the run does not keep the changed ones",
 }
-"""What to say of a sub-network whose model is not simply a part of the supernet, by kind of run."""
+"""A note on sub-networks whose model is not simply a part of the supernet, by mode of the run."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +110,21 @@ def select(config: SelectConfig) -> None:
 
 
 def _as_json(run: RunRecord, choice: Choice, results: Results) -> dict[str, Any]:
-    info, (supernet, said) = run.info, _supernet_and_remarks(run)
+    info, (supernet, remarks) = run.info, _supernet_and_remarks(run)
 
-    def told(e: Evaluated | None) -> dict[str, Any] | None:
+    def plain(e: Evaluated | None) -> dict[str, Any] | None:
         return None if e is None else e.to_json() | results.scores(results.test_scores.get(e.subnet), info.metric)
 
     about: dict[str, Any] = {"run": str(run.folder), "supernet": str(supernet), "kind": info.kind}
     about |= {
         "weights": info.weights,
         "task": info.task,
-        "note": NOT_THE_SUPERNET_S.get(info.kind),
-        "remarks": said + notes(results),
+        "note": OTHER_WEIGHTS.get(info.kind),
+        "remarks": remarks + notes(results),
     }
     about |= {"limits": choice.limits, "below_limit": choice.below_limit, "conditions": info.conditions}
-    others = {"full_net": told(choice.full), "largest_as_good": told(choice.largest), "as_good_error": choice.as_good}
-    return about | (told(choice.chosen) or {}) | others | {"majority": results.majority(info)}
+    others = {"full_net": plain(choice.full), "largest_as_good": plain(choice.largest), "as_good_error": choice.as_good}
+    return about | (plain(choice.chosen) or {}) | others | {"majority": results.majority(info)}
 
 
 def _print(console: Console, run: RunRecord, choice: Choice, results: Results) -> None:
@@ -135,15 +135,15 @@ def _print(console: Console, run: RunRecord, choice: Choice, results: Results) -
     for name in (name for name in chosen.metrics if name in (SHARE, *OBJECTIVES)):
         console.print(f"  {label_of(name):<22}{_shown(name, chosen.metrics)}")
     score = scores.get(chosen.subnet)
-    told = "not known: it is not on the run's front" if score is None else f"{score:.4f}"
-    console.print(f"  {'test ' + info.metric:<22}{told}")
+    shown = "not known, since it is not on the run's front" if score is None else f"{score:.4f}"
+    console.print(f"  {'test ' + info.metric:<22}{shown}")
     for name, below in choice.below_limit.items():
         limit, value = (choice.show_with_share(name, x) for x in (choice.limits[name], chosen.metrics[name]))
         console.print(f"{label_of(name)}: {value} is {below:.1%} below the limit of {limit}")
     show_table(console, table_of(_lines(choice, scores), info, results))
-    said = [choice.explained, info.conditions, NOT_THE_SUPERNET_S.get(info.kind), *notes(results)]
-    said += [f"note: {remark}" for remark in _supernet_and_remarks(run)[1]]
-    for line in filter(None, said):
+    lines = [choice.explained, info.conditions, OTHER_WEIGHTS.get(info.kind), *notes(results)]
+    lines += [f"note: {remark}" for remark in _supernet_and_remarks(run)[1]]
+    for line in filter(None, lines):
         console.print(line)
 
 
@@ -158,7 +158,7 @@ def _lines(choice: Choice, scores: Mapping[SubNetwork, float]) -> list[Line]:
 
 
 def _shown(name: str, metrics: Metrics) -> str:
-    """A metric; of a latency that was measured also its spread and its share of the full net's."""
+    """A metric. For a measured latency also its spread and its share of the full model's."""
     if name == SHARE:
         return f"{metrics[name]:.1%}"
     more = [f"{title.split()[-1]} {text}" for title, text in spread_of(metrics)] if name == "latency_ms" else []
@@ -166,7 +166,7 @@ def _shown(name: str, metrics: Metrics) -> str:
 
 
 def _supernet_and_remarks(run: RunRecord) -> tuple[Path, list[str]]:
-    """Where the run's supernet lies, or else lay, and what is to be said of it and of the run."""
+    """Where the run's supernet is, or was, and remarks on it and on the run."""
     try:
         return supernet_of(run), remarks(run)
     except UserError as error:

@@ -500,7 +500,7 @@ def test_a_report_from_start_to_end(tmp_path, capsys):
         assert told["title"] in (folder / "report.html").read_text()
     said = capsys.readouterr().out
     assert f"{search / 'c-begun'} is left out: none of its 0 trials gave a result" in said
-    assert "2 kinds that cannot be compared" in said
+    assert "2 sets that cannot be compared" in said
     assert f"{told['groups'][0]['hypervolume']['mean']:.4f}" in said  # of the last one
 
     overrides = [f"output_dir={tmp_path}", f"runs=[{search}/a-*,{search}/a-sst2-1]", "name=mine", "title='A & B'"]

@@ -93,8 +93,8 @@ def test_how_far_below_the_limit_and_what_to_compare_with(run, capsys):
     for name, share in (("params", 0.5), ("latency_ms", 0.7)):
         below = 1 - chosen[name] / (share * WHOLE[name])
         assert choice.below_limit[name] == pytest.approx(below)
-        assert f"({chosen[name] / WHOLE[name]:.1%} of the full net's) is {below:.1%} below the limit of " in said
-        assert f"({share:.1%} of the full net's)\n" in said
+        assert f"({chosen[name] / WHOLE[name]:.1%} of the full model's) is {below:.1%} below the limit of " in said
+        assert f"({share:.1%} of the full model's)\n" in said
     full, majority = table_line(said, "full net"), table_line(said, "commonest answer")
     assert {"100.0%", f"{WHOLE['error']:.4f}", f"{0.99 - WHOLE['error']:.4f}"} <= set(full.split())
     assert majority.split()[2:] == ["0.4912", "0.5000", f"{0.5 - 0.99 + WHOLE['error']:+.4f}"]
@@ -168,7 +168,7 @@ def test_as_json_with_the_test_metric_only_of_the_front(run, capsys):
         select(config(f"run={run.folder}", "max_params=0.5", "format=json"))
         assert "test_accuracy" not in json.loads(capsys.readouterr().out)
         select(config(f"run={run.folder}", "max_params=0.5"))
-        assert "not known: it is not on the run's front" in capsys.readouterr().out
+        assert "not known, since it is not on the run's front" in capsys.readouterr().out
     finally:
         (run.folder / "away.json").rename(run.folder / "front.json")
 
@@ -177,8 +177,8 @@ def test_as_json_with_the_test_metric_only_of_the_front(run, capsys):
     ("kind", "extra", "told"),
     [
         ("search", {"rows": 60.0}, None),
-        ("finetune", {"reports": 3.0, "epochs": 3.0, "stopped": 0.0}, "each sub-network of this run was trained alone"),
-        ("baseline", {}, "besides leaving some out is not kept"),
+        ("finetune", {"reports": 3.0, "epochs": 3.0, "stopped": 0.0}, "this run trained each sub-network alone"),
+        ("baseline", {}, "may also change weights"),
     ],
 )
 def test_every_kind_of_run(kind, extra, told, tmp_path, capsys):
@@ -202,7 +202,7 @@ def test_nothing_is_relative_to_a_full_net_whose_training_was_stopped(tmp_path):
     for row in rows:
         row["metrics"] |= {"reports": 1.0, "stopped": float(row["metrics"]["params_share"] == 1)}
     (run.folder / TRIALS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match=r"the training of the full net, .* was stopped early"):
+    with pytest.raises(UserError, match=r"the training of the full model, .* was stopped early"):
         chosen_of(read_run(run.folder), "max_error_increase=0.01")
     assert chosen_of(read_run(run.folder), "max_params=0.5")
 
@@ -259,9 +259,9 @@ def test_what_a_run_does_not_know(run, tmp_path):
     with pytest.raises(UserError, match=r"there is no run in .*search"):
         select(config(f"output_dir={tmp_path}", "max_params=0.5"))
     without_full = make_run(tmp_path / "run", failed=(0,), evaluations=6, tested=False)
-    with pytest.raises(UserError, match="has not evaluated the full net, which max_error_increase is relative to"):
+    with pytest.raises(UserError, match="has not evaluated the full model, which max_error_increase refers to"):
         chosen_of(without_full, "max_error_increase=0.1")
-    with pytest.raises(UserError, match="does not know the full net's total_params; give a number above 1"):
+    with pytest.raises(UserError, match="does not know the full model's total_params; give a number above 1"):
         chosen_of(without_full, "max_total_params=0.5")
     begun = make_run(tmp_path / "begun", evaluations=0, tested=False)
     with pytest.raises(UserError, match="holds no result yet"):

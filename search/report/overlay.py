@@ -1,10 +1,10 @@
-"""Many runs in one report: searchers, seeds, strategies and baselines laid over each other.
+"""One report of many runs, to compare searchers, seeds, strategies and baselines.
 
     plm-supernet report                                        all runs in runs/search
     plm-supernet report runs=[runs/search/A,runs/search/B-*]   these
 
-Writes report.html, a page to explore that needs no network, report.png, and report.json with the numbers behind both;
-with format=[csv,latex,pdf,svg] tables and pictures for papers too.
+It writes report.html, a page to explore that needs no network, report.png, and report.json with the numbers behind
+both; with format=[csv,latex,pdf,svg] also tables and pictures for papers.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class ReportConfig:
                 raise unknown("format", kind, FORMATS)
         if not self.budgets or len(set(self.budgets)) < len(self.budgets) or not all(0 < b <= 1 for b in self.budgets):
             raise UserError(
-                f"budgets is {self.budgets}; give different shares of the full net's cost, above 0 and up to 1"
+                f"budgets is {self.budgets}; give different shares of the full model's cost, above 0 and up to 1"
             )
 
     @property
@@ -94,14 +94,14 @@ def report(config: ReportConfig) -> list[Path]:
     output = user_path(config.output_dir)
     runs = [read_run(folder) for folder in find_runs(config.runs, output / "search")]
     for run in [run for run in runs if not all_evaluated(run.trials)]:
-        said = [f"none of its {len(run.trials)} trials gave a result", *remarks(run)]
-        console.print(f"{run.folder} is left out: {'; '.join(said)}")
+        reasons = [f"none of its {len(run.trials)} trials gave a result", *remarks(run)]
+        console.print(f"{run.folder} is left out: {'; '.join(reasons)}")
     sets = comparable_sets(run for run in runs if all_evaluated(run.trials))
     if not sets:
         raise UserError("no run has a result yet; see the messages above")
     if len(sets) > 1:
         console.print(
-            f"the runs are of {len(sets)} kinds that cannot be compared and get a report each: {', '.join(sets)}"
+            f"the runs form {len(sets)} sets that cannot be compared, and each set gets a report: {', '.join(sets)}"
         )
     folders = []
     for name, members in sets.items():
@@ -113,7 +113,7 @@ def report(config: ReportConfig) -> list[Path]:
 
 
 def find_runs(patterns: Sequence[str], default: Path) -> list[Path]:
-    """The run folders that are named, each once, in order; of a pattern those that are runs of stage two.
+    """The run folders that are named, each once, in order. A pattern gives the folders that are runs of stage two.
 
     Raises:
         UserError: if a pattern, or the default folder, has none.
