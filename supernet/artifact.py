@@ -6,6 +6,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -95,7 +96,7 @@ class Supernet:
     info: SupernetInfo
     weights: str = ""
 
-    @property
+    @cached_property
     def space(self) -> SearchSpace:
         """The search space it was trained for."""
         a = architecture_of(self.model.config)

@@ -47,6 +47,17 @@ def _as_many_threads_as_before():
     torch.set_num_threads(THREADS)
 
 
+@pytest.fixture(autouse=True)
+def _pictures_are_not_drawn(request, monkeypatch):
+    """Drawing takes longer than a tiny search. Tests that are marked `pictures` draw."""
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", _not_drawn)
+
+
+def _not_drawn(figure, path, **_):
+    Path(path).write_bytes(b"not drawn")
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     """A WordPiece tokenizer of 49 pieces that spells words out, and whose padding is token 1."""

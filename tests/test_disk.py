@@ -141,6 +141,7 @@ def test_a_search_whose_disk_becomes_full_keeps_its_trials(disk, supernet_folder
     assert (folder / "front.json").exists()
 
 
+@pytest.mark.pictures
 @as_root
 def test_a_report_on_a_full_disk_leaves_nothing(disk, monkeypatch, capsys):
     run = make_run(disk.folder / "search" / "run").folder

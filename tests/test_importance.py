@@ -112,6 +112,7 @@ def test_a_layer_is_worth_what_its_blocks_are():
     np.testing.assert_allclose(importance.layers, [2 / 8 + 6 / 8, 6 / 8 + 2 / 8])
 
 
+@pytest.mark.pictures
 def test_scores_and_their_picture_are_written(tmp_path):
     importance = Importance(np.random.default_rng(0).random((3, 4)), np.zeros((3, 10)))
     write_importance(tmp_path, importance)

@@ -17,6 +17,7 @@ assert os.environ["MPLBACKEND"] == "nonsense"
 """
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF-"), ("svg", b"<?xml")])
 def test_the_name_says_the_format(kind, begins, tmp_path):
     for name in ("one", "two"):

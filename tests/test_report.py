@@ -92,6 +92,7 @@ def table_in(said, mark):
     return next(line for line in said.splitlines() if line.strip().startswith(mark)).split()
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("objectives", [("error", "params"), THREE])
 def test_the_files_of_a_run(objectives, tmp_path):
     run = make_run(tmp_path / "run", objectives=objectives, failed=(2,))
@@ -319,6 +320,7 @@ def test_latencies_of_other_machines_are_not_compared(tmp_path):
     assert len(comparable_sets(runs_of(tmp_path / "params", *(params | {"settings": c} for c in clocks)))) == 1
 
 
+@pytest.mark.pictures
 def test_a_picture_may_have_dollars_in_its_title(tmp_path):
     runs = [make_run(tmp_path / "run", label="5$ and 50%_$", evaluations=5)]
     told = report_of(grouped(runs, pool_supernets=False), title="below 5$ and 50%_$")
@@ -413,6 +415,7 @@ def test_seeds_without_influence_are_named(tmp_path):
     assert report_of(grouped(short, pool_supernets=False))["notes"] == []
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("given", ["csv", "[csv,latex,pdf,svg]"])
 def test_other_formats(given, tmp_path, capsys):
     for seed in (0, 1):
@@ -484,6 +487,7 @@ def test_what_a_report_cannot_be_told(override, message):
         load_config("report", ReportConfig, [override])
 
 
+@pytest.mark.pictures
 def test_a_report_from_start_to_end(tmp_path, capsys):
     search = tmp_path / "search"
     for seed in (0, 1):

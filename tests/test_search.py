@@ -46,6 +46,7 @@ def trials_in(folder):
     return [{k: v for k, v in row.items() if k not in ("seconds", "elapsed")} for row in rows]
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("searcher", ["searcher=random", "searcher=ehvi", "searcher.known_cost=false"])
 def test_a_search_from_start_to_report(searcher, supernet_folder, tmp_path, capsys):
     folder = run(supernet_folder, tmp_path, searcher)
