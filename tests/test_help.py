@@ -142,4 +142,4 @@ def test_a_configuration_is_composed_once(monkeypatch):
     composed, compose = [], Command._composed
     monkeypatch.setattr(Command, "_composed", lambda self, texts: composed.append(texts) or compose(self, texts))
     Command("train", TrainConfig).jobs(["task=rte", "train.epochs=2"], sweep=False)
-    assert composed == [["task=rte", "train.epochs=2"]]
+    assert composed == [("task=rte",)]

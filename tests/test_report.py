@@ -476,7 +476,7 @@ def test_text_for_latex_is_shown_as_it_is(text, shown):
     ("override", "message"),
     [
         ("format=xlsx", "format 'xlsx' is unknown; allowed: csv, latex, pdf, svg"),
-        ("format={a:1}", "format '{'a': 1}' is unknown; allowed: csv, latex, pdf, svg"),
+        ("format={a:1}", "format '{a:1}' is unknown; allowed: csv, latex, pdf, svg"),
         ("format=[csv,tex]", "format 'tex' is unknown; .*"),
         ("budgets=[0.5,2]", r"budgets is \[0.5, 2.0\]; give different shares"),
         ("budgets=[]", r"budgets is \[\]; give different shares"),

@@ -30,7 +30,8 @@ from search.trials import all_evaluated
 from supernet.console.config import run_app
 from supernet.console.progress import plain_console
 from supernet.runtime.commands import typed_command
-from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.errors import UserError, one_of
+from supernet.runtime.fields import SINGLE
 from supernet.runtime.files import folder_name, prepare_folder, write_json
 from supernet.runtime.storage import user_path
 
@@ -53,7 +54,7 @@ class ReportConfig:
         budgets: Shares of the full model's cost (the last cost objective) for which the best error is shown, and the
             test metric of the same sub-network.
         format: More files, one or several of csv (report.csv and fronts.csv), latex (report.tex), pdf and svg (the
-            picture). null: none.
+            picture).
         output_dir: Folder of all runs.
 
     Raises:
@@ -65,23 +66,16 @@ class ReportConfig:
     name: str | None = None
     pool_supernets: bool = False
     budgets: list[float] = field(default_factory=lambda: list(BUDGETS))
-    format: Any = None  # one name or several: a configuration knows no such union
+    format: list[str] = field(default_factory=list, metadata=SINGLE)
     output_dir: str = "runs"
 
     def __post_init__(self) -> None:
-        for kind in self.formats:
-            if kind not in FORMATS:
-                raise unknown("format", kind, FORMATS)
+        for kind in self.format:
+            one_of("format", kind, FORMATS)
         if not self.budgets or len(set(self.budgets)) < len(self.budgets) or not all(0 < b <= 1 for b in self.budgets):
             raise UserError(
                 f"budgets is {self.budgets}; give different shares of the full model's cost, above 0 and up to 1"
             )
-
-    @property
-    def formats(self) -> list[str]:
-        """What `format` names."""
-        given = self.format if isinstance(self.format, (list, tuple)) else [self.format]
-        return list(dict.fromkeys(str(kind) for kind in given if kind is not None))
 
 
 def report(config: ReportConfig) -> list[Path]:
@@ -139,7 +133,7 @@ def _write(folder: Path, groups: Mapping[str, Sequence[RunRecord]], console: Con
     write_json(folder / "report.json", values)
     write_text(folder / "report.html", render(values))
     draw_overlay(folder / "report.png", values, info)
-    more = [name for kind in config.formats for name in FORMATS[kind](folder, values, info)]
+    more = [name for kind in dict.fromkeys(config.format) for name in FORMATS[kind](folder, values, info)]
     show_table(console, group_table(values))
     for line in filter(None, [values["conditions"], *(f"note: {note}" for note in values["notes"])]):
         console.print(line)

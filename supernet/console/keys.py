@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from supernet.runtime.errors import UserError
-from supernet.runtime.fields import variants_of
+from supernet.runtime.fields import is_single, variants_of
 
 TRUTH = "true or false"
 _WORDS = {int: "a whole number", float: "a number", bool: TRUTH, str: "text"}
@@ -43,12 +43,14 @@ class Kind:
         word: In messages: "a whole number".
         text: Whether it may be one text.
         several: Whether it may be a list.
+        single: Whether it is a list that may be given as a single text.
         column: Whether it names columns.
     """
 
     word: str
     text: bool = False
     several: bool = False
+    single: bool = False
     column: bool = False
 
     @property
@@ -67,18 +69,19 @@ def kinds_of(schema: type[Any], prefix: str = "") -> dict[str, Kind]:
             for section in (hint, *variants_of(option).values()):
                 kinds |= kinds_of(cast("type[Any]", section), f"{key}.")
         else:
-            kinds[key] = _kind(key, hint)
+            kinds[key] = _kind(key, hint, single=is_single(option))
     return kinds
 
 
-def _kind(key: str, hint: Any) -> Kind:
+def _kind(key: str, hint: Any, *, single: bool) -> Kind:
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(part for part in get_args(hint) if part is not types.NoneType)
     column = key in COLUMNS
     if hint is Any:  # a name or a list of them
         return Kind("text", text=True, several=True, column=column)
     if get_origin(hint) in (list, tuple):
-        return Kind(f"a list of {_WORDS[get_args(hint)[0]].removeprefix('a ')}", several=True, column=column)
+        word = f"a list of {_WORDS[get_args(hint)[0]].removeprefix('a ')}"
+        return Kind(word, text=single, several=True, single=single, column=column)
     return Kind(_WORDS[hint], text=hint is str, column=column)
 
 

@@ -39,7 +39,7 @@ def in_grammar(argument: str, kinds: Mapping[str, Kind], *, sweep: bool) -> str:
         return argument
     parts = _divided(value)
     if kind.text and not sweep and value != _NULL and (_is_file(value) or any(part[:1] == " " for part in parts[1:])):
-        return f"{key}={quoted(value)}"
+        return f"{key}={_listed(quoted(value), kind)}"
     if not all(part.strip() for part in parts):  # not in the grammar; to be told as it was typed
         return argument
     return f"{key}={','.join(_value(part.strip(), kind) for part in parts)}"
@@ -102,8 +102,12 @@ def _value(typed: str, kind: Kind) -> str:
     """One value in the grammar."""
     if kind.texts and typed.startswith("[") and typed.endswith("]"):
         return f"[{','.join(_text(part.strip()) for part in _divided(typed[1:-1]) if part.strip())}]"
+    if kind.single and typed == _NULL and not kind.column:
+        return "[]"
     if (parsed := _parsed(f"key={typed}")) is None:
-        return quoted(typed)
+        return _listed(quoted(typed), kind)
+    if kind.single and not (parsed.is_sweep_override() or isinstance(parsed.value(), list)):
+        return _listed(_text(typed), kind)
     if not (kind.text or kind.texts) or _is_meant_for_the_grammar(typed, parsed, kind):
         return typed
     return quoted(typed)
@@ -120,6 +124,11 @@ def _is_meant_for_the_grammar(typed: str, parsed: Override, kind: Kind) -> bool:
         or isinstance(parsed.value(), (list, dict))
         or typed.startswith(("'", '"'))
     )
+
+
+def _listed(value: str, kind: Kind) -> str:
+    """A value, in a list where a single one stands for a list of it."""
+    return f"[{value}]" if kind.single else value
 
 
 def _text(typed: str) -> str:
@@ -152,6 +161,9 @@ def _is_file(value: str) -> bool:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list):
+        shown = ",".join(map(_shown, value))
+        return shown if len(value) == 1 else f"[{shown}]"
     return value.text if isinstance(value, QuotedString) else str(value)
 
 

@@ -12,6 +12,7 @@ from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 _COUNTS_AS, _VARIANTS, _NAMES, _ADVANCED = "counts_as", "variants", "names", "advanced"
+_SINGLE = "single"
 
 NO_EFFECT: Mapping[str, Any] = {_COUNTS_AS: None}
 """Metadata of an option that does not change the result."""
@@ -60,6 +61,15 @@ ADVANCED: Mapping[str, Any] = {_ADVANCED: True}
 def is_advanced(option: Field[Any]) -> bool:
     """Whether the files in conf/ set an option rather than the user."""
     return option.metadata.get(_ADVANCED, False)
+
+
+SINGLE: Mapping[str, Any] = {_SINGLE: True}
+"""Metadata of a list that a user may also give as a single value: format=csv."""
+
+
+def is_single(option: Field[Any]) -> bool:
+    """Whether a user may give a single value instead of a list."""
+    return option.metadata.get(_SINGLE, False)
 
 
 def variants_of(option: Field[Any]) -> Mapping[str, type[Any]]:
