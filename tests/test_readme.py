@@ -4,7 +4,7 @@ What the tests change in the commands stands in `SUBSTITUTIONS`: everything beco
 """
 
 import csv
-import importlib
+import pkgutil
 import re
 import shlex
 from dataclasses import dataclass
@@ -13,26 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.options.profile import ProfileConfig
-from search.options.search import SearchConfig
-from search.report.overlay import ReportConfig
-from search.select import SelectConfig
 from supernet.console.command import Command
 from supernet.console.config import load_sweep
-from supernet.options.training import TrainConfig
 from supernet.runtime.commands import COMMANDS
 from tests.models import tiny_model
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted(file for file in (ROOT / "docs").glob("*.md") if file.name != "upgrading.md")]
-SCHEMAS = {
-    "train": TrainConfig,
-    "search": SearchConfig,
-    "select": SelectConfig,
-    "profile": ProfileConfig,
-    "report": ReportConfig,
-}
+SCHEMAS = {name: pkgutil.resolve_name(row.options) for name, row in COMMANDS.items()}
 SCRIPTS = {row.script: name for name, row in COMMANDS.items() if row.script is not None}
 
 
@@ -123,7 +112,7 @@ def run(typed, model, monkeypatch, capsys):
     kept = [argument for argument in typed.arguments if argument.partition("=")[0] not in keys]
     monkeypatch.setattr("sys.argv", [f"plm-supernet {typed.name}", *kept, *added])
     capsys.readouterr()
-    importlib.import_module(COMMANDS[typed.name].module).main()
+    pkgutil.resolve_name(COMMANDS[typed.name].main)()
     printed = capsys.readouterr().out
     if typed.output is not None:
         Path(typed.output).write_text(printed)
@@ -167,7 +156,7 @@ def test_readme_runs_as_written(small_enough, tmp_path, monkeypatch, capsys):
     names = {}
     exec(python, names)
     assert names["small"].num_parameters() <= names["supernet"].model.num_parameters()
-    assert re.fullmatch(r"tensor\(\[\d+\]\)\n", capsys.readouterr().out)
+    assert capsys.readouterr().out in ("sea\n", "land\n")
 
 
 COMMAND_TABLES = {name: Command(name, schema) for name, schema in SCHEMAS.items()}
