@@ -16,6 +16,7 @@ ARCHITECTURE = Architecture(
     layers=6,
     heads=12,
     units=1536,
+    hidden=384,
     head_size=32,
     head_params=49_248,
     unit_params=769,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+from transformers import AutoModelForMaskedLM, AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from benchmarks.masked import masked
+from supernet.models.architecture import count_architecture
 from supernet.models.families import architecture_of, family_of
 from supernet.models.slicing import extract, permute_, view
 from supernet.space.cost import encoder_flops, encoder_params, params_share, total_flops, total_params
@@ -298,3 +299,24 @@ def test_another_head_makes_no_difference(family):
     torch.testing.assert_close(small(**batch).logits, expected, rtol=0, atol=1e-12)
     a = architecture_of(tiny_config(family, num_labels=1))
     assert total_params(a, UNEVEN) == sum(p.numel() for p in small.parameters())
+
+
+def test_a_tensor_that_modules_share_is_one_tensor_in_a_sub_network_and_counts_once():
+    model = tiny_model("bert", auto=AutoModelForMaskedLM)
+    assert model.cls.predictions.decoder.weight is model.get_input_embeddings().weight
+    a = count_architecture(family_of(model.config), model)
+    for subnet in (a.full, UNEVEN):
+        small = extract(model, subnet)
+        assert small.cls.predictions.decoder.weight is small.get_input_embeddings().weight
+        assert small.get_input_embeddings().weight is not model.get_input_embeddings().weight
+        assert total_params(a, subnet) == sum(p.numel() for p in small.parameters())
+
+
+@families
+def test_buffers_stay_buffers(family):
+    """Exporters of torch refuse a buffer that is an `nn.Parameter`."""
+    model = tiny_model(family)
+    for share in (False, True):
+        buffers = dict(extract(model, UNEVEN, share=share).named_buffers())
+        assert buffers.keys() == dict(view(model, UNEVEN).named_buffers()).keys()
+        assert not [name for name, buffer in buffers.items() if isinstance(buffer, torch.nn.Parameter)]

@@ -6,6 +6,7 @@ themselves are in `supernet.space.cost`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -25,20 +26,23 @@ def count_architecture(family: Family, model: PreTrainedModel) -> Architecture:
     layers, (heads, units) = family.layers_of(model), family.groups(model.config)
     first = layers[0]
     around, after = _outside(model, layers)
+    embeddings = _own_params(around)
+    output = first.get_parameter(f"{family.attention.columns[0]}.weight")
     return Architecture(
         layers=len(layers),
         heads=heads,
         units=units,
-        head_size=first.get_parameter(f"{family.attention.columns[0]}.weight").shape[1] // heads,
+        hidden=output.shape[0],
+        head_size=output.shape[1] // heads,
         head_params=_divided_params(family.attention, first) // heads,
         unit_params=_divided_params(family.feed_forward, first) // units,
         attention_params=tuple(_fixed_params(family.attention, layer) for layer in layers),
         feed_forward_params=tuple(_fixed_params(family.feed_forward, layer) for layer in layers),
         head_macs=_divided_params(_for_tokens(family), first, weights_only=True) // heads,
         unit_macs=_divided_params(family.feed_forward, first, weights_only=True) // units,
-        embedding_params=sum(_own_params(module) for module in around),
+        embedding_params=_count(embeddings),
         embedding_macs=sum(_macs(module) for module in around),
-        classifier_params=sum(_own_params(module) for module in after),
+        classifier_params=_count(_own_params(after) - embeddings),
         classifier_macs=sum(_macs(module) for module in after),
         activations=family.activations,
         **_position_costs(family, model, heads),
@@ -54,8 +58,13 @@ def _outside(model: PreTrainedModel, layers: nn.ModuleList) -> tuple[list[nn.Mod
     return [module for module in base if module not in inside | pooling], after
 
 
-def _own_params(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters(recurse=False))
+def _own_params(modules: Iterable[nn.Module]) -> set[nn.Parameter]:
+    """The parameters of modules, without those of their submodules. A tensor that modules share is there once."""
+    return {parameter for module in modules for parameter in module.parameters(recurse=False)}
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def _macs(module: nn.Module) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
@@ -33,7 +34,7 @@ def view(model: M, subnet: SubNetwork) -> M:
         model: The supernet, a transformers model of a known family.
         subnet: What to keep.
     """
-    return _assemble(model, subnet, own=lambda tensor: tensor)
+    return _assemble(model, subnet, _SLICES)
 
 
 def extract(model: M, subnet: SubNetwork, *, share: bool = False) -> M:
@@ -47,7 +48,7 @@ def extract(model: M, subnet: SubNetwork, *, share: bool = False) -> M:
         share: Copy only what has to move to be contiguous, and share the rest (the embeddings, above all) with the
             supernet. For a model that is evaluated and dropped: milliseconds instead of copying all the weights.
     """
-    return _assemble(model, subnet, own=_contiguous if share else _own_copy)
+    return _assemble(model, subnet, _CONTIGUOUS if share else _COPIES)
 
 
 @torch.no_grad()
@@ -90,16 +91,32 @@ def _check_orders(name: str, orders: Sequence[Sequence[int]], layers: int, group
             raise ValueError(f"{name}_orders[{i}] is no permutation of range({groups})")
 
 
-def _contiguous(tensor: Tensor) -> Tensor:
-    return nn.Parameter(tensor.detach().contiguous(), requires_grad=False) if tensor.is_floating_point() else tensor
+@dataclass(frozen=True)
+class _Ownership:
+    """How tensors become those of another module tree.
+
+    Parameters and buffers differ: a buffer in an `nn.Parameter` cannot be exported by torch.
+
+    Attributes:
+        parameter, buffer: What stands for a tensor, or a slice of it, in the new tree.
+    """
+
+    parameter: Callable[[Tensor], Tensor]
+    buffer: Callable[[Tensor], Tensor]
 
 
-def _own_copy(tensor: Tensor) -> Tensor:
-    copied = tensor.detach().clone(memory_format=torch.contiguous_format)
-    return nn.Parameter(copied, requires_grad=True) if copied.is_floating_point() else copied
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _assemble(model: M, subnet: SubNetwork, *, own: Callable[[Tensor], Tensor]) -> M:
+_SLICES = _Ownership(lambda tensor: tensor, lambda tensor: tensor)
+_COPIES = _Ownership(lambda tensor: nn.Parameter(_copy(tensor)), _copy)
+_CONTIGUOUS = _Ownership(
+    lambda tensor: nn.Parameter(tensor.detach().contiguous(), requires_grad=False), lambda tensor: tensor.contiguous()
+)
+
+
+def _assemble(model: M, subnet: SubNetwork, own: _Ownership) -> M:
     family = family_of(model.config)
     full, groups = family.layers_of(model), family.groups(model.config)
     slices = _slices_to_build(family, subnet)
@@ -150,12 +167,14 @@ def _give_config(small: PreTrainedModel, full: Any, family: Family, slices: tupl
 
 
 class _Clone:
-    """Copies a module tree, without initialising anything: other modules and tensors in place of some."""
+    """Copies a module tree, without initialising anything: other modules and tensors in place of some.
 
-    def __init__(
-        self, sliced: dict[Tensor, Tensor], replaced: dict[nn.Module, nn.Module], own: Callable[[Tensor], Tensor]
-    ) -> None:
+    A parameter that modules share is one parameter in the copy too.
+    """
+
+    def __init__(self, sliced: dict[Tensor, Tensor], replaced: dict[nn.Module, nn.Module], own: _Ownership) -> None:
         self.sliced, self.replaced, self.own = sliced, replaced, own
+        self.parameters: dict[Tensor, Tensor] = {}
 
     def __call__(self, module: nn.Module) -> nn.Module:
         if module in self.replaced:
@@ -164,17 +183,19 @@ class _Clone:
         # Dictionaries are copied so that hooks and attributes set on the clone do not reach the supernet.
         clone.__dict__.update({k: v.copy() if isinstance(v, dict) else v for k, v in module.__dict__.items()})
         for name, parameter in module._parameters.items():
-            clone._parameters[name] = None if parameter is None else self._tensor(parameter)  # type: ignore[assignment]
+            clone._parameters[name] = None if parameter is None else self._parameter(parameter)  # type: ignore[assignment]
         for name, buffer in module._buffers.items():
-            clone._buffers[name] = None if buffer is None else self._tensor(buffer)
+            clone._buffers[name] = None if buffer is None else self.own.buffer(buffer)
         for name, child in module._modules.items():
             clone._modules[name] = None if child is None else self(child)
         if isinstance(clone, nn.Linear):
             clone.out_features, clone.in_features = clone.weight.shape
         return clone
 
-    def _tensor(self, tensor: Tensor) -> Tensor:
-        return self.own(self.sliced.get(tensor, tensor))
+    def _parameter(self, parameter: Tensor) -> Tensor:
+        if parameter not in self.parameters:
+            self.parameters[parameter] = self.own.parameter(self.sliced.get(parameter, parameter))
+        return self.parameters[parameter]
 
 
 def _block_slices(block: Block, layer: nn.Module, kept: Kept, of: int) -> dict[Tensor, Tensor]:

@@ -65,14 +65,17 @@ class Architecture:
 
     Attributes:
         layers, heads, units: Number of layers; attention heads and feed-forward units per layer.
+        hidden: Hidden features of a token between the layers.
         head_size: Features of one head.
         head_params, unit_params: Parameters of one head (query, key, value, its columns of the output) and one unit.
         attention_params, feed_forward_params: For each layer, parameters that its block has whatever its width: output
             bias, LayerNorm.
         head_macs, unit_macs: Multiply-adds with weights, per token, of one head and one unit.
-        embedding_params: Parameters of the base model besides layers and pooler: embeddings, above all.
+        embedding_params: Parameters of the base model besides layers and pooler: embeddings, above all. A tensor that
+            several modules share counts once.
         embedding_macs: Multiply-adds with weights there, per token.
-        classifier_params: Parameters after the last layer: pooler and classifier.
+        classifier_params: Parameters after the last layer: pooler and classifier, without those that the embeddings
+            share.
         classifier_macs: Multiply-adds after the last layer, per sequence.
         positions: Relative positions that each layer computes attention scores with (DeBERTa).
         positions_per_token: How many of these each token of a sequence brings into use; 0 if all are always used.
@@ -84,6 +87,7 @@ class Architecture:
     layers: int
     heads: int
     units: int
+    hidden: int
     head_size: int
     head_params: int
     unit_params: int
@@ -100,11 +104,6 @@ class Architecture:
     position_macs: int = 0
     position_scores: int = 0
     activations: Activations = Activations()
-
-    @property
-    def hidden(self) -> int:
-        """Hidden features: of a head's weights for each token those of query, key, value and output are as many."""
-        return self.head_macs // (4 * self.head_size)
 
     @property
     def sizes(self) -> Sizes:
