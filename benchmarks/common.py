@@ -17,19 +17,20 @@ from transformers import PreTrainedModel
 from supernet.console.config import load_config
 from supernet.data.tokens import TokenizedSplit
 from supernet.models.pretrained import load_pretrained, locate
-from supernet.options.task import Task
+from supernet.options.task import Task, TaskSpec
 from supernet.options.training import TrainConfig
 
 
 def classification_task() -> Task:
     """A task with two classes. Its columns are never read."""
-    return Task(name="generated", text=("a", "b"), label="label", metric="accuracy", classes=("no", "yes"))
+    values = {"text": ("a", "b"), "label": "label", "metric": "accuracy", "classes": ("no", "yes")}
+    return TaskSpec("generated", **values).resolve()
 
 
 def minilm() -> tuple[PreTrainedModel, Path]:
     """The embedded default model as a classifier in evaluation mode, and its folder."""
     folder = locate(load_config("train", TrainConfig, ["task=stdlib", "model=minilm"]).model).folder
-    model, _ = load_pretrained(folder, classification_task(), seed=0)
+    model, _ = load_pretrained(folder, classification_task(), seed=0, labels=np.zeros(1))
     return model.eval(), folder
 
 

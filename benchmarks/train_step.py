@@ -36,6 +36,7 @@ from benchmarks.common import device_name, generated_split, matmul_rate, minilm
 from benchmarks.masked import masked
 from supernet.data.batches import Batch, collate
 from supernet.models.families import architecture_of
+from supernet.models.losses import cross_entropy, kl_divergence
 from supernet.models.slicing import view
 from supernet.options.training import Distillation
 from supernet.space.cost import total_flops
@@ -43,7 +44,6 @@ from supernet.space.spaces import SpaceOptions, search_space
 from supernet.space.strategies import Pass, Strategy
 from supernet.space.subnetwork import SubNetwork
 from supernet.training.gradients import accumulate_gradients
-from supernet.training.losses import label_loss, soft_loss
 
 DISTILLATION = Distillation()
 
@@ -149,11 +149,11 @@ def _masked(model: PreTrainedModel, batch: Batch, passes: list[Pass], *, cut: bo
         pruned, subnet = _layers_only(model, p.subnet) if cut else (model, p.subnet)
         with masked(pruned, subnet), _autocast(model.device):
             logits = pruned(**batch.inputs).logits
-        loss = label_loss(logits, batch.labels)
+        loss = cross_entropy(logits, batch.labels)
         if teacher is None:
             teacher = logits.detach()
         else:
-            loss = loss + soft_loss(logits, teacher, temperature=DISTILLATION.temperature)
+            loss = loss + kl_divergence(logits, teacher, temperature=DISTILLATION.temperature)
         (loss / len(batch)).backward()
         losses.append(loss.detach() / len(batch))
     return losses

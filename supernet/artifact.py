@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from supernet import __version__
 from supernet.models.families import architecture_of
+from supernet.models.heads import head_for
 from supernet.models.pretrained import check_model, load_tokenizer, quiet_transformers, read_classifier
 from supernet.options.data import DataOptions
 from supernet.options.task import Task
@@ -134,9 +135,10 @@ def _check_fits(info: SupernetInfo, config: PreTrainedConfig) -> None:
         UserError, WrongValue: if it does not.
     """
     check_model(info.task, config)
-    if not info.task.is_choice and info.task.num_labels != config.num_labels:
+    head = head_for(info.task)
+    if not head.has_outputs_of(config, info.task):
         raise WrongValue(
-            f"task '{info.task.name}' needs {info.task.num_labels} outputs, the model has {config.num_labels}"
+            f"task '{info.task.name}' needs {head.outputs(info.task)} outputs, the model has {config.num_labels}"
         )
     layers = architecture_of(config).layers
     scores = info.layer_importance

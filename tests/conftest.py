@@ -10,7 +10,7 @@ from hypothesis import settings
 from transformers import AutoConfig, AutoModel, BertTokenizerFast
 
 from supernet.console.config import load_config
-from supernet.options.task import Task
+from supernet.options.task import TaskSpec
 from supernet.options.training import TrainConfig
 from supernet.training.train import train
 from tests.models import tiny_model
@@ -30,7 +30,8 @@ TASK_NAMES = sorted(file.stem for file in TASK_FOLDER.glob("*.yaml"))
 
 def read_task(name, **values):
     """A task of the task table, with some values changed."""
-    return Task(**(yaml.safe_load((TASK_FOLDER / f"{name}.yaml").read_text()) | values))
+    spec = TaskSpec(**(yaml.safe_load((TASK_FOLDER / f"{name}.yaml").read_text()) | values)).normalised()
+    return spec if spec.is_open else spec.resolve()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,10 +1,13 @@
 """The rooms of the house, what each may import, and how large it may be."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
+from supernet.models.heads import HEADS
+from supernet.options.kinds import KINDS
 from supernet.runtime.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -204,3 +207,40 @@ def test_yaml_holds_no_python_paths():
 def test_paths_of_users_are_read_in_one_way():
     """`Path.expanduser` fails where a name begins with ~ and is no user's; `storage.user_path` does not."""
     assert not [name for name, path in MODULES.items() if ").expanduser()" in path.read_text()]
+
+
+KIND_TABLES = {"supernet.options.kinds", "supernet.models.heads"}
+"""The tables of the kinds of task."""
+
+
+def asks_for_kind(node):
+    """Whether a part of a module asks what kind of task there is, instead of reading a row of the tables."""
+    text = ast.unparse(node) if isinstance(node, ast.expr) else ""
+    if isinstance(node, ast.Constant):
+        return node.value in KINDS
+    if isinstance(node, ast.Compare):
+        return bool(re.search(r"\b(CLASSIFICATION|REGRESSION|CHOICE|task\.kind|problem_type|shape\[1\])\b", text))
+    if isinstance(node, ast.If | ast.IfExp | ast.BoolOp):
+        tests = node.values if isinstance(node, ast.BoolOp) else [node.test]
+        return any(re.search(r"\.(choices|label_range)$", ast.unparse(test)) for test in tests)
+    return isinstance(node, ast.Attribute) and re.fullmatch("is_(classification|regression|choice)", node.attr)
+
+
+def test_the_kind_of_a_task_is_asked_in_its_tables_alone():
+    asked = {
+        (name, ast.unparse(node))
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if name not in KIND_TABLES and asks_for_kind(node)
+    }
+    assert not asked
+    assert any(asks_for_kind(node) for name in KIND_TABLES for node in ast.walk(TREES[name]))
+
+
+def test_the_tables_of_kinds_have_the_same_rows():
+    assert HEADS.keys() == KINDS.keys()
+
+
+def test_values_are_frozen():
+    """`object.__setattr__` in a frozen dataclass gives its fields types that no checker knows."""
+    assert not [name for name, path in MODULES.items() if "object.__setattr__" in path.read_text()]

@@ -16,11 +16,11 @@ from search.options.search import DROPS, BaselineOptions
 from supernet.data.batches import collate
 from supernet.data.tokens import TokenizedSplit
 from supernet.models.families import architecture_of, family_of
+from supernet.models.losses import cross_entropy
 from supernet.models.slicing import extract
 from supernet.runtime.errors import UserError
 from supernet.space.cost import encoder_params, params_share
 from supernet.space.subnetwork import LayerSlice, SubNetwork
-from supernet.training.losses import label_loss
 from tests.models import FAMILY_NAMES, VARIANTS, double_stays_double, tiny_model  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("double_stays_double")
@@ -35,7 +35,7 @@ def split_of(rows=6, choices=0, regression=False, longest=9):
     lengths = rng.integers(4, longest + 1, rows * max(1, choices))
     ids = rng.integers(5, 50, lengths.sum()).astype(np.int32)
     labels = rng.normal(size=rows).astype(np.float32) if regression else rng.integers(0, 3, rows)
-    return TokenizedSplit(ids, np.concatenate([[0], np.cumsum(lengths)]), None, labels, choices)
+    return TokenizedSplit(ids, np.concatenate([[0], np.cumsum(lengths)]), None, labels, max(1, choices))
 
 
 def prune(model, method, budgets=BUDGETS, split=None, **values):
@@ -60,7 +60,7 @@ def gradients_one_by_one(model, split):
                         lambda module, args, m=mask, j=j, width=width: (args[0] * m[j].repeat_interleave(width),)
                     )
                 )
-        label_loss(model(**batch.inputs).logits, batch.labels).backward()
+        cross_entropy(model(**batch.inputs).logits, batch.labels).backward()
         for handle in handles:
             handle.remove()
         for rows, mask in zip(found, masks, strict=True):

@@ -44,14 +44,14 @@ def swag(**values):
 
 
 def split_of(tokenizer, tmp_path, columns, **values):
-    return tokenise(columns, LABELS, tokenizer, max_length=24, cache_dir=str(tmp_path), choices=3, **values)
+    return tokenise(columns, LABELS, tokenizer, max_length=24, cache_dir=str(tmp_path), sequences=3, **values)
 
 
 @pytest.mark.parametrize("starts", [True, False])
 def test_each_choice_is_a_pair_with_the_context(tokenizer, tmp_path, starts):
     columns = (CONTEXT, START, *ENDINGS) if starts else (CONTEXT, *ENDINGS)
     split = split_of(tokenizer, tmp_path, columns)
-    assert (len(split), split.choices, len(split.offsets)) == (3, 3, 10)
+    assert (len(split), split.sequences, len(split.offsets)) == (3, 3, 10)
     for i in range(3):
         for j in range(3):
             second = (f"{START[i]} " if starts and START[i] else "") + ENDINGS[j][i]
@@ -110,7 +110,7 @@ def test_a_model_of_choices_is_made_evaluated_saved_and_read(folder, model_folde
     options = DataOptions(dir=str(folder), cache_dir=str(tmp_path / "cache"))
     tokenizer = load_tokenizer(model_folder)
     data = load_task(swag(), options, tokenizer)
-    model, _ = load_pretrained(model_folder, data.task, seed=0)
+    model, _ = load_pretrained(model_folder, data.task, seed=0, labels=np.zeros(2))
     assert type(model).__name__ == "BertForMultipleChoice"
     logits = Evaluator(data.test, data.task, tokenizer).logits(model)
     assert logits.shape == (20, 3)
@@ -119,7 +119,7 @@ def test_a_model_of_choices_is_made_evaluated_saved_and_read(folder, model_folde
     model.save_pretrained(tmp_path / "saved")
     again = read_classifier(tmp_path / "saved", data.task)
     np.testing.assert_allclose(Evaluator(data.test, data.task, tokenizer).logits(again), logits, atol=1e-6)
-    same, _ = load_pretrained(model_folder, data.task, seed=0)
+    same, _ = load_pretrained(model_folder, data.task, seed=0, labels=np.zeros(2))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True))
 
 

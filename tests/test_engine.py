@@ -53,7 +53,7 @@ def trainer(tokenizer):
 
     def make(config, *, dtype=torch.float64, teacher=None, **dropout):
         folder = config.model.name_or_path
-        model, _ = load_pretrained(Path(folder), config.task, seed=0)
+        model, _ = load_pretrained(Path(folder), config.task, seed=0, labels=np.zeros(2))
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = dropout.get("p", 0.0)

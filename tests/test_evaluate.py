@@ -37,7 +37,7 @@ def split_of(config, rows=5, choices=0, labels=None):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     types = rng.integers(0, 2, offsets[-1]).astype(np.int8) if family_of(config).token_types(config) else None
     labels = rng.integers(0, choices or config.num_labels, rows) if labels is None else labels
-    return TokenizedSplit(rng.integers(5, 50, offsets[-1]).astype(np.int32), offsets, types, labels, choices)
+    return TokenizedSplit(rng.integers(5, 50, offsets[-1]).astype(np.int32), offsets, types, labels, max(1, choices))
 
 
 def plainly(model, split):

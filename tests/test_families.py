@@ -1,5 +1,6 @@
 """The table's own promises: which models it takes, and what it says of them."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -91,7 +92,7 @@ def test_a_pretrained_base_model_gets_a_classifier(family, tokenizer, tmp_path):
     model = tiny_model(family, dtype=torch.float32)
     model.base_model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    loaded, _ = load_pretrained(tmp_path, read_task("sst2"), seed=0)
+    loaded, _ = load_pretrained(tmp_path, read_task("sst2"), seed=0, labels=np.zeros(2))
     assert loaded.config.num_labels == 2
     stored = model.base_model.state_dict()
     pooler = {name for name in loaded.base_model.state_dict() if name.startswith("pooler.")}
@@ -103,7 +104,7 @@ def test_a_pretrained_base_model_gets_a_classifier(family, tokenizer, tmp_path):
     del weights[lost]
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="1 tensors are missing"):
-        load_pretrained(tmp_path, read_task("sst2"), seed=0)
+        load_pretrained(tmp_path, read_task("sst2"), seed=0, labels=np.zeros(2))
 
 
 def test_the_configuration_of_a_sub_network_lists_its_layers():

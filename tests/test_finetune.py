@@ -204,7 +204,7 @@ def test_a_sub_network_is_trained_alone_and_measured_as_it_goes(finetuning_of, s
     model = extract(supernet.model, subnet)
     assert set(weights) == set(model.state_dict())
     model.load_state_dict(weights)
-    scores = Evaluator(finetuning.data.validation, job.config.task, job.tokenizer).evaluate(model)
+    scores = Evaluator(finetuning.data.validation, job.task, job.tokenizer).evaluate(model)
     assert read_seen(tmp_path / "trial" / "weights.safetensors") == pytest.approx(reports[-1])
     assert (scores.error, scores.loss) == pytest.approx((reports[-1]["error"], reports[-1]["loss"]))
 

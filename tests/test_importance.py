@@ -8,6 +8,7 @@ from supernet.artifact import load_supernet
 from supernet.console.config import load_config
 from supernet.data.batches import Batch
 from supernet.models.families import architecture_of, family_of
+from supernet.models.losses import cross_entropy
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import Sizes
@@ -18,7 +19,6 @@ from supernet.training.importance import (
     read_importance,
     write_importance,
 )
-from supernet.training.losses import label_loss
 from supernet.training.train import train
 from tests.models import FAMILY_NAMES, tiny_model
 
@@ -46,7 +46,9 @@ def scaled(model, path, layer, features, factor):
     try:
         with torch.no_grad():
             yield from (
-                float(label_loss(model(**{k: v[i : i + 1] for k, v in b.inputs.items()}).logits, b.labels[i : i + 1]))
+                float(
+                    cross_entropy(model(**{k: v[i : i + 1] for k, v in b.inputs.items()}).logits, b.labels[i : i + 1])
+                )
                 for b in batches(model)
                 for i in range(3)
             )

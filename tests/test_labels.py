@@ -10,10 +10,12 @@ from supernet.data.classes import LabelCounts, infer_labels
 from supernet.data.load import SPLITS
 from supernet.data.lookalikes import alike_notes
 from supernet.options.data import DataOptions
+from supernet.options.kinds import REGRESSION
 from supernet.options.labels import other_writing, parse_number, spellings
 from supernet.options.task import Task
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
+from supernet.runtime.shapes import shaped
 from tests.conftest import read_task
 from tests.user_data import load, message_of, records, write
 
@@ -54,7 +56,7 @@ def test_codes_that_look_like_numbers_are_classes_as_written(tmp_path, name, lab
     rows = load(write(tmp_path / name, data), task=read_task("custom", kind=kind))
     assert sorted(rows.task.classes) == sorted(labels)
     assert labels_by_text(rows) == {row["text"]: row["label"] for row in data}
-    stored = Task(**json.loads(json.dumps(vars(rows.task))))
+    stored = shaped(Task, json.loads(json.dumps(vars(rows.task))))
     assert labels_by_text(load(tmp_path / name, task=stored)) == labels_by_text(rows)
 
 
@@ -167,7 +169,7 @@ def test_decimal_commas_are_read_where_all_labels_are_numbers_so(tmp_path, delim
     assert "labels have decimal commas: '0,5' is 0.5 (task.kind=classification for classes)" in notes_of(rows)
     every = np.concatenate([getattr(rows, name).labels for name in SPLITS])
     assert set(every.tolist()) == {0.5, 1.5, 2.0, -3.25, 0.125}
-    stored = Task(**json.loads(json.dumps(vars(rows.task))))
+    stored = shaped(Task, json.loads(json.dumps(vars(rows.task))))
     again = load(tmp_path / "all.csv", task=stored)
     assert again.train.labels.tolist() == rows.train.labels.tolist()
 
@@ -227,10 +229,10 @@ def test_rows_may_be_left_out_by_their_labels(tmp_path, name, typed):
 
 
 def test_options_with_labels_to_be_left_out_survive_json():
-    options = DataOptions(ignore_labels=[-1, None, float("nan"), "x", True, 1.0])
+    options = DataOptions(ignore_labels=[-1, None, float("nan"), "x", True, 1.0]).normalised()
     assert options.ignore_labels == ("-1", "null", "nan", "x", "true", "1")
-    assert DataOptions(**json.loads(json.dumps(vars(options)))) == options
-    assert DataOptions(ignore_labels=None).ignore_labels == DataOptions().ignore_labels == ()
+    assert shaped(DataOptions, json.loads(json.dumps(vars(options)))) == options
+    assert DataOptions(ignore_labels=None).normalised() == DataOptions()
     assert "data.ignore_labels: {'a': 1} is no label" in message_of(lambda: DataOptions(ignore_labels=[{"a": 1}]))
     assert "data.ignore_labels: '' is no label" in message_of(lambda: DataOptions(ignore_labels=""))
 
@@ -427,4 +429,4 @@ def test_a_column_that_numbers_the_rows_is_neither_text_nor_label(tmp_path, name
 def test_a_hundred_thousand_different_labels_are_not_compared_each_with_each(point):
     names = [f"{i}{point}{i % 10}" for i in range(100_000)]
     found = LabelCounts(names, [2] * len(names), ["f:1"] * len(names))
-    assert infer_labels(read_task("custom", text=["t"], label="l"), found, [], ())[0].is_regression
+    assert infer_labels(read_task("custom", text=["t"], label="l"), found, [], ())[0].kind == REGRESSION

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -33,13 +34,16 @@ def change_config(folder, **values):
 
 def refused(source):
     with pytest.raises(UserError) as caught:
-        load_pretrained(locate(source).folder, read_task("sst2"), seed=0)
+        load_pretrained(locate(source).folder, read_task("sst2"), seed=0, labels=np.zeros(2))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_folder_loads_with_a_seeded_classifier(folder):
-    models = [load_pretrained(locate(source(folder)).folder, read_task("mnli"), seed=seed)[0] for seed in (0, 0, 1)]
+    models = [
+        load_pretrained(locate(source(folder)).folder, read_task("mnli"), seed=seed, labels=np.zeros(2))[0]
+        for seed in (0, 0, 1)
+    ]
     first, same, other = (model.classifier.weight for model in models)
     assert first.shape == (3, 16)
     assert torch.equal(first, same)
@@ -50,11 +54,11 @@ def test_a_folder_loads_with_a_seeded_classifier(folder):
 
 
 def test_a_classifier_in_the_folder_is_not_taken_over(folder):
-    model, tokenizer = load_pretrained(locate(source(folder)).folder, read_task("sst2"), seed=0)
+    model, tokenizer = load_pretrained(locate(source(folder)).folder, read_task("sst2"), seed=0, labels=np.zeros(2))
     model.config.problem_type = "regression"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    again, _ = load_pretrained(locate(source(folder)).folder, read_task("sst2"), seed=1)
+    again, _ = load_pretrained(locate(source(folder)).folder, read_task("sst2"), seed=1, labels=np.zeros(2))
     assert not torch.equal(again.classifier.weight, model.classifier.weight)
     assert torch.equal(again.bert.pooler.dense.weight, model.bert.pooler.dense.weight)
     assert again.config.problem_type == "single_label_classification"
@@ -132,7 +136,7 @@ def test_rows_longer_than_the_positions():
 
 def test_multiple_choice_needs_a_model_of_that_kind():
     check_model(read_task("swag", max_length=30), tiny_config("bert"))
-    with pytest.raises(UserError, match="no multiple-choice model of architecture deberta, which task=swag needs"):
+    with pytest.raises(UserError, match="no model of architecture deberta for multiple choice, which task=swag needs"):
         check_model(read_task("swag", max_length=30), tiny_config("deberta"))
 
 
@@ -140,5 +144,5 @@ def test_the_embedded_model_is_genuine():
     minilm = load_config("train", TrainConfig, ["task=stdlib"]).model
     if not importlib.util.find_spec(minilm.wheel.replace("-", "_")):
         pytest.skip("the embedded model is not installed")
-    model, _ = load_pretrained(locate(minilm).folder, read_task("sst2"), seed=0)
+    model, _ = load_pretrained(locate(minilm).folder, read_task("sst2"), seed=0, labels=np.zeros(2))
     assert sum(p.numel() for p in model.bert.parameters()) == 22_713_216

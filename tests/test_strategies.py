@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from supernet.models.families import architecture_of, family_of
+from supernet.models.losses import cross_entropy, kl_divergence, squared_error
 from supernet.models.slicing import extract, view
 from supernet.options.training import Distillation
 from supernet.runtime.errors import UserError
@@ -13,7 +14,6 @@ from supernet.space.spaces import SpaceOptions, search_space
 from supernet.space.strategies import RULES, Pass, Strategy
 from supernet.space.subnetwork import SubNetwork
 from supernet.training.gradients import accumulate_gradients
-from supernet.training.losses import label_loss, soft_loss
 from tests.models import FAMILY_NAMES, tiny_model
 
 
@@ -204,27 +204,27 @@ def test_no_gradient_reaches_the_teacher_and_none_is_left_behind():
     model, space, inputs, _ = setting()
     teacher = model(**inputs).logits
     small = extract(model, space.middle)
-    soft_loss(small(**inputs).logits, teacher, temperature=2.0).backward()
+    kl_divergence(small(**inputs).logits, teacher, temperature=2.0).backward()
     assert all(p.grad is None for p in model.parameters())
 
 
 def test_losses_are_sums_in_at_least_single_precision():
     logits, labels = torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.tensor([0, 1])
     expected = 2 * float(F.cross_entropy(logits, labels))
-    assert float(label_loss(logits, labels)) == pytest.approx(expected)
-    assert label_loss(logits.bfloat16(), labels).dtype == torch.float32
-    assert label_loss(logits.double(), labels).dtype == torch.float64
+    assert float(cross_entropy(logits, labels)) == pytest.approx(expected)
+    assert cross_entropy(logits.bfloat16(), labels).dtype == torch.float32
+    assert cross_entropy(logits.double(), labels).dtype == torch.float64
     values = torch.tensor([1.0, 3.0])
-    assert float(label_loss(torch.tensor([[0.0], [1.0]]), values)) == pytest.approx(5.0)
+    assert float(squared_error(torch.tensor([[0.0], [1.0]]), values)) == pytest.approx(5.0)
     # The paper's form, cross-entropy to the teacher's predictions, has the same gradient.
     student, teacher = torch.randn(2, 5, 3, dtype=torch.float64)
     student.requires_grad_()
-    (ours,) = torch.autograd.grad(soft_loss(student, teacher, temperature=3.0), student)
+    (ours,) = torch.autograd.grad(kl_divergence(student, teacher, temperature=3.0), student)
     paper = 9 * F.cross_entropy(student / 3, F.softmax(teacher / 3, dim=1), reduction="sum")
     torch.testing.assert_close(ours, torch.autograd.grad(paper, student)[0])
     # A student equal to its teacher has a gradient of zero, at any temperature.
     student = logits.clone().requires_grad_()
-    soft_loss(student, logits, temperature=10.0).backward()
+    kl_divergence(student, logits, temperature=10.0).backward()
     torch.testing.assert_close(student.grad, torch.zeros_like(logits), rtol=0, atol=1e-6)
 
 

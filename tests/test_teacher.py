@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
+from supernet.models.heads import head_for
 from supernet.models.pretrained import load_pretrained
 from supernet.options.training import Distillation
 from supernet.runtime.errors import UserError
@@ -21,14 +23,14 @@ def load(model_folder, tokenizer, tmp_path):
 
     def loaded(task, *, classes=None, auto=AutoModelForSequenceClassification, run=False, count=None, **values):
         names = {} if classes is None else {"id2label": dict(enumerate(classes))}
-        count = count or (task.num_labels if classes is None else len(classes))
+        count = count or (head_for(task).outputs(task) if classes is None else len(classes))
         values = {"max_position_embeddings": 160, **values}
         teacher = tiny_model("bert", count, torch.float32, auto=auto, **names, **values)
         for part in (teacher, tokenizer):
             part.save_pretrained(tmp_path / "supernet" if run else tmp_path)
         if run:
             (tmp_path / "config.json").write_text(json.dumps({"task": {"name": "sst2"}}))
-        student, words = load_pretrained(Path(model_folder), task, seed=0)
+        student, words = load_pretrained(Path(model_folder), task, seed=0, labels=np.zeros(2))
         options = Distillation(teacher=str(tmp_path))
         return load_teacher(options, task, student, words, device=torch.device("cpu"))
 
@@ -53,9 +55,9 @@ def test_a_run_folder_stands_for_its_supernet(load):
 
 def test_regression_and_multiple_choice_are_told_apart(load):
     assert load(read_task("swag"), auto=AutoModelForMultipleChoice, count=2) is not None  # transformers' default
-    with pytest.raises(UserError, match="a model of classes or numbers, task 'swag' is one of multiple choice"):
+    with pytest.raises(UserError, match="a model for classes or numbers, task 'swag' needs one for multiple choice"):
         load(read_task("swag"))
-    with pytest.raises(UserError, match="a model of multiple choice, task 'stsb' is one of classes or numbers"):
+    with pytest.raises(UserError, match="a model for multiple choice, task 'stsb' needs one for classes or numbers"):
         load(read_task("stsb"), auto=AutoModelForMultipleChoice)
 
 

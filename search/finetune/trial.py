@@ -29,6 +29,7 @@ from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import family_of
 from supernet.models.pretrained import load_tokenizer, quiet_transformers, read_classifier
 from supernet.models.slicing import extract
+from supernet.options.task import Task
 from supernet.options.training import TrainConfig
 from supernet.runtime.files import atomic_path, write_json
 from supernet.runtime.processes import accelerate_session
@@ -61,6 +62,11 @@ class Job:
     train: TokenizedSplit
     validation: TokenizedSplit
 
+    @property
+    def task(self) -> Task:
+        """The task, which the supernet's training has made whole."""
+        return self.config.task.resolve()
+
     def write(self, folder: Path) -> None:
         """Writes all of it into an empty folder."""
         with quiet_transformers():
@@ -76,7 +82,7 @@ class Job:
         """Inverse of `write`."""
         values = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         config = shaped(TrainConfig, values["config"])
-        model = read_classifier(folder / "model", config.task)
+        model = read_classifier(folder / "model", config.task.resolve())
         tokenizer = load_tokenizer(folder / "model", model.config)
         train, validation = (_read_split(folder / f"{name}.npz") for name in ("train", "validation"))
         return cls(config, values["reports_per_epoch"], model, tokenizer, train, validation)
@@ -142,7 +148,7 @@ def train_alone(job: Job, subnet: SubNetwork, folder: Path, report: Reporter, *,
         trainer = Trainer(job.config, accelerator, model, space, job.train, pad_token_id=job.tokenizer.pad_token_id)
         evaluator = Evaluator(
             job.validation,
-            job.config.task,
+            job.task,
             job.tokenizer,
             device=accelerator.device,
             mixed_precision=accelerator.mixed_precision,
@@ -180,7 +186,7 @@ def read_seen(path: Path) -> dict[str, float]:
 def _read_split(path: Path) -> TokenizedSplit:
     with np.load(path, allow_pickle=False) as saved:
         arrays = {"token_type_ids": None} | {name: saved[name] for name in saved.files}
-    return TokenizedSplit(**arrays | {"choices": int(arrays["choices"])})
+    return TokenizedSplit(**arrays | {"sequences": int(arrays["sequences"])})
 
 
 def main() -> None:

@@ -203,8 +203,9 @@ class Finetuning:
             folder = locate(config.model).folder
         except UserError as error:
             raise UserError(f"{error}; evaluator.model=FOLDER names the pre-trained model's folder") from error
-        mean = float(self.data.train.labels.mean())
-        model, tokenizer = load_pretrained(folder, config.task, seed=config.seeds.model, label_mean=mean)
+        model, tokenizer = load_pretrained(
+            folder, self.data.task, seed=config.seeds.model, labels=self.data.train.labels
+        )
         if architecture_of(model.config) != architecture_of(self.supernet.model.config):
             raise UserError(f"the supernet was made from another model than {folder}; give evaluator.model=FOLDER")
         if self.supernet.info.order.name == IMPORTANCE:

@@ -25,7 +25,7 @@ from supernet.console.overrides import choices, combinations, parse
 from supernet.console.sweep import Job
 from supernet.runtime.errors import UserError, first_line, unknown
 from supernet.runtime.fields import variants_of
-from supernet.runtime.shapes import flatten
+from supernet.runtime.shapes import flatten, normalised
 
 C = TypeVar("C")
 
@@ -133,7 +133,7 @@ class Command(Generic[C]):
                     if classes := variants_of(option):
                         self._check_choices(option.name, [config[option.name].name])
                         config[option.name] = _variant(option.name, config[option.name], classes)
-            return cast(C, OmegaConf.to_object(config))
+            return normalised(cast(C, OmegaConf.to_object(config)))
         except OmegaConfBaseException as error:
             raise UserError(self.message(error)) from error
 

@@ -5,7 +5,7 @@ computed for nothing in every one of the forward passes that a training step mak
 sub-network. Rows of similar length need almost none. Training groups only inside windows of some tens of batches of
 shuffled rows, so that the batches still differ from epoch to epoch.
 
-Shape letters: B rows of a batch, C choices, T tokens of its longest sequence, S sequences of a batch.
+Shape letters: B rows of a batch, C sequences of a row, T tokens of its longest sequence, S sequences of a batch.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Batch:
     """What a step needs.
 
     Attributes:
-        inputs: Keyword arguments of the model, each (B, T) or (B, C, T) int64: input_ids, attention_mask only if some
-            sequence is padded (without one attention runs faster), token_type_ids if the model has them.
+        inputs: Keyword arguments of the model, int64, each (B, T), or (B, C, T) if C > 1: input_ids, attention_mask
+            only if some sequence is padded (without one attention runs faster), token_type_ids if the model has them.
         labels: (B,).
         rows: (B,). The rows' numbers in the split.
     """
@@ -47,15 +47,16 @@ def collate(split: TokenizedSplit, rows: np.ndarray, pad_token_id: int, device: 
         pad_token_id: Token id of the padding; padded token types are 0.
     """
     rows = np.asarray(rows)
-    shape = (len(rows), split.choices, -1) if split.choices else (len(rows), -1)
-    sequences_S = (rows[:, None] * split.choices + np.arange(split.choices)).ravel() if split.choices else rows
+    several = split.sequences > 1
+    shape = (len(rows), split.sequences, -1) if several else (len(rows), -1)
+    sequences_S = split.sequences_of(rows)
     starts_S, lengths_S = split.offsets[sequences_S], split.offsets[sequences_S + 1] - split.offsets[sequences_S]
     columns_T = np.arange(lengths_S.max())
     mask_ST = columns_T < lengths_S[:, None]
     # Padded places read some token of the same split, which is then overwritten.
     places_ST = np.minimum(starts_S[:, None] + columns_T, len(split.ids) - 1)
     arrays = {"input_ids": np.where(mask_ST, split.ids[places_ST], pad_token_id).astype(np.int64)}
-    if split.choices or not mask_ST.all():  # some models of multiple choice cannot do without
+    if several or not mask_ST.all():  # some models of multiple choice cannot do without
         arrays["attention_mask"] = mask_ST.astype(np.int64)
     if split.token_type_ids is not None:
         arrays["token_type_ids"] = np.where(mask_ST, split.token_type_ids[places_ST], 0).astype(np.int64)
@@ -96,7 +97,7 @@ def evaluation_batches(split: TokenizedSplit, max_tokens: int, rows: np.ndarray 
             own.
         rows: The rows' numbers, if they are not all.
     """
-    lengths = split.lengths * max(1, split.choices)
+    lengths = split.lengths * split.sequences
     rows = np.arange(len(split)) if rows is None else rows
     order = rows[np.argsort(-lengths[rows], kind="stable")]
     batches: list[np.ndarray] = []

@@ -1,19 +1,21 @@
 """What the labels of the user's own data are: classes, and which, or numbers of a regression.
 
-A task may leave that open (`Task.is_open`). It is found in the labels of the rows and said in notes for the table that
-is shown before training; the task without gaps is what everything after works with and what is stored.
+A task may leave that open (`TaskSpec.is_open`). It is then inferred from the labels of the rows, and notes for the
+summary that is shown before training say what was inferred.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from supernet.data.lookalikes import alike_notes
 from supernet.data.readers import listing
+from supernet.options.kinds import CLASSIFICATION, KINDS, REGRESSION, Kind
 from supernet.options.labels import other_writing, parse_number
-from supernet.options.task import Task
+from supernet.options.task import TaskSpec
 from supernet.runtime.errors import UserError
 
 MAX_CLASSES = 1000
@@ -49,9 +51,9 @@ class LabelCounts:
 
 
 def infer_labels(
-    task: Task, train: LabelCounts, others: Sequence[LabelCounts], given: tuple[str, ...]
-) -> tuple[Task, list[str]]:
-    """The task with its kind, and its classes or label range, and notes on how they were found.
+    task: TaskSpec, train: LabelCounts, others: Sequence[LabelCounts], given: tuple[str, ...]
+) -> tuple[TaskSpec, list[str]]:
+    """The task with its kind, and its classes or label range, and notes on how they were inferred.
 
     Args:
         task: With its columns.
@@ -63,20 +65,38 @@ def infer_labels(
         UserError: if the labels describe no task.
     """
     notes: list[str] = []
-    if task.kind in ("auto", "regression") and not given:
-        task, notes = _with_decimal(task, [train, *others])
-    if task.kind == "auto":
-        kind, why = _kind(task, train, given)
-        task, notes = replace(task, kind=kind), [*notes, *why]
-    if task.is_regression:
-        low, high = _range(task, [train, *others])
-        return replace(task, label_range=(low, high)), [*notes, *_number_notes(task, train, low, high)]
+    kind = task.known_kind
+    if kind is None:
+        task, notes = (task, []) if given else _with_decimal(task, [train, *others])
+        name, why = _kind(task, train, given)
+        task, notes, kind = replace(task, kind=name), [*notes, *why], KINDS[name]
+    task, more = _VALUES[kind.values](task, kind, train, others, given)
+    return task.normalised(), [*notes, *more]
+
+
+def _infer_classes(
+    task: TaskSpec, kind: Kind, train: LabelCounts, others: Sequence[LabelCounts], given: tuple[str, ...]
+) -> tuple[TaskSpec, list[str]]:
     if given:
-        return replace(task, classes=given), [*notes, "class names are those of the data set"]
-    counts = dict(zip(train.names, train.counts, strict=True))
-    _check_classes(counts, train, str(task.label))
-    names = _sorted(train.names)
-    return replace(task, classes=tuple(names), label_ids=False), [*notes, *_class_notes(task, names, counts)]
+        return replace(task, classes=given), ["class names are those of the data set"]
+    counts = Counter[str]()
+    for name, count in zip(train.names, train.counts, strict=True):
+        counts.update(dict.fromkeys(kind.labels.members(name), count))
+    _check_classes(counts, train, task.label_column)
+    names = _sorted(list(counts))
+    return replace(task, classes=tuple(names), label_ids=False), _class_notes(task, names, counts)
+
+
+def _infer_range(
+    task: TaskSpec, kind: Kind, train: LabelCounts, others: Sequence[LabelCounts], given: tuple[str, ...]
+) -> tuple[TaskSpec, list[str]]:
+    task, notes = _with_decimal(task, [train, *others])
+    low, high = _range(task, [train, *others])
+    return replace(task, label_range=(low, high)), [*notes, *_number_notes(task, train, low, high)]
+
+
+_VALUES = {"classes": _infer_classes, "label_range": _infer_range}
+"""How the values of a task are inferred that say what its labels are."""
 
 
 def _sorted(names: Sequence[str]) -> list[str]:
@@ -90,7 +110,7 @@ def _sorted(names: Sequence[str]) -> list[str]:
 # Numbers
 
 
-def _with_decimal(task: Task, splits: Sequence[LabelCounts]) -> tuple[Task, list[str]]:
+def _with_decimal(task: TaskSpec, splits: Sequence[LabelCounts]) -> tuple[TaskSpec, list[str]]:
     """The task with decimal commas if its labels have them, and a note."""
     place_of = {name: place for found in splits for name, place in zip(found.names, found.places, strict=True)}
     commas = [name for name in place_of if _COMMA.fullmatch(name)]
@@ -98,7 +118,7 @@ def _with_decimal(task: Task, splits: Sequence[LabelCounts]) -> tuple[Task, list
     if task.decimal == "comma" or not commas or any(number is None for number in read):
         return task, []
     name = commas[0]
-    classes = "task.kind=classification if they are classes"
+    classes = f"task.kind={CLASSIFICATION} if they are classes"
     if points := [other for other in place_of if "." in other]:
         raise UserError(
             f"{place_of[name]}: label '{name}' in column '{task.label}' has a decimal comma, and '{points[0]}'"
@@ -110,11 +130,11 @@ def _with_decimal(task: Task, splits: Sequence[LabelCounts]) -> tuple[Task, list
             f" thousands; say task.decimal=comma for the first, leave it out for the second, or say {classes}"
         )
     number = parse_number(name, comma=True)
-    note = f"labels have decimal commas: '{name}' is {number} (task.kind=classification for classes)"
+    note = f"labels have decimal commas: '{name}' is {number} (task.kind={CLASSIFICATION} for classes)"
     return replace(task, decimal="comma"), [note]
 
 
-def _kind(task: Task, train: LabelCounts, given: tuple[str, ...]) -> tuple[str, list[str]]:
+def _kind(task: TaskSpec, train: LabelCounts, given: tuple[str, ...]) -> tuple[str, list[str]]:
     """Regression or classification, and why if it is not plain.
 
     Raises:
@@ -123,19 +143,19 @@ def _kind(task: Task, train: LabelCounts, given: tuple[str, ...]) -> tuple[str, 
     numbers = {name: task.number(name) for name in train.names}
     words = [name for name, number in numbers.items() if number is None]
     if given or not any(number is not None and number != int(number) for number in numbers.values()):
-        return "classification", []
+        return CLASSIFICATION, []
     if words and all(name.lower() in NO_LABEL for name in words):
         raise UserError(
             f"{train.places[train.names.index(words[0])]}: label '{words[0]}' in column '{task.label}' is no number as"
             f" the others are; say data.ignore_labels=[{','.join(words)}] to leave such rows out, or"
-            " task.kind=classification if all are classes"
+            f" task.kind={CLASSIFICATION} if all are classes"
         )
     if words:
-        return "classification", []
+        return CLASSIFICATION, []
     if codes := _codes(numbers):
-        why = f"labels such as {listing(codes, 4)} are codes, so they are classes (task.kind=regression for numbers)"
-        return "classification", [why]
-    return "regression", ["labels are numbers with fractions: a regression (task.kind=classification for classes)"]
+        why = f"labels such as {listing(codes, 4)} are codes, so they are classes (task.kind={REGRESSION} for numbers)"
+        return CLASSIFICATION, [why]
+    return REGRESSION, [f"labels are numbers with fractions: a regression (task.kind={CLASSIFICATION} for classes)"]
 
 
 def _codes(numbers: Mapping[str, float | None]) -> list[str]:
@@ -150,15 +170,15 @@ def _codes(numbers: Mapping[str, float | None]) -> list[str]:
     return []
 
 
-def _range(task: Task, splits: Sequence[LabelCounts]) -> tuple[float, float]:
+def _range(task: TaskSpec, splits: Sequence[LabelCounts]) -> tuple[float, float]:
     """The smallest and the largest label of a regression."""
     values = []
     for labels in splits:
         for name, place in zip(labels.names, labels.places, strict=True):
             if (number := task.number(name)) is None:
                 raise UserError(
-                    f"{place}: label '{name}' in column '{task.label}' is not a number, which task.kind=regression"
-                    " needs; give data.label=COLUMN of numbers, or task.kind=classification, or leave such rows out"
+                    f"{place}: label '{name}' in column '{task.label}' is not a number, which task.kind={REGRESSION}"
+                    f" needs; give data.label=COLUMN of numbers, or task.kind={CLASSIFICATION}, or leave such rows out"
                     " with data.ignore_labels=[LABEL]"
                 )
             values.append(float(number))
@@ -170,7 +190,7 @@ def _range(task: Task, splits: Sequence[LabelCounts]) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def _number_notes(task: Task, train: LabelCounts, low: float, high: float) -> list[str]:
+def _number_notes(task: TaskSpec, train: LabelCounts, low: float, high: float) -> list[str]:
     notes = []
     if max(abs(low), abs(high)) > WIDE_RANGE:
         notes.append(f"labels from {low:g} to {high:g} learn slowly: scale them to lie within about -5 to 5")
@@ -207,11 +227,12 @@ def _check_classes(counts: Mapping[str, int], train: LabelCounts, column: str) -
         limit = f"at most {MAX_CLASSES} classes, with two rows each on average, can be learnt"
         raise UserError(
             f"column '{column}' has {len(counts)} different labels in {rows} rows ({listing(list(counts), 4)}): is it"
-            f" the right column? {limit}; name another with data.label=COLUMN, or for numbers say task.kind=regression"
+            f" the right column? {limit}; name another with data.label=COLUMN, or for numbers say"
+            f" task.kind={REGRESSION}"
         )
 
 
-def _class_notes(task: Task, names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+def _class_notes(task: TaskSpec, names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
     notes = []
     if single := [name for name, count in counts.items() if count == 1]:
         notes.append(f"with a single row, which cannot be both learnt and tested: {listing(single)}")

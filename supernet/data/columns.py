@@ -1,7 +1,7 @@
 """Which columns of the user's own data are the text and the label.
 
-A task may leave these open (`Task.is_open`). What is found is said in notes for the table that is shown before
-training.
+A task may leave these open (`TaskSpec.is_open`). Notes for the summary that is shown before training say what was
+inferred.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from supernet.data.readers import check_columns, listing
-from supernet.options.task import Task
+from supernet.options.task import TaskSpec
 from supernet.runtime.errors import UserError
 
 LABEL_NAMES = (
@@ -38,7 +38,7 @@ def is_index(column: str) -> bool:
     return INDEX_NAMES.fullmatch(column.strip().lower()) is not None
 
 
-def infer_columns(task: Task, columns: Sequence[str], where: str) -> tuple[Task, list[str]]:
+def infer_columns(task: TaskSpec, columns: Sequence[str], where: str) -> tuple[TaskSpec, list[str]]:
     """The task with its text and label columns, and notes on how they were found.
 
     Args:
@@ -61,7 +61,7 @@ def infer_columns(task: Task, columns: Sequence[str], where: str) -> tuple[Task,
     return replace(task, label=label, text=(rest[0],)), [*notes, f"text is column '{rest[0]}', the only other one"]
 
 
-def _label_column(task: Task, columns: Sequence[str], where: str) -> tuple[str, str]:
+def _label_column(task: TaskSpec, columns: Sequence[str], where: str) -> tuple[str, str]:
     candidates = [name for name in columns if name not in task.text]
     named = [name for name in candidates if name.strip().lower() in LABEL_NAMES]
     if len(named) == 1:

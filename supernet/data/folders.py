@@ -9,7 +9,7 @@ from pathlib import Path
 
 from supernet.data.readers import SUFFIXES, listing, reader_of
 from supernet.data.sources import RawDataset, Shard, check_one_name
-from supernet.options.task import Task
+from supernet.options.task import TaskSpec
 from supernet.runtime.errors import UserError
 from supernet.runtime.storage import user_path
 
@@ -23,7 +23,7 @@ _OTHER_DATA = re.compile(
 """Files that may hold data, but cannot be read."""
 
 
-def local_source(task: Task, place: str, quotes: str = "auto") -> RawDataset:
+def local_source(task: TaskSpec, place: str, quotes: str = "auto") -> RawDataset:
     """The files of a task in a folder; or one file, for a task that can be split into all three splits.
 
     Args:
@@ -57,7 +57,7 @@ def local_source(task: Task, place: str, quotes: str = "auto") -> RawDataset:
     return RawDataset(parts(train), parts(validation), parts(test), tuple(unused))
 
 
-def _checked_file(task: Task, file: Path) -> Path:
+def _checked_file(task: TaskSpec, file: Path) -> Path:
     if not task.validation_splits:
         raise UserError(
             f"data.dir={file} is a file; task '{task.name}' has a file for each split: give the folder they lie in, "
@@ -68,7 +68,7 @@ def _checked_file(task: Task, file: Path) -> Path:
     return file
 
 
-def _only_file(task: Task, folder: Path) -> Path:
+def _only_file(task: TaskSpec, folder: Path) -> Path:
     """The only data file of a folder, whatever it is called, unless it is called a test set."""
     files = _readable(folder)
     if len(files) != 1:
@@ -87,7 +87,7 @@ def _file_part(file: Path, quotes: str) -> Shard:
     return Shard(str(file), file.name, reader.columns, reader.records, notes=reader.notes)
 
 
-def _task_folder(task: Task, directory: str) -> tuple[Path, list[Path]]:
+def _task_folder(task: TaskSpec, directory: str) -> tuple[Path, list[Path]]:
     """The folder itself if the training file lies there; else the task's folder in it, or a clone's folder `data`.
 
     sst2, SST-2 and SST_2 are the same. Also the folders of that kind that have files, but are not used.
@@ -111,7 +111,7 @@ def _task_folder(task: Task, directory: str) -> tuple[Path, list[Path]]:
     return folder, [other for other in inside if other != folder and _readable(other)]
 
 
-def _has_training(task: Task, folder: Path) -> bool:
+def _has_training(task: TaskSpec, folder: Path) -> bool:
     return any(_parts(folder, name) for name in task.train_splits)
 
 
@@ -131,7 +131,7 @@ def _is_data(file: Path) -> bool:
     return named and not file.name.startswith(".") and os.path.isfile(file)
 
 
-def find_split(task: Task, folder: Path, field: str) -> list[Path]:
+def find_split(task: TaskSpec, folder: Path, field: str) -> list[Path]:
     """The file of a split, or its parts in order; none if there is no such file.
 
     Args:
@@ -178,7 +178,7 @@ def _is_whole(parts: Sequence[tuple[int | None, int | None, Path]]) -> bool:
     return numbers in (from_one, list(range(len(parts))), [None, *from_one[1:]])
 
 
-def _no_file(task: Task, folder: Path, names: Sequence[str]) -> UserError:
+def _no_file(task: TaskSpec, folder: Path, names: Sequence[str]) -> UserError:
     there = [entry.name for entry in _entries(folder)]
     return UserError(
         f"{folder}: no file of task '{task.name}' for the split {' or '.join(names)}; looked for"

@@ -18,7 +18,7 @@ from datasets import DatasetBuilder, DatasetDict
 from datasets.naming import camelcase_to_snakecase
 from datasets.packaged_modules.cache.cache import Cache
 
-from supernet.options.task import EMBEDDED_TASK, Task
+from supernet.options.task import EMBEDDED_TASK, TaskSpec
 from supernet.runtime.distributed import print_on_main
 from supernet.runtime.errors import UserError
 from supernet.runtime.hub import Repository, asking, commit_of, reason
@@ -39,7 +39,7 @@ class HubData:
     notes: tuple[str, ...] = ()
 
 
-def load(task: Task, revision: str | None) -> HubData:
+def load(task: TaskSpec, revision: str | None) -> HubData:
     """The data set of a task.
 
     Raises:
@@ -59,7 +59,7 @@ def load(task: Task, revision: str | None) -> HubData:
     return HubData(splits, commit.id, (f"{task.hub} is of commit {commit.id[:12]}{cached}",))
 
 
-def _from_hub(task: Task, commit: str) -> DatasetBuilder:
+def _from_hub(task: TaskSpec, commit: str) -> DatasetBuilder:
     try:  # with its prefix the name cannot be taken for that of a folder here
         builder = datasets.load_dataset_builder(f"hf://datasets/{task.hub}", task.hub_config, revision=commit)
     except ValueError as error:
@@ -77,7 +77,7 @@ def _from_hub(task: Task, commit: str) -> DatasetBuilder:
     return builder
 
 
-def _from_cache(task: Task, commit: str, trouble: Exception) -> DatasetBuilder:
+def _from_cache(task: TaskSpec, commit: str, trouble: Exception) -> DatasetBuilder:
     """What an earlier download of this commit has left; if no configuration is named, there must be only one."""
     *owner, name = str(task.hub).split("/")
     dataset = camelcase_to_snakecase(name)

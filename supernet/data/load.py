@@ -22,7 +22,7 @@ from supernet.data.stdlib import AREAS
 from supernet.data.tokens import TokenizedSplit, tokenise
 from supernet.options.data import MIN_TRAIN_SAMPLES, DataOptions
 from supernet.options.labels import other_writing, spellings
-from supernet.options.task import EMBEDDED_TASK, Task
+from supernet.options.task import EMBEDDED_TASK, Task, TaskSpec
 from supernet.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class TaskData:
         return {name: getattr(self, name).digest() for name in SPLITS}
 
 
-def load_task(task: Task, options: DataOptions, tokenizer: PreTrainedTokenizerBase) -> TaskData:
+def load_task(task: TaskSpec, options: DataOptions, tokenizer: PreTrainedTokenizerBase) -> TaskData:
     """Loads, splits and tokenises a task. Errors as for `load_rows` and `tokens.tokenise`."""
     rows = load_rows(task, options)
     task, provenance = rows.task, rows.provenance
@@ -94,14 +94,14 @@ def load_task(task: Task, options: DataOptions, tokenizer: PreTrainedTokenizerBa
             tokenizer,
             max_length=task.max_length,
             cache_dir=options.cache_dir,
-            choices=len(task.choices),
+            sequences=task.sequences,
         )
 
     train, validation, test = (tokens(name) for name in SPLITS)
     return TaskData(train, validation, test, task, provenance)
 
 
-def load_rows(task: Task, options: DataOptions) -> TaskRows:
+def load_rows(task: TaskSpec, options: DataOptions) -> TaskRows:
     """A task's rows as text, split.
 
     For a task without `validation_splits`, as those of GLUE, as in the paper: the training rows of the source are
@@ -112,6 +112,7 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
     Raises:
         UserError: if the source cannot be used, or a row is not as the task says; with file and line number.
     """
+    options = options.normalised()
     task = options.applied_to(task)
     source = _source(task, options)
     notes = list(source.notes)
@@ -127,10 +128,12 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
         _check_header(task, source.train[0], gathered["train"])
     if task.is_open:
         others = [part.labels for name, part in gathered.items() if name != "train"]
-        task, said = infer_labels(task, gathered["train"].labels, others, source.train[0].classes(str(task.label)))
+        given = source.train[0].classes(task.label_column)
+        task, said = infer_labels(task, gathered["train"].labels, others, given)
         notes += said
-    notes += [note for name, split in gathered.items() for note in _taken_as(task, name, split)]
-    rows = {name: part.rows(task) for name, part in gathered.items()}
+    whole = task.resolve()
+    notes += [note for name, split in gathered.items() for note in _taken_as(whole, name, split)]
+    rows = {name: part.rows(whole) for name, part in gathered.items()}
     del gathered
     (train, validation, test), origins, said = _divide(
         task, options, rows, {name: _origin(parts[name]) for name in parts}
@@ -138,17 +141,17 @@ def load_rows(task: Task, options: DataOptions) -> TaskRows:
     notes += [*said, *shared_texts(train, validation, test)]
     files = tuple(dict.fromkeys(name for split in parts.values() for name in _files(split)))
     provenance = Provenance(origins, files, _unused(task, parts, source), tuple(notes), source.revision)
-    return TaskRows(train, validation, test, task, provenance)
+    return TaskRows(train, validation, test, whole, provenance)
 
 
-def _with_columns(task: Task, part: Shard) -> tuple[Task, list[str]]:
+def _with_columns(task: TaskSpec, part: Shard) -> tuple[TaskSpec, list[str]]:
     columns = part.columns()
     if not columns:
         raise UserError(f"{part.name}: no rows; give a file with rows, which names its columns")
     return infer_columns(task, columns, part.name)
 
 
-def _gathered(task: Task, parts: Mapping[str, list[Shard]], options: DataOptions) -> dict[str, RawSplit]:
+def _gathered(task: TaskSpec, parts: Mapping[str, list[Shard]], options: DataOptions) -> dict[str, RawSplit]:
     """The rows of each split, without those whose labels are to be ignored; each of these labels has to be there."""
     written = {label: spellings(label) for label in options.ignore_labels}
     ignored = frozenset[str | None]().union(*written.values())
@@ -161,7 +164,7 @@ def _gathered(task: Task, parts: Mapping[str, list[Shard]], options: DataOptions
     return gathered
 
 
-def _check_header(task: Task, part: Shard, train: RawSplit) -> None:
+def _check_header(task: TaskSpec, part: Shard, train: RawSplit) -> None:
     """Raises a UserError if the name of the label's column is a label too: the columns, as guessed, are a row."""
     if task.label in train.labels.names and not any(name.lower() in TEXT_NAMES for name in task.text):
         count = train.labels.counts[train.labels.names.index(task.label)]
@@ -174,7 +177,7 @@ def _check_header(task: Task, part: Shard, train: RawSplit) -> None:
 
 def _taken_as(task: Task, split: str, gathered: RawSplit) -> list[str]:
     """Notes on labels that are written otherwise than the class that they stand for: 1.0 for 1."""
-    if task.is_regression or task.is_choice or task.label_ids:
+    if task.label_ids:
         return []
     names = [name for name in gathered.labels.names if name not in task.classes and other_writing(name) in task.classes]
     taken = [f"{name} as {other_writing(name)}" for name in names]
@@ -187,7 +190,7 @@ def _files(parts: Sequence[Shard]) -> list[str]:
     return names if len(names) <= SHOWN_FILES else [f"{names[0]} to {names[-1]} ({len(names)} files)"]
 
 
-def _unused(task: Task, parts: Mapping[str, list[Shard]], source: RawDataset) -> tuple[str, ...]:
+def _unused(task: TaskSpec, parts: Mapping[str, list[Shard]], source: RawDataset) -> tuple[str, ...]:
     """What there is in the files and beside them, but is not used."""
     columns = dict.fromkeys(column for split in parts.values() for part in split for column in part.columns())
     unused = [column for column in columns if column not in task.columns]
@@ -201,7 +204,7 @@ def _origin(parts: Sequence[Shard]) -> str:
 # Which parts are which split, and how they are divided
 
 
-def _source(task: Task, options: DataOptions) -> RawDataset:
+def _source(task: TaskSpec, options: DataOptions) -> RawDataset:
     source = options.source_of(task)
     if source == "embedded" and (task.name != EMBEDDED_TASK or task.classes != AREAS or len(task.text) != 1):
         raise UserError(
@@ -217,11 +220,11 @@ def _source(task: Task, options: DataOptions) -> RawDataset:
     return embedded_source() if source == "embedded" else hub_source(task, options.hub_revision)
 
 
-def _usable(task: Task, source: RawDataset) -> tuple[dict[str, list[Shard]], list[str]]:
+def _usable(task: TaskSpec, source: RawDataset) -> tuple[dict[str, list[Shard]], list[str]]:
     """The parts of each split that has any, and notes. Test rows without labels are of no use."""
     splits = {"train": source.train, "validation": source.validation, "test": source.test}
     notes = []
-    if task.validation_splits and source.test and not labelled(source.test, str(task.label)):
+    if task.validation_splits and source.test and not labelled(source.test, task.label_column):
         notes.append(f"{source.test[0].name} has no labels in column '{task.label}' and is not used")
         splits["test"] = []
     if splits["validation"] and not splits["test"]:
@@ -263,7 +266,7 @@ def _shuffled(rows: TextSplit, seed: int, max_rows: int | None, *, least_rest: i
 
 
 def _divide(
-    task: Task, options: DataOptions, rows: dict[str, TextSplit], origins: dict[str, str]
+    task: TaskSpec, options: DataOptions, rows: dict[str, TextSplit], origins: dict[str, str]
 ) -> tuple[list[TextSplit], dict[str, str], list[str]]:
     """Training, validation and test rows; where each comes from; notes."""
     seed, limit, most = options.split_seed, options.max_train_samples, task.max_validation_rows

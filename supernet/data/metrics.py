@@ -77,34 +77,31 @@ def error(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def majority_score(task: Task, labels: np.ndarray, *, known: np.ndarray) -> float:
-    """The score on `labels` of always giving the answer that is the commonest among `known`; for regression their mean.
+    """The score on `labels` of the trivial predictor: it always predicts what suits the labels `known` best.
 
-    Matthews and Spearman correlations of one answer are 0, its F1 is 0 unless it is class 1.
+    Matthews and Spearman correlations of one prediction are 0, its F1 is 0 unless it is class 1.
 
     Args:
-        labels: (n,). True label ids, or numbers.
-        known: (k,). Labels of rows that may choose the answer: others than test rows.
+        labels: (n,). True labels.
+        known: (k,). Labels of rows that may choose the prediction: others than test rows.
     """
-    answer = np.mean(known) if task.is_regression else np.bincount(known, minlength=len(task.answers)).argmax()
-    return score(task.metric, np.full(len(labels), answer), labels)
+    prediction = task.labels.trivial_prediction(known, len(task.answers))
+    return score(task.metric, np.broadcast_to(prediction, labels.shape), labels)
 
 
 def majority_error(task: Task, labels: np.ndarray) -> float:
-    """Error of always answering the commonest class among `labels`; 1.0 for regression. What any model has to beat.
+    """The error of the trivial predictor that knows these labels: what any model has to beat. 1.0 for regression.
 
     Args:
-        labels: (n,). True label ids.
+        labels: (n,). True labels.
     """
     return 1.0 - majority_score(task, labels, known=labels)
 
 
 def prior_loss(task: Task, labels: np.ndarray) -> float:
-    """Mean loss of always giving the labels' frequencies (their entropy); of their mean for a regression (variance).
+    """The mean loss of a predictor that knows how often each label occurs: their entropy; for regression the variance.
 
     Args:
-        labels: (n,). True label ids, or numbers.
+        labels: (n,). True labels.
     """
-    if task.is_regression:
-        return float(np.var(labels))
-    share = np.bincount(labels) / len(labels)
-    return float(-(share[share > 0] * np.log(share[share > 0])).sum())
+    return task.labels.prior_loss(labels)

@@ -16,8 +16,8 @@ import numpy as np
 from supernet.data.classes import LabelCounts
 from supernet.data.readers import shown
 from supernet.data.sources import Shard
-from supernet.options.labels import is_missing, label_name, parse_number
-from supernet.options.task import Task
+from supernet.options.labels import is_missing, label_name
+from supernet.options.task import Task, TaskSpec
 from supernet.runtime.errors import UserError
 
 
@@ -27,7 +27,7 @@ class TextSplit:
 
     Attributes:
         columns: One or two lists of n texts, then one for each choice.
-        labels: (n,) int64 label ids, or float32 for regression.
+        labels: n labels, of the type `Labels.dtype` of the task's kind.
     """
 
     columns: tuple[list[str], ...]
@@ -92,10 +92,10 @@ class RawSplit:
         for name, value, place in zip(self.labels.names, values, self.labels.places, strict=True):
             if value is None:
                 raise _bad_label(task, name, place)
-        return TextSplit(self.columns, np.array(values, np.float32 if task.is_regression else np.int64)[self.codes])
+        return TextSplit(self.columns, np.array(values, task.labels.dtype)[self.codes])
 
 
-def gather(task: Task, parts: Sequence[Shard], ignored: Set[str | None] = frozenset()) -> RawSplit:
+def gather(task: TaskSpec, parts: Sequence[Shard], ignored: Set[str | None] = frozenset()) -> RawSplit:
     """Checks the records of one split and puts them into columns. Labels are checked so far as the task is known.
 
     Args:
@@ -106,6 +106,7 @@ def gather(task: Task, parts: Sequence[Shard], ignored: Set[str | None] = frozen
     Raises:
         UserError: if a row cannot be used, or there is none.
     """
+    whole = None if task.is_open else task.resolve()
     columns: tuple[list[str], ...] = tuple([] for _ in (*task.text, *task.choices))
     codes: array[int] = array("i")
     code_of: dict[str, int] = {}
@@ -120,7 +121,7 @@ def gather(task: Task, parts: Sequence[Shard], ignored: Set[str | None] = frozen
                 left_out[name] += 1
                 continue
             if name not in code_of:
-                if name is None or not (task.is_open or task.parse_label(name) is not None):
+                if name is None or (whole is not None and whole.parse_label(name) is None):
                     raise _bad_label(task, label, f"{part.name}:{number}")
                 code_of[name] = len(code_of)
                 places.append(f"{part.name}:{number}")
@@ -138,7 +139,7 @@ def gather(task: Task, parts: Sequence[Shard], ignored: Set[str | None] = frozen
     return RawSplit(columns, numbers, labels, left_out, tuple(notes))
 
 
-def _data_rows(task: Task, part: Shard, notes: list[str]) -> Iterator[tuple[int, list[Any], object]]:
+def _data_rows(task: TaskSpec, part: Shard, notes: list[str]) -> Iterator[tuple[int, list[Any], object]]:
     """Number, texts and label of each row. Those that name the columns again, as in files that were joined, are noted.
 
     Raises:
@@ -169,21 +170,21 @@ def _plain(name: str) -> str:
     return name.strip().removeprefix("\ufeff").strip().lower()
 
 
-def _classes_by_id(task: Task, part: Shard) -> tuple[str, ...]:
+def _classes_by_id(task: TaskSpec, part: Shard) -> tuple[str, ...]:
     """The names that the source gives to the ids in its labels' column, if the task's classes are these; or none.
 
     An id is then replaced by its name before anything reads it: the names may be numbers themselves.
     """
-    named = () if task.is_regression or task.is_choice else part.classes(str(task.label))
+    kind = task.known_kind
+    named = part.classes(task.label_column) if kind is None or kind.has_classes else ()
     return named if not task.classes or set(task.classes) == set(named) else ()
 
 
-def _bad_label(task: Task, label: object, place: str) -> UserError:
+def _bad_label(task: TaskSpec, label: object, place: str) -> UserError:
     where = f"{place}: label {shown(label)} in column '{task.label}'"
     if not task.is_open:
-        return UserError(
-            f"{where} is not allowed; task '{task.name}' takes {task.allowed_labels}{_way_out(task, label)}"
-        )
+        allowed = task.resolve().allowed_labels
+        return UserError(f"{where} is not allowed; task '{task.name}' takes {allowed}{_way_out(task, label)}")
     if is_missing(label):
         return UserError(
             f"{place}: no label in column '{task.label}'; fill it in or remove the row{_way_out(task, label)}"
@@ -191,21 +192,18 @@ def _bad_label(task: Task, label: object, place: str) -> UserError:
     return UserError(f"{where} must be one name or number")
 
 
-def _way_out(task: Task, label: object) -> str:
+def _way_out(task: TaskSpec, label: object) -> str:
     """What to do about a label that is none of the task's."""
-    name = label_name(label)
-    number = None if name is None else parse_number(name)
-    if same := [known for known in task.answers if number is not None and parse_number(known) == number]:
-        return f"; as a number it is the class '{same[0]}': write it so in all files"
-    if task.is_regression and name is not None and parse_number(name, comma=True) is not None and number is None:
-        return "; say task.decimal=comma if numbers are written so"
+    name, kind = label_name(label), task.known_kind
+    if name is not None and kind is not None and (advice := kind.labels.advice(task, name)):
+        return f"; {advice}"
     if name is None and not is_missing(label):
         return ""
     short = "null" if name is None else shown(name).strip("'")
     return f"; data.ignore_labels=[{short}] leaves such rows out"
 
 
-def _checked_texts(task: Task, texts: list[Any], source: str, number: int) -> list[str]:
+def _checked_texts(task: TaskSpec, texts: list[Any], source: str, number: int) -> list[str]:
     """The texts of a row. What is missing is an empty text, as in CSV; one of two may be, as in a few rows of QQP."""
     for i, text in enumerate(texts):
         if isinstance(text, str) and text.isascii():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from supernet.data.readers import Record, arrow_rows, check_columns, listing, numbered
 from supernet.data.stdlib import stdlib_folder, stdlib_splits
-from supernet.options.task import Task
+from supernet.options.task import TaskSpec
 from supernet.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _embedded_rows(texts: list[str], labels: list[int]) -> Callable[[Sequence[st
 # The hub
 
 
-def hub_source(task: Task, revision: str | None = None) -> RawDataset:
+def hub_source(task: TaskSpec, revision: str | None = None) -> RawDataset:
     """The splits of a data set on the hub.
 
     Args:
@@ -109,7 +109,7 @@ def hub_source(task: Task, revision: str | None = None) -> RawDataset:
     return RawDataset(parts(train), parts(validation), parts(test), unused, loaded.notes, loaded.revision)
 
 
-def check_one_name(task: Task, field: str, found: Sequence[str], where: str) -> None:
+def check_one_name(task: TaskSpec, field: str, found: Sequence[str], where: str) -> None:
     """Raises a UserError if a split of a user's own data is there under two names; other tasks prefer the first."""
     if task.validation_splits and len(found) > 1:
         raise UserError(

@@ -13,6 +13,7 @@ from rich.text import Text
 from supernet.data.load import SPLITS, TaskData
 from supernet.data.metrics import majority_error
 from supernet.data.tokens import TokenizedSplit
+from supernet.options.kinds import KINDS
 from supernet.options.task import Task
 
 SHOWN_CLASSES = 6
@@ -33,12 +34,7 @@ def print_data_summary(data: TaskData, console: Console) -> None:
 
 
 def _headline(task: Task) -> str:
-    kinds = {
-        "classification": f"{len(task.classes)} classes",
-        "regression": "regression",
-        "choice": f"multiple choice, {len(task.choices)} choices",
-    }
-    return f"data of task {task.name}: {kinds[str(task.kind)]}, metric {task.metric}"
+    return f"data of task {task.name}: {KINDS[task.kind].summary.format(count=len(task.answers))}, metric {task.metric}"
 
 
 def _splits_table(data: TaskData) -> Table:
@@ -60,30 +56,30 @@ def _splits_table(data: TaskData) -> Table:
 
 
 def _labels_table(data: TaskData) -> Table:
-    """What the labels are in each split, and for classes and choices the error of the commonest answer."""
-    table = _table("number" if data.task.is_regression else "answer", *(_HEADINGS[name] for name in SPLITS))
-    table.columns[0].max_width, table.columns[0].no_wrap = 30, False
-    rows = _number_rows(data) if data.task.is_regression else _class_rows(data)
+    """What the labels are in each split, and the error of the trivial predictor."""
+    table = _table("label", *(_HEADINGS[name] for name in SPLITS))
+    table.columns[0].max_width, table.columns[0].no_wrap = 32, False
+    rows = _class_rows(data) if data.task.answers else _number_rows(data)
     for row in rows:
         table.add_row(*row)
-    if not data.task.is_regression:
-        errors = (f"{majority_error(data.task, split.labels):.3f}" for _, split in _splits(data))
-        table.add_row("error of the commonest", *errors, style="italic")
+    errors = (f"{majority_error(data.task, split.labels):.3f}" for _, split in _splits(data))
+    table.add_row(f"error of the {data.task.labels.trivial}", *errors, style="italic")
     return table
 
 
 def _class_rows(data: TaskData) -> Iterable[list[str | Text]]:
     """Rows and share of each class, those with the most training rows first."""
     task = data.task
-    counts = np.array([np.bincount(split.labels, minlength=len(task.answers)) for _, split in _splits(data)])
+    counts = np.array([task.labels.counts(split.labels, len(task.answers)) for _, split in _splits(data)])
+    rows = np.array([len(split) for _, split in _splits(data)])
     order = np.argsort(-counts[0], kind="stable")
     few = len(order) <= SHOWN_CLASSES + 1
     shown = order if few else order[:SHOWN_CLASSES]
     for i in sorted(shown) if few else shown:
-        yield [_one_line(task.answers[i]), *_counted(counts[:, i], counts.sum(axis=1))]
+        yield [_one_line(task.answers[i]), *_counted(counts[:, i], rows)]
     if not few:
         rest = counts[:, order[SHOWN_CLASSES:]].sum(axis=1)
-        yield [f"{len(order) - SHOWN_CLASSES} other classes", *_counted(rest, counts.sum(axis=1))]
+        yield [f"{len(order) - SHOWN_CLASSES} other classes", *_counted(rest, rows)]
 
 
 def _counted(counts: np.ndarray, totals: np.ndarray) -> list[str]:
@@ -101,10 +97,9 @@ def _notes_table(data: TaskData) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("text", Text(", ".join(task.text)))
-    if task.is_choice:
-        grid.add_row("choices", Text(", ".join(task.choices)))
-    grid.add_row("label", Text(str(task.label)))
+    for heading, columns in (("text", task.text), ("choices", task.choices), ("label", (task.label,))):
+        if columns:
+            grid.add_row(heading, Text(", ".join(columns)))
     grid.add_row("length", Text(f"cut at {task.max_length} tokens (task.max_length)"))
     notes = [*data.provenance.notes, *_without_training_rows(data)]
     for heading, lines in (("files", data.provenance.files), ("not used", data.provenance.unused), ("notes", notes)):
@@ -114,12 +109,10 @@ def _notes_table(data: TaskData) -> Table:
 
 
 def _without_training_rows(data: TaskData) -> list[str]:
-    if data.task.is_regression:
-        return []
-    counts = np.bincount(data.train.labels, minlength=len(data.task.answers))
+    counts = data.task.labels.counts(data.train.labels, len(data.task.answers))
     absent = [name for name, count in zip(data.task.answers, counts, strict=True) if not count]
     names = ", ".join(absent[:SHOWN_CLASSES]) + (", ..." if len(absent) > SHOWN_CLASSES else "")
-    return [f"no training row has the answer {names}, so it cannot be learnt"] if absent else []
+    return [f"no training row has the label {names}, so it cannot be learnt"] if absent else []
 
 
 def _table(*headings: str) -> Table:

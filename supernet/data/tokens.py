@@ -1,8 +1,8 @@
 """Tokenised splits in flat arrays, and their cache on disk.
 
-A row of multiple choice is one sequence of tokens for each choice; of any other task it is one sequence.
+A row is one sequence of tokens, or in multiple choice one for each choice.
 
-Shape letters: C choices, n rows of the split, s its sequences (n, or n times C), t its tokens.
+Shape letters: C sequences of a row, n rows of the split, s its sequences (n times C), t its tokens.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class TokenizedSplit(Tokens):
     """A tokenised split.
 
     Attributes:
-        labels: (n,) int64 label ids, or float32 for regression.
-        choices: C, sequences of each row in multiple choice: those of row i begin at i * C. 0 for any other task.
+        labels: The n labels, see `TextSplit`.
+        sequences: C, sequences of each row: those of row i begin at i * C.
     """
 
     labels: np.ndarray
-    choices: int = 0
+    sequences: int = 1
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,19 +68,20 @@ class TokenizedSplit(Tokens):
     @property
     def lengths(self) -> np.ndarray:
         """(n,) int64. Tokens of each row's longest sequence."""
-        lengths = self.sequence_lengths
-        return lengths.reshape(-1, self.choices).max(axis=1) if self.choices else lengths
+        return self.sequence_lengths.reshape(-1, self.sequences).max(axis=1)
 
     def take(self, rows_m: np.ndarray) -> TokenizedSplit:
         """The rows of the given numbers, in that order."""
-        sequences = rows_m
-        if self.choices:
-            sequences = (rows_m[:, None] * self.choices + np.arange(self.choices)).ravel()
-        lengths = np.diff(self.offsets)[sequences]
+        sequences_s = self.sequences_of(rows_m)
+        lengths = self.sequence_lengths[sequences_s]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        tokens = np.repeat(self.offsets[sequences] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        tokens = np.repeat(self.offsets[sequences_s] - offsets[:-1], lengths) + np.arange(offsets[-1])
         types = None if self.token_type_ids is None else self.token_type_ids[tokens]
-        return TokenizedSplit(self.ids[tokens], offsets, types, self.labels[rows_m], self.choices)
+        return TokenizedSplit(self.ids[tokens], offsets, types, self.labels[rows_m], self.sequences)
+
+    def sequences_of(self, rows_m: np.ndarray) -> np.ndarray:
+        """(m * C,) the numbers of the rows' sequences."""
+        return (rows_m[:, None] * self.sequences + np.arange(self.sequences)).ravel()
 
     def digest(self) -> str:
         """16 hexadecimal digits that stand for the rows, in their order."""
@@ -97,20 +98,20 @@ def tokenise(
     *,
     max_length: int,
     cache_dir: str | None = None,
-    choices: int = 0,
+    sequences: int = 1,
 ) -> TokenizedSplit:
     """Tokenise rows, or take them from the cache.
 
-    In multiple choice a row's sequences are pairs: the first text, and the second text, if there is one, continued by
-    each choice in turn.
+    If a row is several sequences, as in multiple choice, they are pairs: the first text, and the second text, if there
+    is one, continued by each choice in turn.
 
     The cache file is named after a hash of the very texts, the tokenizer and `max_length`, so it cannot be stale. It
     is written under another name and then renamed: several processes may do so at once. A damaged file is rebuilt.
 
     Args:
-        columns: One or two sequences of n texts, then `choices` more.
-        labels: (n,). Kept as they are, not part of the cache.
-        choices: C, columns that are the choices of multiple choice; 0 for any other task.
+        columns: One or two lists of n texts; if `sequences` is more than 1, so many more with the choices.
+        labels: n labels. Kept as they are, not part of the cache.
+        sequences: C, sequences of each row.
         tokenizer: A fast tokenizer. What is longer than `max_length` tokens is truncated, of pairs the longer text.
         cache_dir: None for `$XDG_CACHE_HOME/plm-supernet` or `~/.cache/plm-supernet`.
 
@@ -119,12 +120,12 @@ def tokenise(
     """
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"tokenizer {type(tokenizer).__name__} is a slow one; give a model that has a tokenizer.json")
-    file = cache_folder(cache_dir) / f"{_fingerprint(columns, tokenizer, max_length, choices)}.npz"
-    tokens = _read_cache(file, len(labels) * max(1, choices))
+    file = cache_folder(cache_dir) / f"{_fingerprint(columns, tokenizer, max_length, sequences)}.npz"
+    tokens = _read_cache(file, len(labels) * sequences)
     if tokens is None:
-        tokens = _tokenise(columns, tokenizer, max_length, choices)
+        tokens = _tokenise(columns, tokenizer, max_length, sequences)
         _write_cache(file, tokens)
-    return TokenizedSplit(tokens.ids, tokens.offsets, tokens.token_type_ids, labels, choices)
+    return TokenizedSplit(tokens.ids, tokens.offsets, tokens.token_type_ids, labels, sequences)
 
 
 def cache_folder(cache_dir: str | None) -> Path:
@@ -138,16 +139,16 @@ def cache_folder(cache_dir: str | None) -> Path:
 
 
 def _tokenise(
-    columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, choices: int
+    columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, sequences: int
 ) -> Tokens:
     ids: list[np.ndarray] = []
     types: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
-    rows = max(1, _CHUNK_ROWS // max(1, choices))
+    rows = max(1, _CHUNK_ROWS // sequences)
     for start in range(0, len(columns[0]), rows):
         texts = [list(column[start : start + rows]) for column in columns]
-        if choices:
-            texts = _pairs(texts, choices)
+        if sequences > 1:
+            texts = _pairs(texts, sequences)
         encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
         lengths.append(np.array([len(row) for row in encoded["input_ids"]], np.int64))
         ids.append(_flat(encoded["input_ids"], np.int32))
@@ -183,14 +184,14 @@ def _flat(rows: list[list[int]], dtype: Any) -> np.ndarray:
 
 
 def _fingerprint(
-    columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, choices: int
+    columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, sequences: int
 ) -> str:
     """Hash of all that the tokens depend on."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     # The last call's truncation and padding are part of the tokenizer's state; ours are set anew on each call.
     content = {key: value for key, value in backend.items() if key not in ("truncation", "padding")}
     settings = [_CACHE_FORMAT, max_length, tokenizer.truncation_side, list(tokenizer.model_input_names), content]
-    settings += [{"choices": choices}] if choices else []
+    settings += [{"choices": sequences}] if sequences > 1 else []
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for column in columns:
         digest.update(f"\0{len(column)}\0".encode())

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from supernet.models.families import family_of, is_choice
+from supernet.models.families import family_of
+from supernet.models.heads import head_of
 
 
 @contextmanager
@@ -34,15 +35,15 @@ def first_token_only(model: PreTrainedModel, *, early_exits: bool = False) -> It
     Yields:
         Number of models. The last one has no layers, or one layer if the family needs its first layer
         (`Family.first_stays`). 1 if the classifier reads more than the first token (`model` is then unchanged) or
-        needs the attention mask (`Family.choice_reads_mask`).
+        needs the attention mask (`Family.stacked_reads_mask`).
     """
-    family = family_of(model.config)
+    family, head = family_of(model.config), head_of(model)
     layers = list(family.layers_of(model))
     apart = layers[1:] if family.first_stays else layers  # these alone are followed by nothing but layers
-    if not apart or not family.reads_first(model.config):
+    if not apart or not (head.reads_first and family.reads_first(model.config)):
         yield 1
         return
-    early_exits = early_exits and not (family.choice_reads_mask and is_choice(model))
+    early_exits = early_exits and not (family.stacked_reads_mask and head.stacked)
     last, states = apart[-1], _States()
     has_attention = family.token_wise in {name for name, _ in last.named_modules()}
     handles = [layer.register_forward_pre_hook(states.keep) for layer in apart] if early_exits else []

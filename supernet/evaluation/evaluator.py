@@ -1,6 +1,6 @@
 """The error and the loss of models on one split: batches prepared once, one forward pass each.
 
-Shape letters: n rows of the split, C classes (or choices; 1 for regression).
+Shape letters: n rows of the split, C outputs of the head for each (classes or choices; 1 for regression).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from supernet.data.batches import Batch, collate, evaluation_batches
 from supernet.data.metrics import score
 from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.early_exits import first_token_only
+from supernet.models.heads import head_for
 from supernet.options.task import Task
 
 MAX_TOKENS = {"cpu": 1024, "cuda": 32768}
@@ -69,7 +69,7 @@ class Evaluator:
         max_tokens: int | None = None,
         parts: int = 1,
     ) -> None:
-        self.task = task
+        self.task, self.head = task, head_for(task)
         self.labels = split.labels
         self.device = torch.device(device)
         self.autocast = AUTOCAST[mixed_precision]
@@ -141,16 +141,11 @@ class Evaluator:
         return self._scores(logits, self.labels)
 
     def _scores(self, logits: np.ndarray, labels: np.ndarray) -> Scores:
-        predicted, right = torch.from_numpy(logits).double(), torch.from_numpy(labels)
-        if self.task.is_regression:
-            loss = F.mse_loss(predicted[:, 0], right.double())
-        else:
-            loss = F.cross_entropy(predicted, right.long())
-        return Scores(1.0 - self._metric(logits, labels), loss.item(), len(labels))
+        loss = self.head.loss_of(torch.from_numpy(logits).double(), torch.from_numpy(labels)).item()
+        return Scores(1.0 - self._metric(logits, labels), loss / len(labels), len(labels))
 
     def _metric(self, logits: np.ndarray, labels: np.ndarray) -> float:
-        predictions = logits[:, 0] if self.task.is_regression else logits.argmax(axis=1)
-        return score(self.task.metric, predictions, labels)
+        return score(self.task.metric, self.head.decide(logits), labels)
 
     def _logits(self, model: PreTrainedModel, *, early_exits: bool) -> np.ndarray:
         """(k, n, C) of `model` and, if so wished, of its first layers, in the order of the split's rows."""

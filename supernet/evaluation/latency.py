@@ -16,7 +16,8 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from supernet.evaluation.evaluator import AUTOCAST
-from supernet.models.families import family_of, is_choice
+from supernet.models.families import family_of
+from supernet.models.heads import head_of
 from supernet.runtime.errors import UserError
 from supernet.space.cost import Workload
 
@@ -186,14 +187,9 @@ def random_inputs(model: PreTrainedModel, workload: Workload) -> dict[str, torch
     config = model.config
     family = family_of(config)
     refuse_longer(config, workload)
-    # Rows of one choice each, so that it is sequences that are counted.
-    choice = is_choice(model)
-    shape = (workload.batch_size, *([1] if choice else []), workload.length)
+    shape = (workload.batch_size, workload.length)
     ids = torch.randint(config.vocab_size - 1, shape, generator=torch.Generator().manual_seed(0))
     ids += ids >= (config.vocab_size if config.pad_token_id is None else config.pad_token_id)  # no padding
-    inputs = {"input_ids": ids.to(model.device)}
-    if family.token_types(config):
-        inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
-    if choice:
-        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    return inputs
+    inputs = head_of(model).inputs_of(ids.to(model.device))
+    types = {"token_type_ids": torch.zeros_like(inputs["input_ids"])} if family.token_types(config) else {}
+    return inputs | types

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
 from supernet.models.architecture import count_architecture
 from supernet.models.family import (
@@ -145,7 +144,7 @@ _MODERNBERT = Family(
     activations=Activations(heads=6, hidden=4),
     token_wise="mlp_norm",
     reads_first=lambda config: config.classifier_pooling == "cls",
-    choice_reads_mask=True,
+    stacked_reads_mask=True,
 )
 
 FAMILIES: dict[str, Family] = {
@@ -177,11 +176,6 @@ def family_of(config: PreTrainedConfig) -> Family:
             f"{on[0]} is on in this {config.model_type}'s config.json; such a model cannot be sliced; take another"
         )
     return family
-
-
-def is_choice(model: PreTrainedModel) -> bool:
-    """Whether it is a model for multiple choice, whose inputs have a dimension for the choices."""
-    return type(model).__name__ in MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES.values()
 
 
 def architecture_of(config: PreTrainedConfig) -> Architecture:

@@ -127,7 +127,7 @@ class Family:
         token_wise: Path from a layer to the module from which on it computes each token by itself: what attention has
             gathered comes in there, as positional arguments.
         reads_first: Whether the classifier reads the first token alone, as a function of the configuration.
-        choice_reads_mask: Whether the model for multiple choice finds by the attention mask what its classifier reads.
+        stacked_reads_mask: Whether a head of rows of several sequences finds by the attention mask what it reads.
     """
 
     layers: str
@@ -143,7 +143,7 @@ class Family:
     refused: tuple[str, ...] = ("add_cross_attention",)
     token_wise: str = "attention.output"
     reads_first: Callable[[PreTrainedConfig], bool] = lambda config: True
-    choice_reads_mask: bool = False
+    stacked_reads_mask: bool = False
 
     @property
     def heads_tied(self) -> bool:

@@ -13,19 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForMultipleChoice,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from supernet.models.families import FAMILIES, family_of, is_choice
+from supernet.models.families import FAMILIES, family_of
 from supernet.models.files import (
     AGAIN,
     VOCABULARIES,
@@ -35,9 +28,11 @@ from supernet.models.files import (
     read_config,
     refusing,
 )
+from supernet.models.heads import HEADS, Head, head_for, head_of
 from supernet.models.hub import fetch
+from supernet.options.kinds import CLASSIFICATION
 from supernet.options.model import ModelSource
-from supernet.options.task import Task
+from supernet.options.task import Task, TaskSpec
 from supernet.runtime.errors import UserError
 from supernet.runtime.storage import user_path
 
@@ -72,49 +67,43 @@ def locate(source: ModelSource) -> Pretrained:
 
 
 def load_pretrained(
-    folder: Path, task: Task, *, seed: int, label_mean: float = 0.0
+    folder: Path, task: Task, *, seed: int, labels: np.ndarray
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model with a new output layer for `task`, in float32, and its tokenizer.
 
     Args:
         folder: Of what `locate` returned.
-        task: Says which kind of model it is, how many outputs there are, and what they are called. Not open.
+        task: Says which head the model has, and what its outputs are called.
         seed: Of the initial weights of what is new.
-        label_mean: Where a regression starts from. Small steps would take long to get there from 0, and the gradient
-            of the distance would drown what tells the rows apart.
+        labels: Of the training rows: some heads start from their mean.
 
     Raises:
         UserError: if the weights cannot be read or lack some of the encoder's tensors, or there is no tokenizer.
     """
-    config = read_config(folder)
-    config.num_labels = task.num_labels
-    if task.is_choice:
-        config.problem_type = None
-    else:
-        config.problem_type = "regression" if task.is_regression else "single_label_classification"
-    if task.kind == "classification":
-        config.id2label = dict(enumerate(task.classes))
-        config.label2id = {name: i for i, name in enumerate(task.classes)}
+    config, head = read_config(folder), head_for(task)
+    head.configure(config, task)
     torch.manual_seed(seed)  # of what the folder lacks, such as a pooler
-    model, wrong = read_weights(folder, config, choice=task.is_choice)
+    model, wrong = read_weights(folder, config, head)
     base = f"{model.base_model_prefix}."
     if lacking := [name for name in wrong if name.startswith(base) and not name.startswith(f"{base}pooler.")]:
         raise UserError(_do_not_fit(folder, lacking))
-    _renew_output(model, seed=seed, bias=label_mean if task.is_regression else 0.0)
+    if head.new_output:
+        _renew_output(model, seed=seed, bias=head.initial_bias(labels))
     _check_computes(folder, model)
     return model, load_tokenizer(folder, config)
 
 
-def check_model(task: Task, config: PreTrainedConfig) -> None:
-    """Sees that there is such a model for the task, with a position for every token that the task may have.
+def check_model(task: TaskSpec, config: PreTrainedConfig) -> None:
+    """Sees that the architecture has a head for the task, and a position for every token that the task may have.
 
     Raises:
         UserError: if not.
     """
-    if task.is_choice and config.model_type not in MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES:
+    kind = task.known_kind
+    if kind is not None and config.model_type not in HEADS[kind.name].architectures:
         raise UserError(
-            f"transformers has no multiple-choice model of architecture {config.model_type}, which task={task.name} "
-            "needs; take another model"
+            f"transformers has no model of architecture {config.model_type} for {HEADS[kind.name].words}, which "
+            f"task={task.name} needs; take another model"
         )
     longest = family_of(config).max_tokens(config)
     if task.max_length > longest:
@@ -124,8 +113,8 @@ def check_model(task: Task, config: PreTrainedConfig) -> None:
         )
 
 
-def read_weights(folder: Path, config: PreTrainedConfig, *, choice: bool = False) -> tuple[PreTrainedModel, list[str]]:
-    """The classifier that `config` describes, or for `choice` that of multiple choice, in float32, from a folder.
+def read_weights(folder: Path, config: PreTrainedConfig, head: Head) -> tuple[PreTrainedModel, list[str]]:
+    """The model with this head that `config` describes, in float32, from a folder.
 
     Returns:
         The model, and the names of its tensors that the folder lacks or has in another shape.
@@ -133,10 +122,9 @@ def read_weights(folder: Path, config: PreTrainedConfig, *, choice: bool = False
     Raises:
         UserError: if the weights cannot be read.
     """
-    auto_class = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
     # What transformers' report says is returned instead.
     with refusing(f"the weights in {folder} cannot be read"), quiet_transformers():
-        model, report = auto_class.from_pretrained(
+        model, report = head.auto_class.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -151,12 +139,13 @@ def read_weights(folder: Path, config: PreTrainedConfig, *, choice: bool = False
 
 
 def read_classifier(folder: Path, task: Task | None = None) -> PreTrainedModel:
-    """The classifier that a folder holds, whole; for a task of multiple choice one of choices.
+    """The model that a folder holds, whole, with the head that the task needs; None is a classifier.
 
     Raises:
         UserError: if its weights cannot be read or lack a tensor.
     """
-    model, wrong = read_weights(folder, read_config(folder), choice=task is not None and task.is_choice)
+    head = HEADS[CLASSIFICATION] if task is None else head_for(task)
+    model, wrong = read_weights(folder, read_config(folder), head)
     if wrong:
         raise UserError(_do_not_fit(folder, wrong))
     _check_computes(folder, model)
@@ -177,9 +166,9 @@ def _check_depth(folder: Path, config: PreTrainedConfig, unused: Iterable[str]) 
 @torch.no_grad()
 def _check_computes(folder: Path, model: PreTrainedModel) -> None:
     """Sees that a model computes numbers, on four tokens: a configuration may be wrong in ways that show only then."""
-    ids = torch.zeros((1, 1, 4) if is_choice(model) else (1, 4), dtype=torch.int64)
+    inputs = head_of(model).inputs_of(torch.zeros((1, 4), dtype=torch.int64))
     with refusing(f"the model in {folder} cannot compute a text, so its config.json or weights are damaged"):
-        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        logits = model(**inputs | {"attention_mask": torch.ones_like(inputs["input_ids"])}).logits
     if not logits.isfinite().all():
         raise UserError(f"the model in {folder} computes no finite numbers, so its weights are damaged; {AGAIN}")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from supernet.options.labels import label_name
-from supernet.options.task import EMBEDDED_TASK, Task
+from supernet.options.task import EMBEDDED_TASK, TaskSpec
 from supernet.runtime.errors import MAX_SEED, UserError, one_of, within
 from supernet.runtime.fields import NO_EFFECT, absolute, counts_as
 
@@ -70,11 +70,22 @@ class DataOptions:
                 f" validation; give {MIN_TRAIN_SAMPLES} or more, or null for all"
             )
         within("data.split_seed", self.split_seed, 0, MAX_SEED)
-        for name in ("text", "choices"):
-            object.__setattr__(self, name, _columns_given(name, getattr(self, name)))
-        object.__setattr__(self, "ignore_labels", _labels_given(self.ignore_labels))
+        self._tuples()
 
-    def source_of(self, task: Task) -> str:
+    def normalised(self) -> DataOptions:
+        """The same options, with a tuple in place of a list or a single name."""
+        return replace(self, **self._tuples())
+
+    def _tuples(self) -> dict[str, Any]:
+        """Columns and labels as tuples.
+
+        Raises:
+            UserError: if one of them cannot be a name.
+        """
+        columns = {name: _columns_given(name, getattr(self, name)) for name in ("text", "choices")}
+        return {**columns, "ignore_labels": _labels_given(self.ignore_labels)}
+
+    def source_of(self, task: TaskSpec) -> str:
         """Where the task's rows come from: hub, local or embedded."""
         if self.source != "auto":
             return self.source
@@ -87,11 +98,11 @@ class DataOptions:
         folder, cache = (None if path is None else absolute(path) for path in (self.dir, self.cache_dir))
         return replace(self, dir=folder, cache_dir=cache)
 
-    def applied_to(self, task: Task) -> Task:
+    def applied_to(self, task: TaskSpec) -> TaskSpec:
         """The task with the columns and the data set that are given here instead of its own."""
         columns = {name: getattr(self, name) for name in ("text", "label", "choices") if getattr(self, name)}
         hub = {} if self.hub is None else {"hub": self.hub, "hub_config": self.hub_config}
-        return replace(task, **columns | hub) if columns or hub else task
+        return replace(task, **columns | hub).normalised()
 
 
 def _columns_given(field: str, value: object) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from supernet.options.data import DataOptions
 from supernet.options.model import ModelSource
-from supernet.options.task import Task
+from supernet.options.task import TaskSpec
 from supernet.runtime.errors import MAX_SEED, UserError, at_least, one_of, positive, within
 from supernet.runtime.fields import NO_EFFECT, absolute, counts_as, identity
 from supernet.runtime.files import digest, folder_name
@@ -203,7 +203,7 @@ class TrainConfig:
         test_run: Mark the supernet as one of a test run. debug=fast sets it.
     """
 
-    task: Task
+    task: TaskSpec
     model: ModelSource
     space: SpaceOptions
     strategy: Strategy

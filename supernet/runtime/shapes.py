@@ -11,9 +11,11 @@ import json
 import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+R = TypeVar("R", bound=Any)
 
 LARGEST = 1e18
 """Larger than any number in our files."""
@@ -88,6 +90,7 @@ def shaped(kind: Any, value: Any, key: str = "") -> Any:
     Args:
         kind: A dataclass; a class with `from_json`; int, float, str, bool; a list, tuple, dict or Mapping of such; such
             a type or None; Any (any value with possible numbers); object (any value); each also with notes (Annotated).
+            A dataclass with a method `normalised` becomes what that returns.
         value: The value from JSON.
         key: Its dotted key, for messages.
 
@@ -114,7 +117,17 @@ def _record(kind: type[Any], value: Any, key: str) -> Any:
     kinds = _hints(cast(Hashable, kind))
     values = {name: shaped(kinds[name], v, f"{prefix}{name}") for name, v in value.items()}
     with _named(key):
-        return kind(**values)
+        made = kind(**values)
+        return made.normalised() if hasattr(made, "normalised") else made
+
+
+def normalised(record: R) -> R:
+    """A dataclass whose parts are written in one way, as their methods `normalised` say.
+
+    Several values can mean the same: a list and a tuple, one name and a list of it.
+    """
+    parts = {f.name: getattr(record, f.name) for f in fields(record)}
+    return replace(record, **{name: part.normalised() for name, part in parts.items() if hasattr(part, "normalised")})
 
 
 def _has_default(field: Field[Any]) -> bool:

@@ -45,7 +45,7 @@ class SearchSpace(ABC):
 
     Attributes:
         layers, heads, units: Sizes of the full model: layers, and attention heads and feed-forward units per layer.
-        kept_layers: The kept layers for each number of layers (see `layer_sets`).
+        kept_layers: The kept layers for each number of layers (see `layer_sets`). Empty: the first layers.
         multiple_of: Units in a multiple.
         min_layers, min_heads, min_units: Smallest numbers, if the space has such a number; None is its default.
 
@@ -67,8 +67,6 @@ class SearchSpace(ABC):
     """What a vector has numbers of, and their default minimum."""
 
     def __post_init__(self) -> None:
-        if not self.kept_layers:
-            object.__setattr__(self, "kept_layers", layer_sets("prefix", self.layers))
         for count in ("layers", "heads", "units"):
             least, most = getattr(self, f"min_{count}"), getattr(self, count)
             if least is not None and least > most:

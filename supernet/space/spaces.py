@@ -35,7 +35,8 @@ class SmallSpace(SearchSpace):
 
     def decode(self, vector: Sequence[int]) -> SubNetwork:
         layers, heads, multiples = vector
-        return SubNetwork.uniform(self.kept_layers[layers], heads, self._units(multiples))
+        kept_layers = self.kept_layers[layers] if self.kept_layers else range(layers)
+        return SubNetwork.uniform(kept_layers, heads, self._units(multiples))
 
     def _encode(self, subnet: SubNetwork) -> Sequence[int]:
         if not subnet.layers:

@@ -25,7 +25,7 @@ def kept(indices: Iterable[int]) -> Kept:
     return range(len(ordered)) if ordered == tuple(range(len(ordered))) else ordered
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class LayerSlice:
     """What a sub-network keeps of a layer. A block without heads or units is absent, with its LayerNorm and biases.
 
@@ -39,12 +39,11 @@ class LayerSlice:
     heads: Kept
     units: Kept
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "heads", kept(self.heads))
-        object.__setattr__(self, "units", kept(self.units))
+    def __init__(self, index: int, heads: Iterable[int], units: Iterable[int]) -> None:
+        vars(self).update(index=index, heads=kept(heads), units=kept(units))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class SubNetwork:
     """The kept layers, heads and units as a value: hashable, comparable, independent of any model.
 
@@ -56,11 +55,12 @@ class SubNetwork:
 
     layers: tuple[LayerSlice, ...]
 
-    def __post_init__(self) -> None:
-        indices = [layer.index for layer in self.layers]
+    def __init__(self, layers: Iterable[LayerSlice]) -> None:
+        layers = tuple(layers)
+        indices = [layer.index for layer in layers]
         if indices != sorted(set(indices)):
             raise ValueError(f"layers must be in ascending order, got {indices}")
-        object.__setattr__(self, "layers", tuple(s for s in self.layers if s.heads or s.units))
+        vars(self).update(layers=tuple(s for s in layers if s.heads or s.units))
 
     @classmethod
     def uniform(cls, layers: Iterable[int], heads: int, units: int) -> SubNetwork:

@@ -1,6 +1,7 @@
 """Adds up the gradients of one step's sub-networks in the supernet; all strategies share this code.
 
-B batch, L layers of the teacher, S sequences, T tokens, D hidden, C classes, V vocabulary.
+B batch, n predictions (B, unless the head predicts more often), C outputs of each, L layers of the teacher, S
+sequences, T tokens, D hidden, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,24 +17,27 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from supernet.models.families import family_of
+from supernet.models.heads import Head, head_of
+from supernet.models.losses import hidden_loss
 from supernet.models.slicing import view
 from supernet.options.training import SAME, Distillation
 from supernet.space.strategies import LARGEST, Pass
 from supernet.space.subnetwork import SubNetwork
-from supernet.training.losses import hidden_loss, label_loss, soft_loss
 
 Autocast: TypeAlias = "Callable[[], AbstractContextManager[None]]"
 
 
 @dataclass(frozen=True)
 class _Predictions:
-    """Logits, and the hidden states of each layer; none where distillation does not need them."""
+    """Logits with their labels, and the hidden states of each layer; none where distillation does not need them."""
 
-    logits_BC: Tensor
+    logits_nC: Tensor
+    labels_n: Tensor
     hidden_LSTD: tuple[Tensor, ...]
 
     def detached(self) -> _Predictions:
-        return _Predictions(self.logits_BC.detach(), tuple(hidden.detach() for hidden in self.hidden_LSTD))
+        hidden = tuple(hidden.detach() for hidden in self.hidden_LSTD)
+        return _Predictions(self.logits_nC.detach(), self.labels_n, hidden)
 
 
 def accumulate_gradients(
@@ -67,8 +71,8 @@ def accumulate_gradients(
     Returns:
         Loss of each pass before its weight, detached: this process's share of the mean over the batch.
     """
-    with_hidden = distillation.hidden_weight > 0 and any(p.distils for p in passes)
-    predict = partial(_predict, with_hidden=with_hidden, autocast=autocast)
+    head, with_hidden = head_of(model), distillation.hidden_weight > 0 and any(p.distils for p in passes)
+    predict = partial(_predict, head=head, labels_B=labels_B, with_hidden=with_hidden, autocast=autocast)
     others = {name: tensor for name, tensor in inputs.items() if name != "input_ids"}
     embedding = cast(nn.Embedding, model.get_input_embeddings())
     embedded = embedding(inputs["input_ids"]).detach().requires_grad_()
@@ -76,9 +80,9 @@ def accumulate_gradients(
     losses = []
     for p in passes:
         output = predict(view(model, p.subnet), len(p.subnet.layers), inputs={"inputs_embeds": embedded, **others})
-        loss = label_loss(output.logits_BC, labels_B)
+        loss = head.label_loss(output.logits_nC, output.labels_n)
         if p.distils and target is not None:
-            loss = loss + _distillation_loss(p.subnet, output, target, inputs.get("attention_mask"), distillation)
+            loss = loss + _distillation_loss(head, p.subnet, output, target, inputs, distillation)
         if p.kind == LARGEST and target is None:
             target = output.detached()
         backward(p.weight * loss / rows)
@@ -89,14 +93,21 @@ def accumulate_gradients(
 
 
 def _predict(
-    model: PreTrainedModel, depth: int, *, inputs: Mapping[str, Tensor], with_hidden: bool, autocast: Autocast
+    model: PreTrainedModel,
+    depth: int,
+    *,
+    head: Head,
+    inputs: Mapping[str, Tensor],
+    labels_B: Tensor,
+    with_hidden: bool,
+    autocast: Autocast,
 ) -> _Predictions:
     """One forward pass of a model with `depth` layers. Some families have an empty layer in front of these."""
     layers = list(family_of(model.config).layers_of(model))
     observed = layers[len(layers) - depth :] if with_hidden else []
     with autocast(), _outputs(observed) as hidden:
         output = model(**inputs)
-    return _Predictions(output.logits, tuple(hidden))
+    return _Predictions(*head.predictions(output.logits, labels_B), tuple(hidden))
 
 
 def _fixed_target(
@@ -151,10 +162,15 @@ def _add_word_gradients(embedding: nn.Embedding, words: Tensor, gradient: Tensor
 
 
 def _distillation_loss(
-    subnet: SubNetwork, student: _Predictions, teacher: _Predictions, mask: Tensor | None, options: Distillation
+    head: Head,
+    subnet: SubNetwork,
+    student: _Predictions,
+    teacher: _Predictions,
+    inputs: Mapping[str, Tensor],
+    options: Distillation,
 ) -> Tensor:
-    loss = options.weight * soft_loss(
-        student.logits_BC, teacher.logits_BC, temperature=options.temperature, divergence=options.divergence
+    loss = options.weight * head.soft_loss(
+        student.logits_nC, teacher.logits_nC, temperature=options.temperature, divergence=options.divergence
     )
     if options.hidden_weight == 0 or not subnet.layers:
         return loss
@@ -164,6 +180,8 @@ def _distillation_loss(
     else:
         matched = [(-i, -i) for i in range(1, min(depth, len(states)) + 1)]
     students, targets = [student.hidden_LSTD[i] for i, _ in matched], [states[i] for _, i in matched]
+    mask = inputs.get("attention_mask")
     mask_ST = None if mask is None else mask.flatten(0, -2)
-    hidden = hidden_loss(students, targets, mask_ST, rows=len(student.logits_BC))
+    rows = len(next(iter(inputs.values())))
+    hidden = hidden_loss(students, targets, mask_ST, rows=rows)
     return loss + options.hidden_weight * hidden

@@ -20,12 +20,12 @@ from transformers import PreTrainedModel
 from supernet.data.batches import Batch
 from supernet.models.families import architecture_of, family_of
 from supernet.models.files import refusing
+from supernet.models.heads import head_of
 from supernet.models.slicing import permute_
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import atomic_path
 from supernet.runtime.pictures import new_figure, save_figure
 from supernet.space.subnetwork import Sizes
-from supernet.training.losses import label_loss
 
 if TYPE_CHECKING:  # only drawing needs matplotlib
     from matplotlib.axes import Axes
@@ -97,7 +97,7 @@ def block_effects(
     try:
         for batch in batches:
             with _projection_inputs(model) as inputs:
-                loss = label_loss(model(**batch.inputs).logits, batch.labels)
+                loss = head_of(model).loss_of(model(**batch.inputs).logits, batch.labels)
             effects = [x.detach() * g for x, g in zip(inputs, torch.autograd.grad(loss, inputs), strict=True)]
             heads = [x_STD.unflatten(-1, (a.heads, a.head_size)) for x_STD in effects[::2]]
             yield batch, list(zip(heads, effects[1::2], strict=True))

@@ -78,9 +78,9 @@ def prepare(config: TrainConfig, accelerator: Accelerator, console: Console) -> 
     """
     materials = read_materials(config, accelerator)
     check_same_everywhere(materials.origins)
-    data, label_mean = materials.data, float(materials.data.train.labels.mean())
+    data = materials.data
     model, tokenizer = load_pretrained(
-        materials.pretrained.folder, data.task, seed=config.seeds.model, label_mean=label_mean
+        materials.pretrained.folder, data.task, seed=config.seeds.model, labels=data.train.labels
     )
     if accelerator.is_main_process:
         print_data_summary(data, console)

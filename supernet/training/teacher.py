@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from supernet.data.readers import listing
 from supernet.models.families import FAMILIES
+from supernet.models.heads import HEADS, head_for
 from supernet.models.pretrained import check_model, load_tokenizer, read_classifier, read_config
 from supernet.options.task import Task
 from supernet.options.training import SAME, TOP, Distillation
@@ -83,21 +84,21 @@ def teacher_folder(options: Distillation) -> Path | None:
 
 def _check_outputs(given: str, config: PreTrainedConfig, task: Task) -> None:
     """Sees that the teacher's outputs mean what the student's do, so far as its config.json says what they mean."""
-    what = "give a model fine-tuned for this task"
-    choice = [name.endswith("ForMultipleChoice") for name in config.architectures or ()]
-    if choice and choice[0] != task.is_choice:
-        kinds = {True: "multiple choice", False: "classes or numbers"}
+    what, head = "give a model fine-tuned for this task", head_for(task)
+    for name in (config.architectures or ())[:1]:
+        others = {other.words for other in HEADS.values() if name in other.architectures.values()}
+        if others and head.words not in others:
+            raise UserError(
+                f"{given} is a model for {' or '.join(others)}, task '{task.name}' needs one for {head.words}; {what}"
+            )
+    if not head.has_outputs_of(config, task):
         raise UserError(
-            f"{given} is a model of {kinds[choice[0]]}, task '{task.name}' is one of {kinds[task.is_choice]}; {what}"
+            f"{given} has {config.num_labels} outputs, task '{task.name}' needs {head.outputs(task)}; {what}"
         )
-    if task.is_choice:  # one output whatever num_labels says
-        return
-    if config.num_labels != task.num_labels:
-        raise UserError(f"{given} has {config.num_labels} outputs, task '{task.name}' needs {task.num_labels}; {what}")
     names = [str(name) for _, name in sorted((config.id2label or {}).items())]
     generic = names == [f"LABEL_{i}" for i in range(len(names))]
     same = [name.casefold() for name in names] == [name.casefold() for name in task.classes]
-    if not (task.is_regression or generic or same):
+    if task.classes and not (generic or same):
         raise UserError(
             f"{given} has the classes {listing(names)}, task '{task.name}' has {listing(task.classes)}, in this order; "
             f"{what}, or correct id2label in its config.json"

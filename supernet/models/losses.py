@@ -1,7 +1,8 @@
 """Losses as pure functions of logits and hidden states.
 
 All are sums over the batch, so that the parts of a batch that several processes or micro-batches compute simply add up.
-Shape letters: B rows, C classes (1 for regression), S sequences (B, or B x C for multiple choice), T tokens, D hidden.
+Shape letters: n predictions, C outputs of each, B rows, S sequences (several a row in multiple choice), T tokens, D
+hidden features.
 """
 
 from __future__ import annotations
@@ -13,46 +14,56 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def label_loss(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """Loss against the labels, summed over the batch.
+def cross_entropy(logits_nC: Tensor, labels_n: Tensor) -> Tensor:
+    """Cross-entropy in nats, summed.
 
     Args:
-        logits_BC: (B, C) predictions; C = 1 means regression.
-        labels_B: (B,) class ids, or the values of a regression.
-
-    Returns:
-        Cross-entropy, or for a regression the squared error.
+        logits_nC: (n, C) predictions.
+        labels_n: (n,) ids of the right outputs.
     """
-    logits_BC = _at_least_float32(logits_BC)
-    if logits_BC.shape[1] == 1:
-        return F.mse_loss(logits_BC.squeeze(1), labels_B.to(logits_BC.dtype), reduction="sum")
-    return F.cross_entropy(logits_BC, labels_B, reduction="sum")
+    return F.cross_entropy(_at_least_float32(logits_nC), labels_n, reduction="sum")
 
 
-def soft_loss(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float, divergence: str = "forward") -> Tensor:
-    """Loss against the predictions of a teacher, summed over the batch.
+def squared_error(predictions_n1: Tensor, labels_n: Tensor) -> Tensor:
+    """Squared distance of (n, 1) predictions from n numbers, summed."""
+    predictions_n1 = _at_least_float32(predictions_n1)
+    return F.mse_loss(predictions_n1.squeeze(1), labels_n.to(predictions_n1.dtype), reduction="sum")
+
+
+def kl_divergence(student_nC: Tensor, teacher_nC: Tensor, *, temperature: float, divergence: str = "forward") -> Tensor:
+    """Divergence of probabilities from a teacher's, summed.
 
     With p = softmax(teacher / T) and q = softmax(student / T): T^2 * KL(p | q) forward, T^2 * KL(q | p) in reverse, 0
-    where both agree. The factor keeps the gradient's size independent of T. For a regression the squared difference.
-    No gradient flows into the teacher.
+    where both agree. The factor keeps the gradient's size independent of T. No gradient flows into the teacher.
 
     Args:
-        student_BC: (B, C) predictions of the sub-network.
-        teacher_BC: (B, C) predictions of the teacher.
+        student_nC: (n, C) predictions of the sub-network.
+        teacher_nC: (n, C) predictions of the teacher.
         temperature: T > 0; larger values soften the targets.
-        divergence: One of `supernet.options.training.SOFT_LOSSES`.
+        divergence: forward or reverse.
 
     Source:
         Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2; reverse: Gu et al.,
         "MiniLLM: Knowledge Distillation of Large Language Models", ICLR 2024.
     """
-    student_BC, teacher_BC = _at_least_float32(student_BC), _at_least_float32(teacher_BC.detach())
-    if student_BC.shape[1] == 1:
-        return F.mse_loss(student_BC, teacher_BC, reduction="sum")
-    log_p_BC, log_q_BC = (F.log_softmax(x / temperature, dim=1) for x in (teacher_BC, student_BC))
+    student_nC, teacher_nC = _at_least_float32(student_nC), _at_least_float32(teacher_nC.detach())
+    log_p_nC, log_q_nC = (F.log_softmax(x / temperature, dim=1) for x in (teacher_nC, student_nC))
     if divergence == "reverse":
-        log_p_BC, log_q_BC = log_q_BC, log_p_BC
-    return temperature**2 * F.kl_div(log_q_BC, log_p_BC, reduction="sum", log_target=True)
+        log_p_nC, log_q_nC = log_q_nC, log_p_nC
+    return temperature**2 * F.kl_div(log_q_nC, log_p_nC, reduction="sum", log_target=True)
+
+
+def squared_difference(
+    student_n1: Tensor, teacher_n1: Tensor, *, temperature: float, divergence: str = "forward"
+) -> Tensor:
+    """Squared distance of (n, 1) predictions from a teacher's, summed. No gradient flows into the teacher.
+
+    Args:
+        student_n1: Predictions of the sub-network.
+        teacher_n1: Predictions of the teacher.
+        temperature, divergence: Mean nothing for numbers.
+    """
+    return F.mse_loss(_at_least_float32(student_n1), _at_least_float32(teacher_n1.detach()), reduction="sum")
 
 
 def hidden_loss(
@@ -64,7 +75,7 @@ def hidden_loss(
         student_lSTD: l tensors (S, T, D), the outputs of the student's layers; l is at least 1.
         teacher_lSTD: The l that they learn from.
         mask_ST: (S, T) 1 for tokens, 0 for padding; None if there is none.
-        rows: B. With S = B x C sequences, a row counts the mean of its sequences.
+        rows: B. A row of several sequences counts the mean of them.
 
     Returns:
         Sum over rows of the mean over layers, tokens and features.
