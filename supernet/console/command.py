@@ -1,4 +1,4 @@
-"""What can be said to a command, by conf/*.yaml and the command line; and one line for each mistake in it.
+"""From conf/*.yaml and the command line to checked values, and one line for each mistake.
 
 The dataclasses that the code works with are the schema, and check their own values. Hydra composes the rest.
 """
@@ -43,7 +43,7 @@ _NOT_NULL = ("is not Optional", "NoneType is not a subclass", "Incompatible valu
 
 @dataclass(frozen=True)
 class Command(Generic[C]):
-    """What can be said to a command.
+    """The configuration of a command.
 
     Attributes:
         name: Of its configuration, conf/NAME.yaml.
@@ -70,12 +70,12 @@ class Command(Generic[C]):
 
     @cached_property
     def defaults(self) -> DictConfig:
-        """What holds if nothing is said."""
+        """The configuration without any overrides."""
         return self._composed([])
 
     @cached_property
     def default_values(self) -> dict[str, Any]:
-        """What each key holds if nothing is said; ${KEY} where it is another key's value."""
+        """The default of each key; ${KEY} where it is another key's value."""
         return flatten(cast("dict[str, Any]", OmegaConf.to_container(self.defaults)))
 
     @cached_property
@@ -85,7 +85,7 @@ class Command(Generic[C]):
 
     @cached_property
     def chosen(self) -> dict[str, str | None]:
-        """The choice that holds in each group if none is given; presets under their short names."""
+        """The default choice of each group; presets under their short names."""
         named = {group: name for row in self.file["defaults"] if isinstance(row, dict) for group, name in row.items()}
         chosen = {group: name for group, name in named.items() if not group.startswith("override ")}
         return {group.removesuffix(f"/{self.name}"): name for group, name in chosen.items()}
@@ -162,7 +162,7 @@ class Command(Generic[C]):
             raise UserError(self.message(error)) from error
 
     def _checked(self, text: str, *, sweep: bool) -> Override:
-        """An override whose names are known, and which has as many values as it may."""
+        """An override whose names are known and whose number of values is allowed."""
         keys, (typed, equals, value) = self.keys, text.partition("=")
         try:
             override = parse(text)
@@ -189,7 +189,7 @@ class Command(Generic[C]):
         return override
 
     def _check_truth(self, key: str, value: object) -> None:
-        """OmegaConf takes any number but 0 for true."""
+        """Refuses numbers other than 0 and 1 for true and false. OmegaConf reads them as true."""
         kind = self.kinds.get(key)
         if kind is not None and kind.word == TRUTH and isinstance(value, (int, float)) and value not in (0, 1):
             raise UserError(f"{key} {value!r} must be {TRUTH}")
@@ -206,13 +206,13 @@ class Command(Generic[C]):
         if not override.is_choice_sweep():
             values = str(override.input_line).partition("=")[2]
             raise UserError(f"{key}={values} has several values; add -m to run with each of them in turn")
-        ways = [f"write {key}=[{values}] for a list"] if kind is not None and kind.several else []
-        ways += [f"""write {key}='"{values}"' for one name with a comma"""] if kind is not None and kind.text else []
-        ways += ["add -m to run with each of them in turn"]
-        raise UserError(f"{key}={values} has several values; {', or '.join(ways)}")
+        advice = [f"write {key}=[{values}] for a list"] if kind is not None and kind.several else []
+        advice += [f"""write {key}='"{values}"' for one name with a comma"""] if kind is not None and kind.text else []
+        advice += ["add -m to run with each of them in turn"]
+        raise UserError(f"{key}={values} has several values; {', or '.join(advice)}")
 
     def message(self, error: BaseException) -> str:
-        """One line of Hydra's and OmegaConf's: the innermost cause says what is wrong."""
+        """One line for an error of Hydra or OmegaConf. Their innermost cause says what is wrong."""
         cause = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
@@ -232,7 +232,7 @@ class Command(Generic[C]):
         return f"{key} {value!r} must be {kind}" + (f": {key}=[{value}]" if kind == "a list" else "")
 
     def _advice(self, key: str) -> str:
-        """What to give instead of nothing."""
+        """What to give instead of null or nothing."""
         kind, value = self.kinds.get(key), OmegaConf.select(self.defaults, key)
         if kind is None or value is None:
             return f"give {'it a value' if kind is None or kind.text else kind.word}, or leave it out"
@@ -260,7 +260,7 @@ def _schema_node(schema: type[Any]) -> DictConfig:
 
 
 def _variant(group: str, section: DictConfig, classes: Mapping[str, type[Any]]) -> DictConfig:
-    """A section as a node of the class that the name in it asks for.
+    """A section as a node of the class that belongs to the name in it.
 
     Raises:
         UserError: if a value is another class's.

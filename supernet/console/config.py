@@ -1,6 +1,7 @@
 """From the command line to a job: its configuration as typed, frozen values, checked before anything starts.
 
-`command.py` says what is right, `overrides.py` makes Hydra's grammar of what was typed. No others know Hydra.
+`command.py` checks it, `overrides.py` translates what was typed into Hydra's grammar, `choices.py` reads conf/. No
+other module knows Hydra.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from supernet.runtime.errors import UserError, first_line
 C = TypeVar("C")
 
 _command: Callable[..., Command[Any]] = cache(Command)
-"""Composing takes a while: what holds if nothing is said is found once."""
+"""Composing takes a while, so each command is kept."""
 
 HELP_FLAGS = ("-h", "--help")
 VERSION_FLAGS = ("-V", "--version")

@@ -1,4 +1,4 @@
-"""The keys of a command: what each of them holds, and which one is meant by a key that there is not."""
+"""The keys of a command: which values each takes, and which key a user may have meant by an unknown one."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ALIASES = {
     "path": "data.dir",
     "trials": "max_evaluations",
 }
-"""What other programs call it, where nothing in the name says which key is meant."""
+"""Names in other programs that have nothing in common with our names."""
 
 MOSTLY_MEANT = {"data": "data.dir", "model": "model.name_or_path"}
-"""Of keys with several values, the one that is meant by a file or a folder."""
+"""For a section, the key in it that a user means who gives a file or a folder."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _kind(key: str, hint: Any, *, single: bool) -> Kind:
 
 
 def check_key(key: str, value: str, keys: Mapping[str, bool], groups: Iterable[str]) -> None:
-    """Sees that a key is one that takes a value.
+    """Checks that a key exists and takes a value.
 
     Args:
         key: Without plus signs.
@@ -95,7 +95,7 @@ def check_key(key: str, value: str, keys: Mapping[str, bool], groups: Iterable[s
         groups: Keys that take the name of a group of values (task=mnli).
 
     Raises:
-        UserError: with the keys that may have been meant.
+        UserError: with the keys that the user may have meant.
     """
     if keys.get(key):
         return
@@ -108,7 +108,7 @@ def check_key(key: str, value: str, keys: Mapping[str, bool], groups: Iterable[s
 
 
 def _meant(key: str, known: Sequence[str]) -> list[str]:
-    """Up to three keys that may be meant, of the same section if there are such."""
+    """Up to three keys that the user may have meant, of the same section if there are any."""
     section, _, last = key.rpartition(".")
     alike = [name for name in known if _is_short_for(last, name.rpartition(".")[2]) or ALIASES.get(last) == name]
     here = [name for name in alike if name.rpartition(".")[0] == section]

@@ -1,6 +1,6 @@
-"""A sweep: one job after another, and a table of what became of them.
+"""A sweep: one job after another, and a table of their outcomes.
 
-A job that fails does not keep the next from running. Ctrl-C and SIGTERM end the sweep at once.
+A job that fails does not stop the sweep. Ctrl-C and SIGTERM end it at once.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Job(Generic[C]):
     """One combination of a sweep's values.
 
     Attributes:
-        name: What sets it apart from the others, for people: "task=rte seed=0".
-        config: What to run it with.
+        name: What differs from the other jobs, for people: "task=rte seed=0".
+        config: The configuration of the job.
     """
 
     name: str
@@ -41,19 +41,19 @@ class Job(Generic[C]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The outcome of a job.
 
     Attributes:
-        name: The job's.
+        name: Name of the job.
         state: One of done, failed, interrupted, not run.
-        seconds: That it took.
-        told: The folder of what is done, or what went wrong.
+        seconds: How long it took.
+        message: The folder of the results, or the error.
     """
 
     name: str
     state: str = NOT_RUN
     seconds: float = 0.0
-    told: str = ""
+    message: str = ""
 
 
 def run_jobs(jobs: Sequence[Job[C]], run: Callable[[C], object]) -> None:
@@ -61,11 +61,11 @@ def run_jobs(jobs: Sequence[Job[C]], run: Callable[[C], object]) -> None:
 
     Args:
         jobs: At least one.
-        run: What to do with a job's configuration; the run folder if it returns a path.
+        run: Runs a job's configuration. If it returns a path, that is the run folder.
 
     Raises:
         UserError: at the end, if a job failed.
-        KeyboardInterrupt, SystemExit: if it was asked to stop.
+        KeyboardInterrupt, SystemExit: if the sweep is asked to stop.
     """
     outcomes = [Outcome(job.name) for job in jobs]
     try:
@@ -74,43 +74,43 @@ def run_jobs(jobs: Sequence[Job[C]], run: Callable[[C], object]) -> None:
                 print_on_main(f"job {i + 1} of {len(jobs)}: {job.name}")
                 _run(job, run, i, outcomes)
                 if outcomes[i].state == FAILED and in_group():
-                    break  # the other processes may be elsewhere: nothing that is done together would work any more
+                    break  # other processes may be in another job: collective operations would not work any more
     finally:
         print_on_main(table_of(outcomes))
     if failed := sum(outcome.state != DONE for outcome in outcomes):
-        raise UserError(f"{failed} of {len(jobs)} jobs are not done; the same command does them again")
+        raise UserError(f"{failed} of {len(jobs)} jobs are not done; the same command runs them again")
 
 
 def table_of(outcomes: Sequence[Outcome]) -> str:
-    """What became of each job, a line each, however wide the terminal is."""
+    """One line for each job, however wide the terminal is."""
     rows = [("job", "outcome", "seconds", "folder, or what went wrong")]
-    rows += [(o.name or "-", o.state, f"{o.seconds:.0f}", o.told) for o in outcomes]
+    rows += [(o.name or "-", o.state, f"{o.seconds:.0f}", o.message) for o in outcomes]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(set_cell_size(*cell) for cell in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _run(job: Job[C], run: Callable[[C], object], i: int, outcomes: list[Outcome]) -> None:
-    """Runs a job and puts down what became of it."""
+    """Runs a job and records its outcome."""
     started = time.monotonic()
 
-    def put_down(state: str, told: str) -> None:
-        outcomes[i] = Outcome(job.name, state, time.monotonic() - started, " ".join(told.split()))
+    def record(state: str, message: str) -> None:
+        outcomes[i] = Outcome(job.name, state, time.monotonic() - started, " ".join(message.split()))
 
     try:
         with system_errors():
             result = run(job.config)
     except UserError as error:
-        put_down(FAILED, str(error))
+        record(FAILED, str(error))
         if is_main():
             say_error(error)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and nobody_reads():
-            raise  # nor would they the table
-        put_down(FAILED, f"{type(error).__name__}: {first_line(error)}")
+            raise  # nobody would read the table either
+        record(FAILED, f"{type(error).__name__}: {first_line(error)}")
         traceback.print_exc()
     except BaseException:
-        put_down(INTERRUPTED, "")
+        record(INTERRUPTED, "")
         raise
     else:
-        put_down(DONE, str(result) if isinstance(result, Path) else "")
+        record(DONE, str(result) if isinstance(result, Path) else "")
