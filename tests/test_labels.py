@@ -375,7 +375,7 @@ def test_texts_that_stand_in_training_and_test_rows_are_counted(tmp_path):
     write(tmp_path / "test.csv", test)
     rows = load(tmp_path)
     assert (
-        "15 of 20 test rows have the same text as a training or validation row, which makes the error look smaller"
+        "15 of 20 test rows have the same text as a training or validation row, so the error looks smaller than it is"
         in notes_of(rows)
     )
     write(tmp_path / "dev.csv", [*train[:3], *test[15:]])

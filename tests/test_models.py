@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from supernet.console.config import load_config
+from supernet.models.heads import head_for, head_of
 from supernet.models.pretrained import Pretrained, check_model, load_pretrained, locate
 from supernet.options.model import ModelSource
 from supernet.runtime.errors import UserError
@@ -146,3 +147,19 @@ def test_the_embedded_model_is_genuine():
         pytest.skip("the embedded model is not installed")
     model, _ = load_pretrained(locate(minilm).folder, read_task("sst2"), seed=0, labels=np.zeros(2))
     assert sum(p.numel() for p in model.bert.parameters()) == 22_713_216
+
+
+@pytest.mark.parametrize("name", ["sst2", "stsb", "swag"])
+def test_a_model_has_the_head_that_its_task_needs(folder, name):
+    task = read_task(name, max_length=30)
+    model, _ = load_pretrained(locate(source(folder)).folder, task, seed=0, labels=np.array([1.0, 2.0]))
+    assert head_of(model) is head_for(task)
+    bias = model.classifier.bias.detach().numpy()
+    np.testing.assert_array_equal(bias, np.full(len(bias), 1.5 if name == "stsb" else 0.0))
+
+
+def test_an_open_task_is_not_whole():
+    spec = read_task("custom")
+    assert spec.is_open
+    with pytest.raises(UserError, match="task 'custom' is not whole"):
+        spec.resolve()

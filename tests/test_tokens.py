@@ -118,7 +118,7 @@ def test_a_slow_tokenizer_is_refused(tmp_path):
     class Slow:
         is_fast = False
 
-    with pytest.raises(UserError, match=r"tokenizer Slow is a slow one; give a model that has a tokenizer\.json"):
+    with pytest.raises(UserError, match=r"tokenizer Slow is a slow tokenizer; give a model with a tokenizer\.json"):
         tokenise((TEXTS,), LABELS, Slow(), max_length=12, cache_dir=str(tmp_path))
 
 

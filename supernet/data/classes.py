@@ -20,9 +20,9 @@ from supernet.runtime.errors import UserError
 
 MAX_CLASSES = 1000
 FEW_ROWS = 10
-"""With fewer, classes that cannot be learnt are for want of rows rather than the wrong column."""
+"""With fewer rows, too many classes mean that rows are missing, not that the column is wrong."""
 WIDE_RANGE = 20.0
-"""Beyond this size the labels of a regression are far from what a new classifier predicts."""
+"""Larger labels of a regression are far from the predictions of a new classifier."""
 NO_LABEL = ("none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nan", "nat", "unlabeled", "unlabelled", "no label")
 """What may be a class, but often stands for a label that is missing; in lower case."""
 
@@ -224,7 +224,7 @@ def _check_classes(counts: Mapping[str, int], train: LabelCounts, column: str) -
             " needed: name the right column with data.label=COLUMN"
         )
     if scattered:
-        limit = f"at most {MAX_CLASSES} classes, with two rows each on average, can be learnt"
+        limit = f"at most {MAX_CLASSES} classes, with two rows each on average, are possible"
         raise UserError(
             f"column '{column}' has {len(counts)} different labels in {rows} rows ({listing(list(counts), 4)}): is it"
             f" the right column? {limit}; name another with data.label=COLUMN, or for numbers say"
@@ -235,7 +235,7 @@ def _check_classes(counts: Mapping[str, int], train: LabelCounts, column: str) -
 def _class_notes(task: TaskSpec, names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
     notes = []
     if single := [name for name, count in counts.items() if count == 1]:
-        notes.append(f"with a single row, which cannot be both learnt and tested: {listing(single)}")
+        notes.append(f"classes with a single row, which is either learnt or tested: {listing(single)}")
     notes += alike_notes(names)
     missing = [name for name in names if name.lower() in NO_LABEL] + _lone_negative(counts)
     notes += [_no_label_note("class", name, counts[name], sum(counts.values())) for name in missing]

@@ -19,7 +19,7 @@ LABEL_NAMES = (
     "y", "gold", "gold_label", "label_id", "class_id", "class_name", "label_name", "label_text", "emotion", "grade",
     "is_spam", "spam", "answer", "tag", "genre",
 )  # fmt: skip
-"""What a label's column is usually called; one of these is taken without being asked for."""
+"""Usual names of a label's column. A column with such a name is the label unless the user names another."""
 TEXT_NAMES = (
     "text", "texts", "sentence", "review", "body", "content", "document", "message", "comment", "question", "tweet",
     "title", "description", "utterance", "query",
@@ -34,7 +34,7 @@ label unless they are asked for."""
 
 
 def is_index(column: str) -> bool:
-    """Whether a column is called as one that numbers the rows."""
+    """Whether a column has the name of a row number."""
     return INDEX_NAMES.fullmatch(column.strip().lower()) is not None
 
 

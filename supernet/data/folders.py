@@ -64,7 +64,7 @@ def _checked_file(task: TaskSpec, file: Path) -> Path:
             "or say task=custom for a file of your own"
         )
     if file.suffix.lower() not in SUFFIXES:
-        raise UserError(f"data.dir={file}: '{file.suffix}' files cannot be read; the ending must be {_endings()}")
+        raise UserError(f"data.dir={file}: '{file.suffix}' files cannot be read; allowed endings: {_endings()}")
     return file
 
 

@@ -1,8 +1,8 @@
-"""A task's rows, split as in the paper or as the user's own files are, and what was found in them.
+"""Loads a task's rows and splits them, as in the paper or as the user's own files are split.
 
-Rows pass through here once, checked and column by column: `load_rows` gives them as text, `load_task` as tokens.
-Texts are in memory once: splits share them, and each split's are let go when it is tokenised.
-Every mistake in a file is told with its name and line.
+`load_rows` gives the rows as text, `load_task` as tokens. Rows are checked and stored column by column.
+Texts are in memory once: splits share them, and a split's texts are freed when it is tokenised.
+An error message about a file names the file and the line.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ SHOWN_FILES = 20
 
 @dataclass(frozen=True)
 class Provenance:
-    """How the rows were come by, for the table that is shown before training.
+    """Where the rows come from, for the summary that is shown before training.
 
     Attributes:
-        origins: For each split where its rows come from, in short.
-        files: What was read: each file with its path, or the like.
-        unused: What there is besides: columns, files, splits.
-        notes: What was guessed or decided, a sentence each.
-        revision: The commit of the data set on the hub that they are of; None if they are not from there.
+        origins: Short name of the source of each split's rows.
+        files: Paths of the files that were read, or names of the hub's splits.
+        unused: Columns, files and splits that are not used.
+        notes: What was inferred or decided, a sentence each.
+        revision: Commit of the data set on the hub; None if the rows come from elsewhere.
     """
 
     origins: dict[str, str]
@@ -55,7 +55,7 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class TaskRows:
-    """A task's splits as text, and the task itself with nothing left open."""
+    """A task's splits as text, and the whole task."""
 
     train: TextSplit
     validation: TextSplit
@@ -66,7 +66,7 @@ class TaskRows:
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """A task's splits as tokens, and the task itself with nothing left open, which is what has to be stored."""
+    """A task's splits as tokens, and the whole task, which is stored beside the supernet."""
 
     train: TokenizedSplit
     validation: TokenizedSplit
@@ -75,7 +75,7 @@ class TaskData:
     provenance: Provenance
 
     def digests(self) -> dict[str, str]:
-        """What tells one set of rows from another, for each split."""
+        """A digest of the rows of each split."""
         return {name: getattr(self, name).digest() for name in SPLITS}
 
 
@@ -229,7 +229,7 @@ def _usable(task: TaskSpec, source: RawDataset) -> tuple[dict[str, list[Shard]],
         splits["test"] = []
     if splits["validation"] and not splits["test"]:
         splits |= {"validation": [], "test": splits["validation"]}
-        notes.append(f"{splits['test'][0].short} is the test set, as there is no other")
+        notes.append(f"{splits['test'][0].short} is the test set, because there is no other")
     return {name: parts for name, parts in splits.items() if parts}, notes
 
 
@@ -288,4 +288,4 @@ def _divide(
     split_off = dict(zip(SPLITS, (f"{share} % of {file}" for share in shares), strict=False))
     if most is not None and used - int(TRAIN_SHARE * used) > most == len(parts[1]):
         notes.append(f"no more than {most} validation rows are used (task.max_validation_rows)")
-    return parts, origins | split_off, [*notes, f"{file} is split by chance, always in the same way (data.split_seed)"]
+    return parts, origins | split_off, [*notes, f"{file} is split at random with a fixed seed (data.split_seed)"]

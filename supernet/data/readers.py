@@ -1,6 +1,6 @@
 """Readers of data files: JSON Lines, CSV, TSV and Parquet, as records of the wanted columns, one after the other.
 
-Every mistake in a file is told with its name and line.
+An error message about a file names the file and the line.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _parquet(file: Path) -> Iterator[Any]:
         with pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as parquet:
             yield parquet
     except (pyarrow.ArrowException, OSError) as e:
-        raise UserError(f"{file} cannot be read as Parquet ({first_line(e)}); write it anew") from None
+        raise UserError(f"{file} cannot be read as Parquet ({first_line(e)}); write it again") from None
 
 
 def arrow_rows(table: Any, wanted: Sequence[str]) -> Iterator[Sequence[Any]]:

@@ -1,6 +1,6 @@
 """Rows as text, checked one by one and kept column by column, each text once.
 
-Every mistake in a row is told with its file and line.
+An error message about a row names the file and the line.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TextSplit:
 
 
 def shared_texts(train: TextSplit, validation: TextSplit, test: TextSplit) -> list[str]:
-    """Notes on how many rows have the texts of a row that was learnt from or, for test rows, chosen by."""
+    """Notes on how many rows have the text of a training row, or for test rows of a validation row."""
     learnt, chosen_by, tested = train.keys(), validation.keys(), test.keys()
     notes = []
     for name, keys, seen, of in (
@@ -57,7 +57,7 @@ def shared_texts(train: TextSplit, validation: TextSplit, test: TextSplit) -> li
     ):
         if count := _count_seen(keys, seen):
             same = f"{count} of {len(keys)} {name} rows have the same text as a {of} row"
-            notes.append(f"{same}, which makes the error look smaller")
+            notes.append(f"{same}, so the error looks smaller than it is")
     return notes
 
 

@@ -112,7 +112,7 @@ def _without_training_rows(data: TaskData) -> list[str]:
     counts = data.task.labels.counts(data.train.labels, len(data.task.answers))
     absent = [name for name, count in zip(data.task.answers, counts, strict=True) if not count]
     names = ", ".join(absent[:SHOWN_CLASSES]) + (", ..." if len(absent) > SHOWN_CLASSES else "")
-    return [f"no training row has the label {names}, so it cannot be learnt"] if absent else []
+    return [f"no training row has the label {names}, so no model can learn it"] if absent else []
 
 
 def _table(*headings: str) -> Table:

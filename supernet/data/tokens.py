@@ -109,7 +109,7 @@ def tokenise(
     is written under another name and then renamed: several processes may do so at once. A damaged file is rebuilt.
 
     Args:
-        columns: One or two lists of n texts; if `sequences` is more than 1, so many more with the choices.
+        columns: One or two lists of n texts. If a row has several sequences, C more lists with the choices.
         labels: n labels. Kept as they are, not part of the cache.
         sequences: C, sequences of each row.
         tokenizer: A fast tokenizer. What is longer than `max_length` tokens is truncated, of pairs the longer text.
@@ -119,7 +119,7 @@ def tokenise(
         UserError: if the tokenizer is a slow one, or the cache folder cannot be written.
     """
     if not getattr(tokenizer, "is_fast", False):
-        raise UserError(f"tokenizer {type(tokenizer).__name__} is a slow one; give a model that has a tokenizer.json")
+        raise UserError(f"tokenizer {type(tokenizer).__name__} is a slow tokenizer; give a model with a tokenizer.json")
     file = cache_folder(cache_dir) / f"{_fingerprint(columns, tokenizer, max_length, sequences)}.npz"
     tokens = _read_cache(file, len(labels) * sequences)
     if tokens is None:
@@ -188,7 +188,7 @@ def _fingerprint(
 ) -> str:
     """Hash of all that the tokens depend on."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    # The last call's truncation and padding are part of the tokenizer's state; ours are set anew on each call.
+    # The last call's truncation and padding are part of the tokenizer's state; our calls set them each time.
     content = {key: value for key, value in backend.items() if key not in ("truncation", "padding")}
     settings = [_CACHE_FORMAT, max_length, tokenizer.truncation_side, list(tokenizer.model_input_names), content]
     settings += [{"choices": sequences}] if sequences > 1 else []

@@ -1,4 +1,4 @@
-"""The files of a model's folder, looked at before transformers reads them: what is wrong is told in a line."""
+"""Checks the files of a model's folder before transformers reads them; an error is one line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The kinds of task, a row each: which metrics it has, which value of the task says what its labels are, what they are.
 
-What a kind needs of torch, its head, is a row of `supernet.models.heads`. Nothing else asks for the kind of a task: a
-new kind is a row here, a row there, and its names in `conf/`.
+What a kind needs of torch, its head, is a row of `supernet.models.heads`. No other module asks for the kind of a task.
+A new kind is a row here and a row there.
 
 This module imports no torch. n rows, C names of labels.
 """
