@@ -8,7 +8,7 @@ from typing import Any
 from supernet.options.labels import label_name
 from supernet.options.task import EMBEDDED_TASK, TaskSpec
 from supernet.runtime.errors import MAX_SEED, UserError, one_of, within
-from supernet.runtime.fields import NO_EFFECT, absolute, counts_as
+from supernet.runtime.fields import NO_EFFECT, SINGLE, absolute, counts_as
 
 SOURCES = ("auto", "hub", "local", "embedded")
 QUOTES = ("auto", "csv", "literal")
@@ -46,10 +46,10 @@ class DataOptions:
     max_train_samples: int | None = None
     split_seed: int = 128
     cache_dir: str | None = field(default=None, metadata=NO_EFFECT)
-    text: Any = None  # one name or several: a configuration knows no such union
+    text: tuple[str, ...] | None = field(default=None, metadata=SINGLE)
     label: str | None = None
-    choices: Any = None
-    ignore_labels: Any = ()  # one or several, texts or numbers
+    choices: tuple[str, ...] | None = field(default=None, metadata=SINGLE)
+    ignore_labels: tuple[str, ...] = field(default=(), metadata=SINGLE)
     quotes: str = "auto"
     hub: str | None = None
     hub_config: str | None = None

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from supernet.options.kinds import AUTO, KINDS, METRIC_NAMES, NUMBERS, VALUES, Kind, Labels
 from supernet.options.labels import label_name
 from supernet.runtime.errors import UserError, unknown
+from supernet.runtime.fields import ADVANCED
 
 S = TypeVar("S", bound="TaskSpec")
 
@@ -31,22 +32,23 @@ class TaskSpec:
 
     Attributes:
         name: Name of the task, also of its folder on disk.
-        text: One or two column names; open if empty. In multiple choice what all choices share.
-        label: Column with the label: an id, a class name, or a number for regression; open if None.
-        metric: One of `METRIC_NAMES`, what the error is computed from; "auto" is the kind's default.
-        classes: Class names in the order of their ids; empty for regression and multiple choice.
-        label_range: (low, high), both allowed, for regression; None otherwise.
-        max_length: Tokens per row, special tokens included; what is longer is truncated.
-        hub: Data set on the Hugging Face hub, None if there is none.
+        text: One or two columns of the text. []: inferred from the rows. In multiple choice, what all choices share.
+        label: Column of the label: an id, a class name, or a number for regression. null: inferred from the rows.
+        metric: What the error is computed from: accuracy, f1, matthews, spearman, or auto: the default of the kind.
+        classes: Class names in the order of their ids. []: inferred from the rows, or no classification.
+        label_range: Lowest and highest label of a regression: [0,5]. null: inferred from the rows, or no regression.
+        max_length: Tokens per row, special tokens included. Longer rows are truncated.
+        hub: Data set on the hub. null: none.
         hub_config: Configuration of that data set.
-        train_splits: Names under which the training rows may be found, in order of preference.
-        test_splits: The same for the test rows. For GLUE that is the development set: test labels are not public.
-        max_validation_rows: Upper limit of the validation rows that are split off the training rows, None for none.
-        kind: One of `KINDS`; "auto" infers it; None follows from the other values, which then leave nothing open.
-        choices: Columns of the choices in multiple choice; the label is the number (from 0) or name of the right one.
-        validation_splits: Names of the validation rows. If there are any names, validation and test rows are optional,
-            and a missing split is taken from the training rows. If empty, validation rows always are, as in the paper.
-        label_ids: Whether a label may be the id of its class instead of its name.
+        train_splits: Possible names of the training rows, the preferred one first.
+        test_splits: Possible names of the test rows. For GLUE they are the development set: test labels are not public.
+        max_validation_rows: Upper limit of the validation rows that are split off the training rows. null: no limit.
+        kind: classification, regression, choice, or auto: inferred from the rows. null: follows from the other values.
+        choices: Columns of the choices in multiple choice. The label is the number (from 0) or name of the right one.
+        validation_splits: Possible names of the validation rows. If there are any, validation and test rows are
+            optional, and a missing split is taken from the training rows. []: validation rows are always split off the
+            training rows, as in the paper.
+        label_ids: A label may be the id of its class instead of its name.
         decimal: How the labels of a regression are written: with a point (0.5) or a comma (0,5).
 
     Raises:
@@ -60,15 +62,15 @@ class TaskSpec:
     classes: tuple[str, ...] = ()
     label_range: tuple[float, float] | None = None
     max_length: int = 128
-    hub: str | None = None
-    hub_config: str | None = None
-    train_splits: tuple[str, ...] = ("train",)
-    test_splits: tuple[str, ...] = ("validation", "dev", "test")
+    hub: str | None = field(default=None, metadata=ADVANCED)
+    hub_config: str | None = field(default=None, metadata=ADVANCED)
+    train_splits: tuple[str, ...] = field(default=("train",), metadata=ADVANCED)
+    test_splits: tuple[str, ...] = field(default=("validation", "dev", "test"), metadata=ADVANCED)
     max_validation_rows: int | None = None
     kind: str | None = None
     choices: tuple[str, ...] = ()
-    validation_splits: tuple[str, ...] = ()
-    label_ids: bool = True
+    validation_splits: tuple[str, ...] = field(default=(), metadata=ADVANCED)
+    label_ids: bool = field(default=True, metadata=ADVANCED)
     decimal: str = "point"
 
     def __post_init__(self) -> None:
