@@ -13,7 +13,7 @@ from search.report.front import front_of
 from search.report.one_run import print_report, write_results
 from search.report.results import Results, Tested, check_front
 from search.run_folder import RunRecord, read_run
-from search.session import Stage
+from search.session import Session
 from search.trials import Evaluated, Outcome, all_evaluated
 from supernet.data.metrics import majority_score
 from supernet.models.slicing import extract
@@ -24,7 +24,7 @@ ModelOf = Callable[[SubNetwork], PreTrainedModel | None]
 """The model of a sub-network that was tried, to measure it on the test split; None if its weights were not kept."""
 
 
-def conclude(stage: Stage, model_of: ModelOf) -> None:
+def conclude(session: Session, model_of: ModelOf) -> None:
     """Finds the front, measures it and the full net on the test split, and writes and prints the report.
 
     Nothing else is ever measured there, and nothing is chosen by it.
@@ -32,33 +32,33 @@ def conclude(stage: Stage, model_of: ModelOf) -> None:
     Raises:
         UserError: if there is no front, or weights of its members are gone.
     """
-    run = read_run(stage.folder)
+    run = read_run(session.folder)
     front = front_of(run)
     check_front(run, front)
-    results = measure(stage, run, front, model_of)
+    results = evaluate_front(session, run, front, model_of)
     said: list[str] = []
-    if stage.latencies is not None:
-        stage.console.print("measuring the latencies of the front once more, in turns with the full net")
-        with stage.show_progress("measuring latencies once more"):
-            results, said = remeasured(stage.latencies, run, results, partial(_model, model_of=model_of))
+    if session.latencies is not None:
+        session.console.print("measuring the latencies of the front once more, in turns with the full net")
+        with session.show_progress("measuring latencies once more"):
+            results, said = remeasured(session.latencies, run, results, partial(_model, model_of=model_of))
     write_results(run, results)
-    print_report(stage.console, run, results, remarks=[*said, *(f"note: {remark}" for remark in stage.remarks())])
+    print_report(session.console, run, results, remarks=[*said, *(f"note: {remark}" for remark in session.remarks())])
 
 
-def measure(stage: Stage, run: RunRecord, front: list[Evaluated], model_of: ModelOf) -> Results:
+def evaluate_front(session: Session, run: RunRecord, front: list[Evaluated], model_of: ModelOf) -> Results:
     """What the test split says of the front, the full net and the commonest answer."""
-    evaluator = stage.evaluator(stage.data.test)
+    evaluator = session.evaluator(session.data.test)
     tested = []
-    with stage.show_progress("measuring the front on the test rows", len(front), unit="sub-networks") as progress:
+    with session.show_progress("measuring the front on the test rows", len(front), unit="sub-networks") as progress:
         for e in front:
             tested.append(Tested(e, evaluator.score(_model(e.subnet, model_of))))
             progress.advance()
-    full = next((t for t in tested if t.evaluated.subnet == stage.supernet.space.largest), None)
+    full = next((t for t in tested if t.evaluated.subnet == session.supernet.space.largest), None)
     own = full is not None
     if full is None:
-        found, model, own = _full_net(stage, run, model_of)
+        found, model, own = _full_net(session, run, model_of)
         full = None if found is None else Tested(found, evaluator.score(model))
-    task, labels, known = stage.data.task, stage.data.test.labels, stage.data.validation.labels
+    task, labels, known = session.data.task, session.data.test.labels, session.data.validation.labels
     return Results(
         front=tested,
         full=full,
@@ -75,19 +75,19 @@ def _model(subnet: SubNetwork, model_of: ModelOf) -> PreTrainedModel:
     return model
 
 
-def _full_net(stage: Stage, run: RunRecord, model_of: ModelOf) -> tuple[Evaluated | None, PreTrainedModel, bool]:
+def _full_net(session: Session, run: RunRecord, model_of: ModelOf) -> tuple[Evaluated | None, PreTrainedModel, bool]:
     """The full net, its model, and whether it is the run's own; otherwise the supernet's, measured now.
 
     A baseline may have had no such budget, a trial may have failed, and older versions did not keep the weights.
     """
-    subnet = stage.supernet.space.largest
+    subnet = session.supernet.space.largest
     own = next((e for e in all_evaluated(run.trials) if e.subnet == subnet), None)
     model = None if own is None else model_of(subnet)
     if model is not None:
         return own, model, True
-    model = extract(stage.supernet.model, subnet, share=True)
-    outcome = attempt(lambda: Outcome(stage.objectives.measure(subnet, model)))
+    model = extract(session.supernet.model, subnet, share=True)
+    outcome = attempt(lambda: Outcome(session.weight_shared.evaluate(subnet, model)))
     if outcome.metrics is None:
-        stage.console.print(f"the full net could not be measured: {outcome.failure}")
+        session.console.print(f"the full net could not be measured: {outcome.failure}")
         return None, model, False
     return Evaluated(subnet, outcome.metrics), model, False

@@ -20,22 +20,22 @@ from supernet.runtime.errors import UserError, first_line
 from supernet.runtime.processes import all_gather, broadcast_from_main
 from supernet.space.subnetwork import SubNetwork
 
-PATIENCE = 10
+MAX_FAILURES = 10
 """Failed trials in a row that end a search."""
 
 
-class Searcher(Protocol):
-    """What the loop needs of a searcher (`search.searchers.AskTell`)."""
+class Proposer(Protocol):
+    """What the loop needs of a searcher (`search.searchers.schedulers.AskTell`)."""
 
     def ask(self) -> SubNetwork | None: ...
     def tell(self, subnet: SubNetwork, metrics: Metrics) -> None: ...
     def observe(self, subnet: SubNetwork, metrics: Metrics) -> None: ...
-    def claim(self, subnet: SubNetwork) -> None: ...
+    def mark_pending(self, subnet: SubNetwork) -> None: ...
     def fail(self, subnet: SubNetwork) -> None: ...
 
 
-class Evaluate(Protocol):
-    """What the loop needs of what measures sub-networks (`search.measure.Objectives`)."""
+class SubnetEvaluator(Protocol):
+    """What the loop needs of `search.measure.WeightSharedEvaluator`."""
 
     def bound(self, subnet: SubNetwork, trials: Sequence[Trial]) -> float | None: ...
     def __call__(self, subnet: SubNetwork, bound: float | None) -> Outcome: ...
@@ -58,7 +58,7 @@ class Dialogue:
 
     def __init__(
         self,
-        searcher: Searcher,
+        searcher: Proposer,
         objectives: Sequence[str],
         file: TrialFile,
         on_trial: Callable[[Trial], None],
@@ -73,14 +73,14 @@ class Dialogue:
             self._tell(trial)
         self._round = file.trials[whole:]  # of a round that was interrupted: asked for, and not to be told yet
         for trial in self._round:
-            searcher.claim(trial.subnet)
+            searcher.mark_pending(trial.subnet)
         for trial in file.trials:
             on_trial(trial)
 
     def ask(self, most: int) -> list[SubNetwork]:
         """The next round of sub-networks, at most so many; none if none is left, or if trials keep failing."""
         asked: list[SubNetwork] = []
-        while len(asked) < min(most, self.at_once - len(self._round)) and self.failures < PATIENCE:
+        while len(asked) < min(most, self.at_once - len(self._round)) and self.failures < MAX_FAILURES:
             subnet = self.searcher.ask()
             if subnet is None:
                 break
@@ -103,8 +103,8 @@ class Dialogue:
             self.searcher.fail(trial.subnet)
         else:
             self.searcher.tell(trial.subnet, self._chosen(trial.outcome.metrics))
-        for free in trial.outcome.free:
-            self.searcher.observe(free.subnet, self._chosen(free.metrics))
+        for byproduct in trial.outcome.byproducts:
+            self.searcher.observe(byproduct.subnet, self._chosen(byproduct.metrics))
         self.told.append(trial)
 
     def _chosen(self, metrics: Metrics) -> Metrics:
@@ -113,7 +113,7 @@ class Dialogue:
 
 def run_search(
     begin: Callable[[], Dialogue],
-    evaluate: Evaluate,
+    evaluate: SubnetEvaluator,
     *,
     max_evaluations: int,
     accelerator: Accelerator,
@@ -134,7 +134,7 @@ def run_search(
         All trials, in the main process; none in the others.
 
     Raises:
-        UserError: if `PATIENCE` trials in a row failed.
+        UserError: if `MAX_FAILURES` trials in a row failed.
     """
     dialogue = begin() if accelerator.is_main_process else None
     while True:
@@ -151,7 +151,7 @@ def run_search(
             dialogue.add([subnet for subnet, _ in asked], outcomes)
     if dialogue is None:
         return []
-    if dialogue.failures >= PATIENCE:
+    if dialogue.failures >= MAX_FAILURES:
         reason = dialogue.file.trials[-1].outcome.failure
         raise UserError(
             f"{dialogue.failures} trials in a row failed, the last one with: {reason}; all trials are kept in "
@@ -171,4 +171,4 @@ def attempt(evaluate: Callable[[], Outcome]) -> Outcome:
         return Outcome(None, f"{type(error).__name__}: {first_line(error)}", seconds=time.perf_counter() - start)
     if wrong := not_finite(outcome.metrics or {}):
         return Outcome(None, wrong, seconds=outcome.seconds)
-    return replace(outcome, free=tuple(e for e in outcome.free if not not_finite(e.metrics)))
+    return replace(outcome, byproducts=tuple(e for e in outcome.byproducts if not not_finite(e.metrics)))

@@ -23,7 +23,7 @@ from supernet.space.cost import Workload, encoder_params, params_share, total_pa
 from supernet.space.subnetwork import SubNetwork
 
 
-class Objectives:
+class WeightSharedEvaluator:
     """Measures sub-networks with the supernet's weights, without training.
 
     In a space of nets that have the first l layers, the pass that evaluates one of them evaluates the shallower ones of
@@ -79,7 +79,7 @@ class Objectives:
     def __call__(self, subnet: SubNetwork, bound: float | None = None) -> Outcome:
         """Extracts the sub-network and runs it over the split, or as much of it as shows an error above `bound`."""
         start = time.perf_counter()
-        free: tuple[Evaluated, ...] = ()
+        byproducts: tuple[Evaluated, ...] = ()
         model, shallower = extract(self._model, subnet, share=True), self._shallower(subnet)
         if self._stop_confidence is not None:
             than = math.inf if bound is None else bound
@@ -89,13 +89,13 @@ class Objectives:
             scores, *others = self._evaluator.evaluate_early_exits(model)
             metrics = self._metrics(subnet, scores)
             pairs = list(zip(subnet.prefixes(), others, strict=False))
-            free = tuple(Evaluated(s, self._metrics(s, found)) for s, found in pairs if s in shallower)
+            byproducts = tuple(Evaluated(s, self._metrics(s, found)) for s, found in pairs if s in shallower)
         else:
-            metrics = self.measure(subnet, model)
-        return Outcome(metrics, free=free, seconds=time.perf_counter() - start)
+            metrics = self.evaluate(subnet, model)
+        return Outcome(metrics, byproducts=byproducts, seconds=time.perf_counter() - start)
 
-    def measure(self, subnet: SubNetwork, model: PreTrainedModel) -> dict[str, float]:
-        """Measures a sub-network's model, extracted or made in another way."""
+    def evaluate(self, subnet: SubNetwork, model: PreTrainedModel) -> dict[str, float]:
+        """All objectives of a sub-network's model, extracted or made in another way."""
         metrics = self._metrics(subnet, self._evaluator.evaluate(model))
         return metrics if self.measure_latency is None else {**metrics, **self.measure_latency(subnet, model)}
 

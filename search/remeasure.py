@@ -11,7 +11,7 @@ from dataclasses import replace
 from search.latencies import Latencies, SubnetModels
 from search.objectives import LATENCY, LEAST_REFERENCE
 from search.pareto import pareto_front
-from search.report.front import costs_of, main_cost
+from search.report.front import main_cost, objectives_of
 from search.report.results import Results, Tested
 from search.report.summary import CHANGED
 from search.run_folder import RunRecord
@@ -107,7 +107,7 @@ def _with_quartiles(latency: Metrics, factor: float) -> str:
 
 def _dominated(run: RunRecord, results: Results) -> str:
     """Of members of the front that are none by the latencies measured again."""
-    kept = pareto_front(costs_of([tested.evaluated for tested in results.front], run.info.objectives))
+    kept = pareto_front(objectives_of([tested.evaluated for tested in results.front], run.info.objectives))
     if kept.all():
         return ""
     return (

@@ -10,13 +10,13 @@ from pathlib import Path
 from search.baselines.run import prune
 from search.baselines.table import BASELINES
 from search.conclude import ModelOf, conclude
-from search.finetune.tuning import Finetuning, finetuned
+from search.finetune.tuner import Finetuning, finetuned
 from search.loop import Dialogue, run_search
 from search.options.search import BASELINE, FINETUNE, SEARCH, SearchConfig
 from search.options.searchers import MOASHA
 from search.searchers.schedulers import AskTell, make_scheduler
 from search.searchers.table import SEARCHERS
-from search.session import Stage, prepare
+from search.session import Session, open_session
 from search.trials import STARTS, Trial
 from supernet.console.progress import WorkProgress
 from supernet.models.slicing import extract
@@ -35,24 +35,26 @@ def search(config: SearchConfig) -> Path:
     """
     _check_names(config)
     with accelerate_session(config.mixed_precision, key="mixed_precision") as accelerator:
-        stage = prepare(config, accelerator)
-        with ended_by_signals(), lock_run_folder(accelerator, stage.folder), _told_when_stopped(stage):
-            known = 0 if config.overwrite else stage.known
-            with stage.show_progress(config.label, config.trials, unit="trials") as progress:
-                model_of = WAYS[config.mode](stage, partial(_show, progress, known))
+        session = open_session(config, accelerator)
+        with ended_by_signals(), lock_run_folder(accelerator, session.folder), _explain_when_stopped(session):
+            known = 0 if config.overwrite else session.kept_trials
+            with session.show_progress(config.label, config.trials, unit="trials") as progress:
+                model_of = RUNNERS[config.mode](session, partial(_show, progress, known))
             if accelerator.is_main_process:
-                conclude(stage, model_of)
-    return stage.folder
+                conclude(session, model_of)
+    return session.folder
 
 
 @contextmanager
-def _told_when_stopped(stage: Stage) -> Iterator[None]:
-    """Says after Ctrl-C and the signals what is kept, and how to go on."""
+def _explain_when_stopped(session: Session) -> Iterator[None]:
+    """Prints, after Ctrl-C or a signal, which trials are kept and how to resume."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        how = "the same command without overwrite=true" if stage.config.overwrite else "the same command"
-        stage.console.print(f"stopped: {stage.known} trials that had ended are kept in {stage.folder}; {how} goes on")
+        how = "the same command without overwrite=true" if session.config.overwrite else "the same command"
+        session.console.print(
+            f"stopped: {session.kept_trials} finished trials are kept in {session.folder}; {how} resumes the search"
+        )
         raise
 
 
@@ -64,9 +66,9 @@ def _check_names(config: SearchConfig) -> None:
         raise unknown("baseline", baseline, BASELINES)
 
 
-def _search_supernet(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:
+def _search_supernet(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
     """Sub-networks that a searcher proposes, with the supernet's weights."""
-    config, space = stage.config, stage.supernet.space
+    config, space = session.config, session.supernet.space
 
     def begin() -> Dialogue:
         scheduler = make_scheduler(
@@ -74,79 +76,85 @@ def _search_supernet(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf
             space,
             metrics=config.objectives,
             seed=config.seed,
-            known=stage.objectives.known,
+            known=session.weight_shared.known,
             options=config.searcher,
         )
-        file = stage.begin()
+        file = session.begin()
         return Dialogue(
-            AskTell(scheduler, space), config.objectives, file, on_trial, at_once=stage.accelerator.num_processes
+            AskTell(scheduler, space), config.objectives, file, on_trial, at_once=session.accelerator.num_processes
         )
 
-    trials = run_search(begin, stage.objectives, max_evaluations=config.max_evaluations, accelerator=stage.accelerator)
-    if stage.accelerator.is_main_process:
-        _say_if_none_is_left(stage, trials)
-        _say_if_nothing_was_drawn(stage)
-    return partial(extract, stage.supernet.model, share=True)
+    trials = run_search(
+        begin, session.weight_shared, max_evaluations=config.max_evaluations, accelerator=session.accelerator
+    )
+    if session.accelerator.is_main_process:
+        _report_exhaustion(session, trials)
+        _report_unused_seed(session)
+    return partial(extract, session.supernet.model, share=True)
 
 
-def _finetune(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:
+def _finetune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
     """Sub-networks that a searcher proposes, each trained alone from the pre-trained weights (standard NAS)."""
-    _refuse_several_processes(stage, "evaluator=finetune starts processes of its own: set evaluator.workers")
-    folder, precision = Path(stage.info.supernet), stage.accelerator.mixed_precision
-    finetuning = Finetuning(stage.config, precision, folder, stage.supernet, stage.data, stage.objectives, stage.folder)
-    trials = finetuning.run(stage.begin, on_trial)
+    _refuse_several_processes(session, "evaluator=finetune starts processes of its own: set evaluator.workers")
+    folder, precision = Path(session.info.supernet), session.accelerator.mixed_precision
+    finetuning = Finetuning(
+        session.config, precision, folder, session.supernet, session.data, session.weight_shared, session.folder
+    )
+    trials = finetuning.run(session.begin, on_trial)
     stopped = sum(t.outcome.metrics is not None and t.outcome.metrics["stopped"] > 0 for t in trials)
-    _say_if_none_is_left(stage, trials)
-    stage.console.print(f"{len(trials)} sub-networks trained alone, {stopped} of them stopped early")
-    return finetuned(stage.folder, trials, stage.supernet.model)
+    _report_exhaustion(session, trials)
+    session.console.print(f"{len(trials)} sub-networks trained alone, {stopped} of them stopped early")
+    return finetuned(session.folder, trials, session.supernet.model)
 
 
-def _prune(stage: Stage, on_trial: Callable[[Trial], None]) -> ModelOf:
+def _prune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
     """What a baseline makes of the supernet's full net for each budget."""
-    baseline = stage.config.baseline
-    _refuse_several_processes(stage, f"baseline={baseline.name} runs in one process")
-    file = stage.begin()
+    baseline = session.config.baseline
+    _refuse_several_processes(session, f"baseline={baseline.name} runs in one process")
+    file = session.begin()
     models, left_out = prune(
-        stage.supernet,
-        stage.data.train,
-        stage.objectives,
+        session.supernet,
+        session.data.train,
+        session.weight_shared,
         file,
         options=baseline,
-        seed=stage.config.seed,
+        seed=session.config.seed,
         on_trial=on_trial,
     )
     if left_out:
-        stage.console.print(
+        session.console.print(
             f"{baseline.name} has nothing small enough for {', '.join(f'{b:.0%}' for b in left_out)} of the encoder"
         )
     return models.__getitem__
 
 
-WAYS: dict[str, Callable[[Stage, Callable[[Trial], None]], ModelOf]] = {
+RUNNERS: dict[str, Callable[[Session, Callable[[Trial], None]], ModelOf]] = {
     SEARCH: _search_supernet,
     FINETUNE: _finetune,
     BASELINE: _prune,
 }
-"""How trials come about, by `SearchConfig.mode`; each writes them down and calls back after each."""
+"""What runs the trials, by `SearchConfig.mode`. Each writes its trials to the file and calls back after each."""
 
 
-def _say_if_none_is_left(stage: Stage, trials: Sequence[Trial]) -> None:
-    if len(trials) < stage.config.max_evaluations:
-        stage.console.print(f"all {len(trials)} sub-networks that {stage.config.label} has to propose are evaluated")
+def _report_exhaustion(session: Session, trials: Sequence[Trial]) -> None:
+    if len(trials) < session.config.max_evaluations:
+        session.console.print(
+            f"{session.config.label} has nothing more to propose: all {len(trials)} sub-networks are evaluated"
+        )
 
 
-def _say_if_nothing_was_drawn(stage: Stage) -> None:
-    """Whoever repeats a search with other seeds, to see how much chance is in it, has to know."""
-    searcher, at_once = stage.config.searcher.name, stage.accelerator.num_processes
-    if at_once <= STARTS and not SEARCHERS[searcher].draws(stage.supernet.space):
-        stage.console.print(
+def _report_unused_seed(session: Session) -> None:
+    """Tells a user that other seeds give the same trials: their spread would say nothing about chance."""
+    searcher, at_once = session.config.searcher.name, session.accelerator.num_processes
+    if at_once <= STARTS and not SEARCHERS[searcher].draws(session.supernet.space):
+        session.console.print(
             f"the seed had no influence: in so small a space {searcher} compares all sub-networks for each proposal, "
             "and other seeds give the same trials"
         )
 
 
-def _refuse_several_processes(stage: Stage, reason: str) -> None:
-    if stage.accelerator.num_processes > 1:
+def _refuse_several_processes(session: Session, reason: str) -> None:
+    if session.accelerator.num_processes > 1:
         raise UserError(f"{reason}; use '{typed_command('search')} ...' without accelerate launch")
 
 

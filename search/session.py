@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from search.latencies import Latencies
-from search.measure import Objectives, reference_values
+from search.measure import WeightSharedEvaluator, reference_values
 from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options.search import BASELINE, FINETUNE, SearchConfig
 from search.rows import load_rows
@@ -45,7 +45,7 @@ OF_TRAININGS = ("reports", "epochs", "stopped")
 
 
 @dataclass(frozen=True)
-class Stage:
+class Session:
     """What every way of stage two starts from, in every process.
 
     Attributes:
@@ -54,7 +54,7 @@ class Stage:
         console: Silent but in the main process.
         supernet: On the accelerator's device.
         data: Its task's rows.
-        objectives: Measures sub-networks.
+        weight_shared: Evaluates sub-networks with the supernet's weights.
         folder: The run folder.
         info: What it is to say of the run.
         latencies: What measures latencies; None if there are none to be measured.
@@ -65,7 +65,7 @@ class Stage:
     console: Console
     supernet: Supernet
     data: TaskData
-    objectives: Objectives
+    weight_shared: WeightSharedEvaluator
     folder: Path
     info: RunInfo
     latencies: Latencies | None
@@ -81,7 +81,7 @@ class Stage:
         return show_progress(_beside(self.console), description, total, unit=unit)
 
     @property
-    def known(self) -> int:
+    def kept_trials(self) -> int:
         """How many trials are in the run folder."""
         trials = self.folder / TRIALS_FILE
         return trials.read_bytes().count(b"\n") if trials.is_file() else 0
@@ -97,10 +97,10 @@ class Stage:
                 cannot be one of this run.
         """
         check_weights(Path(self.info.supernet), self.supernet.weights)
-        known = self.known
+        kept = self.kept_trials
         begin_run(self.folder, self.info, overwrite=self.config.overwrite)
-        if self.config.overwrite and known:
-            self.console.print(f"overwrite=true: {known} trials that were in {self.folder} are forgotten")
+        if self.config.overwrite and kept:
+            self.console.print(f"overwrite=true: {kept} earlier trials in {self.folder} were removed")
         required = (*self.info.reference, *(OF_TRAININGS if self.config.mode == FINETUNE else ()))
         wrong = self.supernet.space.sizes.excess if self.config.mode == BASELINE else self._outside
         file = TrialFile(self.folder / TRIALS_FILE, required=required, wrong=wrong)
@@ -123,7 +123,7 @@ class Stage:
         return said
 
 
-def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
+def open_session(config: SearchConfig, accelerator: Accelerator) -> Session:
     """Reads supernet and data, and makes ready what measures.
 
     Raises:
@@ -147,8 +147,8 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         )
     folder = config.folder(supernet_folder, asdict(info))
     latencies = _latencies(config, supernet, accelerator, folder, beside=_beside(console))
-    objectives = _objectives(config, supernet, data, accelerator, latencies)
-    full = objectives.costs(supernet.space.largest) | ({} if latencies is None else dict(latencies.full))
+    weight_shared = _weight_shared(config, supernet, data, accelerator, latencies)
+    full = weight_shared.costs(supernet.space.largest) | ({} if latencies is None else dict(latencies.full))
     reference = reference_values(config.objectives, info.task, data.validation.labels, full=full)
     run = _run_info(
         config,
@@ -158,7 +158,7 @@ def prepare(config: SearchConfig, accelerator: Accelerator) -> Stage:
         majority=majority_error(info.task, data.validation.labels),
         conditions=_conditions(config, supernet, accelerator),
     )
-    return Stage(config, accelerator, console, supernet, data, objectives, folder, run, latencies)
+    return Session(config, accelerator, console, supernet, data, weight_shared, folder, run, latencies)
 
 
 def _load_supernet(config: SearchConfig, console: Console) -> tuple[Path, Supernet]:
@@ -236,15 +236,15 @@ def _latencies(
     return latencies(full=broadcast_from_main(accelerator, full))
 
 
-def _objectives(
+def _weight_shared(
     config: SearchConfig, supernet: Supernet, data: TaskData, accelerator: Accelerator, latencies: Latencies | None
-) -> Objectives:
+) -> WeightSharedEvaluator:
     """With a latency that is measured, or computed by the table; and evaluations that stop early, if so wished."""
     confidence, predict = config.stop_confidence, None
     if config.latency_table is not None:
         conditions = _latency_conditions(config, supernet, accelerator)
         predict = load_table(user_path(config.latency_table), conditions, sizes=supernet.space.sizes).predict
-    return Objectives(
+    return WeightSharedEvaluator(
         supernet,
         _evaluator(data.validation, supernet, accelerator, parts=1 if confidence is None else PARTS),
         config.workload,

@@ -57,13 +57,13 @@ class Outcome:
     Attributes:
         metrics: None if it failed.
         failure: Why, in that case.
-        free: Other sub-networks whose metrics the same evaluation gave.
+        byproducts: Other sub-networks whose metrics the same evaluation gave: its early exits.
         seconds: What evaluating took.
     """
 
     metrics: Metrics | None
     failure: str | None = None
-    free: tuple[Evaluated, ...] = ()
+    byproducts: tuple[Evaluated, ...] = ()
     seconds: float = 0.0
 
 
@@ -85,9 +85,9 @@ class Trial:
 
     @property
     def evaluated(self) -> tuple[Evaluated, ...]:
-        """The sub-networks that are known through this trial: its own, unless it failed, and the free ones."""
+        """The sub-networks that are known through this trial: its own, unless it failed, and the byproducts."""
         own = () if self.outcome.metrics is None else (Evaluated(self.subnet, self.outcome.metrics),)
-        return own + self.outcome.free
+        return own + self.outcome.byproducts
 
     def to_json(self) -> dict[str, Any]:
         """As a line of trials.jsonl."""
@@ -96,8 +96,8 @@ class Trial:
         row = {"trial": self.number, "subnet": self.subnet.to_json(), "text": str(self.subnet), "metrics": metrics}
         if o.failure is not None:
             row["failure"] = o.failure
-        if o.free:
-            row["free"] = [e.to_json() for e in o.free]
+        if o.byproducts:
+            row["free"] = [e.to_json() for e in o.byproducts]
         return row | {"seconds": o.seconds, "elapsed": self.elapsed}
 
     @classmethod
@@ -114,7 +114,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class _EvaluatedRow:
-    """What a sub-network that came for free is in a line of trials.jsonl."""
+    """A byproduct in a line of trials.jsonl."""
 
     subnet: SubNetwork
     metrics: KnownMetrics
@@ -172,7 +172,7 @@ def _check(trial: Trial, required: Sequence[str], wrong: Wrong | None) -> None:
     """Raises WrongValue for what a trial lacks, or for a sub-network that cannot be one of the run's."""
     for evaluated in trial.evaluated:
         Named({}, tuple(required)).check(evaluated.metrics, "metrics")
-    for subnet in (trial.subnet, *(free.subnet for free in trial.outcome.free)):
+    for subnet in (trial.subnet, *(byproduct.subnet for byproduct in trial.outcome.byproducts)):
         if wrong is not None and (why := wrong(subnet)) is not None:
             raise WrongValue(f"sub-network ({subnet}) is none of this run: {why}")
 

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForMultipleChoice
 
 from search.baselines.base import training_rows
-from search.baselines.gradients import head_scores, mask_gradients
 from search.baselines.kwon import most_params, prune_by_fisher, rank, rearrange, search_masks
+from search.baselines.mask_gradients import head_scores, mask_gradients
 from search.baselines.table import BASELINES
 from search.baselines.widths import DROP_ORDERS
 from search.options.search import DROPS, BaselineOptions

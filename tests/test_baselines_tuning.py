@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForMultipleChoice
 
 from search.baselines import tuning
-from search.baselines.tuning import Walk, best_factors, scale_, tune_masks_
+from search.baselines.mask_tuning import Walk, best_factors, scale_, tune_masks_
 from supernet.data.batches import collate
 from supernet.models.families import architecture_of, family_of
 from supernet.models.slicing import extract, view

@@ -22,12 +22,12 @@ from search.finetune import trial, workers
 from search.finetune.moasha import NonDominatedRank, SubNetworkMOASHA
 from search.finetune.recorder import Recorder
 from search.finetune.trial import Job, SingleSpace, read_seen, train_alone
-from search.finetune.tuning import Finetuning, finetuned
+from search.finetune.tuner import Finetuning, finetuned
 from search.finetune.workers import Workers
 from search.options.search import SearchConfig
 from search.report.front import front_of
 from search.report.results import read_results
-from search.run import prepare, search
+from search.run import open_session, search
 from search.run_folder import read_run
 from search.trials import Outcome, TrialFile, read_trials
 from supernet.artifact import load_supernet
@@ -58,10 +58,10 @@ def finetuning_of(tmp_path):
     def make(supernet_folder, *overrides):
         config = config_of(supernet_folder, tmp_path, *overrides)
         with accelerate_session(config.mixed_precision) as accelerator:
-            stage = prepare(config, accelerator)
-        stage.folder.mkdir(parents=True, exist_ok=True)
-        folder = Path(stage.info.supernet)
-        return Finetuning(config, "no", folder, stage.supernet, stage.data, stage.objectives, stage.folder)
+            session = open_session(config, accelerator)
+        session.folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(session.info.supernet)
+        return Finetuning(config, "no", folder, session.supernet, session.data, session.weight_shared, session.folder)
 
     return make
 
@@ -307,7 +307,7 @@ def test_moasha_stops_trainings_and_a_search_goes_on(supernet_folder, tmp_path, 
     kept = {t.number for t in record.trials if t.subnet in {supernet.space.largest, *(e.subnet for e in front)}}
     assert {path.name for path in (folder / "weights").iterdir()} == {f"{number}.safetensors" for number in kept}
     with accelerate_session("fp32") as accelerator:
-        data = prepare(config_of(supernet_folder, tmp_path), accelerator).data
+        data = open_session(config_of(supernet_folder, tmp_path), accelerator).data
     evaluator, model_of = (
         Evaluator(data.validation, data.task, supernet.tokenizer),
         finetuned(folder, record.trials, supernet.model),

@@ -19,7 +19,7 @@ import torch
 from huggingface_hub import HfFileSystem, constants
 from safetensors.torch import load_file, save
 
-from search.finetune.tuning import Finetuning
+from search.finetune.tuner import Finetuning
 from search.options.search import SearchConfig
 from search.run import search
 from supernet.artifact import load_supernet, read_info

@@ -1,4 +1,4 @@
-"""The loop: what fails is recorded and skipped, what is free is told, and the file of trials is the truth."""
+"""The loop: what fails is recorded and skipped, byproducts are told, and the file of trials is the truth."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import math
 import pytest
 from accelerate import Accelerator
 
-from search.loop import PATIENCE, Dialogue, run_search
+from search.loop import MAX_FAILURES, Dialogue, run_search
 from search.run_folder import RunInfo, begin_run, read_run
 from search.searchers.schedulers import AskTell, make_scheduler
 from search.trials import Evaluated, Outcome, TrialFile, all_evaluated, read_trials
@@ -31,7 +31,7 @@ class Scripted:
 
     observe = tell
 
-    def claim(self, subnet):
+    def mark_pending(self, subnet):
         self.known[subnet] = None
 
     def fail(self, subnet):
@@ -125,15 +125,15 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(bad, tmp_path):
 def test_failures_in_a_row_end_the_search_and_others_do_not(tmp_path):
     def evaluate(subnet):
         number = SUBNETS.index(subnet)
-        if number < PATIENCE - 1 or number >= PATIENCE + 2:
+        if number < MAX_FAILURES - 1 or number >= MAX_FAILURES + 2:
             raise RuntimeError(f"number {number}")
         return outcome(subnet)
 
     with pytest.raises(
-        UserError, match=rf"10 trials in a row failed, .* number {2 * PATIENCE + 1}; all trials are kept"
+        UserError, match=rf"10 trials in a row failed, .* number {2 * MAX_FAILURES + 1}; all trials are kept"
     ):
         run(tmp_path / "trials.jsonl", evaluate, max_evaluations=64)
-    assert len(read_trials(tmp_path / "trials.jsonl")) == 2 * PATIENCE + 2
+    assert len(read_trials(tmp_path / "trials.jsonl")) == 2 * MAX_FAILURES + 2
 
 
 def test_a_users_mistake_is_no_failed_trial(tmp_path):
@@ -147,8 +147,8 @@ def test_a_users_mistake_is_no_failed_trial(tmp_path):
 
 def test_free_observations_are_told_and_written_but_are_no_trials(tmp_path):
     def evaluate(subnet):
-        free = (Evaluated(SUBNETS[1], metrics(SUBNETS[1])),) if subnet == SUBNETS[0] else ()
-        return Outcome(metrics(subnet), free=free)
+        byproducts = (Evaluated(SUBNETS[1], metrics(SUBNETS[1])),) if subnet == SUBNETS[0] else ()
+        return Outcome(metrics(subnet), byproducts=byproducts)
 
     trials, searcher = run(tmp_path / "trials.jsonl", evaluate, max_evaluations=4)
     assert [t.subnet for t in trials] == [SUBNETS[0], *SUBNETS[2:5]]
@@ -234,14 +234,14 @@ def test_a_round_that_was_interrupted_goes_on(searcher, tmp_path):
 
 def test_a_free_result_that_is_no_number_is_left_out(tmp_path):
     def evaluate(subnet):
-        free = [
+        byproducts = [
             Evaluated(SUBNETS[60], metrics(SUBNETS[60]) | {"loss": math.nan}),
             Evaluated(SUBNETS[61], metrics(subnet)),
         ]
-        return Outcome(metrics(subnet), free=tuple(free))
+        return Outcome(metrics(subnet), byproducts=tuple(byproducts))
 
     trials, searcher = run(tmp_path / "trials.jsonl", evaluate, max_evaluations=1)
-    assert [e.subnet for e in trials[0].outcome.free] == [SUBNETS[61]]
+    assert [e.subnet for e in trials[0].outcome.byproducts] == [SUBNETS[61]]
     assert SUBNETS[60] not in searcher.known
 
 

@@ -71,12 +71,12 @@ def test_the_hypervolume_is_that_of_error_and_encoder_share_after_every_trial(tm
 def test_sub_networks_that_a_trial_gave_for_free_count(tmp_path):
     folder = tmp_path / "run"
     make_run(folder, evaluations=3, tested=False)
-    trial, free = SubNetwork.uniform(range(4), 6, 700), SubNetwork.uniform(range(2), 6, 700)
+    trial, shallower = SubNetwork.uniform(range(4), 6, 700), SubNetwork.uniform(range(2), 6, 700)
     names = ("error", "params")
-    outcome = Outcome(metrics_of(trial, names), free=(Evaluated(free, metrics_of(free, names)),))
+    outcome = Outcome(metrics_of(trial, names), byproducts=(Evaluated(shallower, metrics_of(shallower, names)),))
     append_json_line(folder / TRIALS_FILE, Trial(3, trial, outcome, 9.0).to_json())
     run = read_run(folder)
-    assert {trial, free} <= {e.subnet for e in front_of(run)}
+    assert {trial, shallower} <= {e.subnet for e in front_of(run)}
     assert curve_of(run).hypervolume[-1] == pytest.approx(area(all_evaluated(run.trials)))
     assert "4 evaluations, 1 sub-networks more known by them," in printed(run, results_of(run))
 

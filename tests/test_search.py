@@ -7,14 +7,14 @@ import shutil
 import numpy as np
 import pytest
 
-from search.measure import Objectives
+from search.evaluate_front import WeightSharedEvaluator
 from search.objectives import LATENCY, OBJECTIVES
 from search.options.search import SearchConfig
 from search.report.front import front_of
 from search.report.results import MAJORITY, read_results
 from search.run import search
 from search.run_folder import read_run
-from search.session import prepare
+from search.session import open_session
 from search.trials import all_evaluated, read_trials
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
@@ -78,7 +78,7 @@ def test_a_search_from_start_to_report(searcher, supernet_folder, tmp_path, caps
 
 
 def test_the_full_net_and_the_commonest_answer_are_measured_on_the_test_rows(supernet_folder, tmp_path, monkeypatch):
-    evaluate = Objectives.__call__
+    evaluate = WeightSharedEvaluator.__call__
 
     def fails_once(self, subnet, bound):
         if subnet == self._space.largest:
@@ -86,20 +86,20 @@ def test_the_full_net_and_the_commonest_answer_are_measured_on_the_test_rows(sup
         return evaluate(self, subnet, bound)
 
     whole = run(supernet_folder, tmp_path, "searcher=random")
-    monkeypatch.setattr(Objectives, "__call__", fails_once)
+    monkeypatch.setattr(WeightSharedEvaluator, "__call__", fails_once)
     failed = run(supernet_folder, tmp_path, "searcher=random", "name=failed")
     results = [read_results(read_run(folder)) for folder in (whole, failed)]
     config = load_config("search", SearchConfig, [f"supernet={supernet_folder}", f"output_dir={tmp_path}"])
     with accelerate_session("fp32") as accelerator:
-        stage = prepare(config, accelerator)
-        test, validation = (stage.evaluator(split) for split in (stage.data.test, stage.data.validation))
-    full = extract(stage.supernet.model, stage.supernet.space.largest)
+        session = open_session(config, accelerator)
+        test, validation = (session.evaluator(split) for split in (session.data.test, session.data.validation))
+    full = extract(session.supernet.model, session.supernet.space.largest)
     for found, own in zip(results, (True, False), strict=True):
         assert (found.full.test_score, found.full_is_supernets) == (test.score(full), not own)
         assert found.full.evaluated.metrics["error"] == validation.error(full)
-        commonest = np.bincount(stage.data.validation.labels).argmax()
-        assert found.majority_score == np.mean(stage.data.test.labels == commonest)
-        assert found.validation_rows == len(stage.data.validation) == 60
+        commonest = np.bincount(session.data.validation.labels).argmax()
+        assert found.majority_score == np.mean(session.data.test.labels == commonest)
+        assert found.validation_rows == len(session.data.validation) == 60
 
 
 def test_a_full_net_that_cannot_be_measured_is_told(supernet_folder, tmp_path, monkeypatch, capsys):
@@ -140,7 +140,7 @@ def test_a_space_may_be_exhausted(model_folder, data_folder, tmp_path, capsys):
     train(load_config("train", TrainConfig, overrides))
     folder = search(load_config("search", SearchConfig, [f"output_dir={tmp_path}", "searcher=random"]))
     assert len(trials_in(folder)) == 16
-    assert "all 16 sub-networks that random has to propose are evaluated" in capsys.readouterr().out
+    assert "random has nothing more to propose: all 16 sub-networks are evaluated" in capsys.readouterr().out
 
 
 def test_what_is_evaluated_is_what_is_extracted(supernet_folder):
@@ -152,12 +152,12 @@ def test_what_is_evaluated_is_what_is_extracted(supernet_folder):
             return [Scores(0.5, 0.7, 60), *[Scores(0.6, 0.8, 60)] * 9]
 
     names = [name for name in OBJECTIVES if name != "latency_ms"]
-    objectives = Objectives(supernet, Keeping(), Workload(), names)
+    objectives = WeightSharedEvaluator(supernet, Keeping(), Workload(), names)
     subnet, a = supernet.space.middle, architecture_of(supernet.model.config)
     outcome = objectives(subnet)
     metrics = outcome.metrics
-    assert [e.subnet for e in outcome.free] == list(subnet.prefixes())
-    assert {e.metrics["error"] for e in outcome.free} == {0.6}
+    assert [e.subnet for e in outcome.byproducts] == list(subnet.prefixes())
+    assert {e.metrics["error"] for e in outcome.byproducts} == {0.6}
     counted = sum(p.numel() for p in models[0].parameters())
     assert counted == metrics["total_params"] == sum(p.numel() for p in extract(supernet.model, subnet).parameters())
     assert metrics["error"] == 0.5
@@ -181,7 +181,7 @@ def test_evaluations_that_stop_early_change_no_front_and_resume(supernet_folder,
     whole = run(supernet_folder, tmp_path, "searcher=random", "max_evaluations=30")
     stopped = run(supernet_folder, tmp_path, *stopping, "max_evaluations=30")
     trials = read_run(stopped).trials
-    assert all(not t.outcome.free for t in trials)
+    assert all(not t.outcome.byproducts for t in trials)
     short = [t for t in trials if t.outcome.metrics["rows"] < 60]
     assert 0 < len(short) < 29
     for t in short:
@@ -284,7 +284,7 @@ def test_a_search_whose_trials_all_fail_says_so(supernet_folder, tmp_path, monke
     def fails(self, subnet, bound):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(Objectives, "__call__", fails)
+    monkeypatch.setattr(WeightSharedEvaluator, "__call__", fails)
     with pytest.raises(UserError, match="all 3 trials failed, the last one with: RuntimeError: no memory"):
         run(supernet_folder, tmp_path, "searcher=random", "max_evaluations=3")
 

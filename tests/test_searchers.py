@@ -98,7 +98,7 @@ def test_global_generators_are_neither_read_nor_moved(name: str, settings: dict)
 
 @versions
 def test_resumed_by_telling_equals_uninterrupted(name: str, settings: dict) -> None:
-    """With a failure and free results on the way, at any trial."""
+    """With a failure and byproducts on the way, at any trial."""
 
     def replay(asked: AskTell, events: list, until: int) -> None:
         for what, subnet in events:
@@ -178,18 +178,18 @@ def test_all_may_fail(name: str, settings: dict) -> None:
 @versions
 def test_a_free_observation_is_not_suggested_and_is_no_trial(name: str, settings: dict) -> None:
     """But for searchers that do not learn from results: they would propose others if it came at another moment."""
-    asked, free = searcher(name, COLLIDING, **settings), COLLIDING.middle
-    asked.observe(free, smooth(COLLIDING, free))
+    asked, byproduct = searcher(name, COLLIDING, **settings), COLLIDING.middle
+    asked.observe(byproduct, smooth(COLLIDING, byproduct))
     found = only_subnets(search(asked, COLLIDING, 10))
-    assert (free in found) == (not SEARCHERS[name].learns)
+    assert (byproduct in found) == (not SEARCHERS[name].learns)
     assert len(found) == len(set(all_subnets(COLLIDING))) - SEARCHERS[name].learns
 
 
 def test_free_observations_do_not_move_random_search() -> None:
     asked, plain = searcher("random", MEDIUM), searcher("random", MEDIUM)
     for number in range(6):
-        free = MEDIUM.decode([number + 1] * 6)
-        asked.observe(free, smooth(MEDIUM, free))
+        byproduct = MEDIUM.decode([number + 1] * 6)
+        asked.observe(byproduct, smooth(MEDIUM, byproduct))
         assert asked.ask() == plain.ask()
 
 

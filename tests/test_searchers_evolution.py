@@ -113,13 +113,13 @@ def test_members_of_regularised_evolution_die_of_age() -> None:
 
 def test_free_observations_are_no_members_of_regularised_evolution() -> None:
     done = search(searcher("morea", MEDIUM), MEDIUM, 12)
-    plain, with_free = searcher("morea", MEDIUM), searcher("morea", MEDIUM)
+    plain, with_byproducts = searcher("morea", MEDIUM), searcher("morea", MEDIUM)
     for i, trial in enumerate(done):
         plain.tell(*trial)
-        with_free.tell(*trial)
-        free = MEDIUM.decode([0, 0, 0, i + 1, 1, 1])
-        with_free.observe(free, smooth(MEDIUM, free))
-    assert plain.ask() == with_free.ask()
+        with_byproducts.tell(*trial)
+        byproduct = MEDIUM.decode([0, 0, 0, i + 1, 1, 1])
+        with_byproducts.observe(byproduct, smooth(MEDIUM, byproduct))
+    assert plain.ask() == with_byproducts.ask()
 
 
 def test_evolution_starts_at_random_until_there_is_a_population() -> None:

@@ -19,7 +19,7 @@ from scipy.optimize import approx_fprime
 
 from search.options.searchers import searcher_options
 from search.pareto import hypervolume
-from search.searchers import beliefs, candidates, ehvi, ehvi_botorch, gp, scalarization
+from search.searchers import candidates, ehvi, ehvi_botorch, gp, scalarization, surrogate
 from search.searchers.cells import cells_of
 from search.searchers.history import History
 from search.searchers.schedulers import make_scheduler
@@ -40,7 +40,7 @@ def _one_thread() -> None:
 
 def wavy(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     inputs = np.random.default_rng(seed).random((rows, 3))
-    return inputs, beliefs.standardised(np.sin(4 * inputs).sum(axis=1))
+    return inputs, surrogate.standardised(np.sin(4 * inputs).sum(axis=1))
 
 
 # --- the Gaussian process ---------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_the_prediction_is_botorch_s() -> None:
 
 def test_many_observations_are_fitted_on_few_and_predicted_from_all() -> None:
     inputs, targets = wavy(3 * gp.FITTED)
-    rows = gp.representative(targets < np.sort(targets)[10], targets)
+    rows = gp.subset_of_data(targets < np.sort(targets)[10], targets)
     process = gp.fit(inputs, targets, rows=rows)
     assert len(process.targets_n) == 3 * gp.FITTED
     assert process.predict(inputs)[0] == pytest.approx(targets, abs=0.15)
@@ -86,7 +86,7 @@ def test_many_observations_are_fitted_on_few_and_predicted_from_all() -> None:
 def test_representative_rows_are_the_front_s_and_spread(front: int) -> None:
     order = np.random.default_rng(0).random(300)
     on_front = np.arange(300) < front
-    rows = gp.representative(on_front, order)
+    rows = gp.subset_of_data(on_front, order)
     assert len(rows) == len(set(rows.tolist())) == gp.FITTED
     assert on_front[rows].sum() >= min(front, gp.FITTED // 2)
     assert (np.histogram(order[rows], bins=5, range=(0, 1))[0] >= gp.FITTED / 10).all()
@@ -96,7 +96,7 @@ def test_believing_does_not_move_the_mean_and_narrows() -> None:
     process = gp.fit(*wavy(10))
     others = wavy(4, seed=1)[0]
     mean, std = process.predict(others)
-    mean_after, std_after = process.believing(others).predict(others)
+    mean_after, std_after = process.with_pending(others).predict(others)
     assert mean_after == pytest.approx(mean, abs=0.02)
     assert (std_after < std).all()
 
@@ -111,10 +111,10 @@ def test_a_failed_fit_warns_and_falls_back(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_warping_is_undone() -> None:
     vectors = candidates.spread_vectors(MEDIUM, 50, np.random.default_rng(0))
-    inputs = beliefs.warped(MEDIUM, vectors)
+    inputs = surrogate.warped(MEDIUM, vectors)
     assert inputs.min() >= 0
     assert inputs.max() <= 1
-    assert (beliefs.unwarped(MEDIUM, inputs) == vectors).all()
+    assert (surrogate.unwarped(MEDIUM, inputs) == vectors).all()
 
 
 # --- expected improvements --------------------------------------------------------------------------------------------
@@ -230,19 +230,19 @@ def test_a_known_cost_in_another_unit_is_noticed(name: str) -> None:
 def test_beliefs_hold_what_is_known_exactly_and_what_is_pending_as_believed() -> None:
     told = {s: tuple(smooth(MEDIUM, s).values()) for s in (MEDIUM.sample(np.random.default_rng(i)) for i in range(12))}
     asked = MEDIUM.sample(np.random.default_rng(99))
-    got = beliefs.Beliefs.of(History(MEDIUM, told, pending={asked}), {1: lambda s: cost_of(MEDIUM, s)})
+    got = surrogate.Surrogate.of(History(MEDIUM, told, pending={asked}), {1: lambda s: cost_of(MEDIUM, s)})
     mean, std = got.predict(np.array([MEDIUM.encode(asked)]), [asked])
     assert std[0, 1] == 0
     assert mean[0, 1] * got.extent_m[1] + got.lowest_m[1] == pytest.approx(cost_of(MEDIUM, asked))
-    assert got.costs_fm[-1] == pytest.approx(mean[0], abs=0.05)
-    assert got.costs_fm[:-1].min(axis=0) == pytest.approx([0, 0])
-    assert got.costs_fm[:-1].max(axis=0) == pytest.approx([1, 1])
+    assert got.objectives_fm[-1] == pytest.approx(mean[0], abs=0.05)
+    assert got.objectives_fm[:-1].min(axis=0) == pytest.approx([0, 0])
+    assert got.objectives_fm[:-1].max(axis=0) == pytest.approx([1, 1])
 
 
 def test_objectives_that_are_all_known_need_no_model() -> None:
     asked = searcher("ehvi", MEDIUM, metrics=("cost", "error"))
     assert len({s for s, _ in search(asked, MEDIUM, 8)}) == 8  # the cost comes first
-    got = beliefs.Beliefs.of(
+    got = surrogate.Surrogate.of(
         History(MEDIUM, {MEDIUM.largest: (1.0, -1.0)}),
         {0: lambda s: cost_of(MEDIUM, s), 1: lambda s: -cost_of(MEDIUM, s)},
     )

@@ -180,7 +180,7 @@ def test_a_test_run_is_marked_until_it_goes_on_as_a_real_one(runs, capsys):
 def test_trials_that_are_forgotten_are_told(runs, capsys):
     folder = run(runs)
     run(runs, "overwrite=true")
-    assert f"overwrite=true: 4 trials that were in {folder} are forgotten" in capsys.readouterr().out
+    assert f"overwrite=true: 4 earlier trials in {folder} were removed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("overwrite", "how"), [(False, "the same command"), (True, "the same command without over")])
@@ -199,7 +199,7 @@ def test_a_search_that_is_stopped_says_what_is_kept_and_where_it_is(overwrite, h
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
     (folder,) = (runs / "search").iterdir()
-    assert f"stopped: 2 trials that had ended are kept in {folder}; {how}" in capsys.readouterr().out
+    assert f"stopped: 2 finished trials are kept in {folder}; {how}" in capsys.readouterr().out
     assert read_state(folder).why == "SIGTERM"
     assert len(read_run(run(runs)).trials) == 4
     assert read_state(folder).state == DONE

@@ -3,7 +3,7 @@
 With masks m that are 1 where something is kept, the loss grows by about (1 - m)' I (1 - m) / 2, where I is the
 empirical Fisher information of the masks. First I is taken to be diagonal, and the masks of least growth within the
 budget are found; then, in each layer by itself, the numbers of heads and units stay and I is taken whole. Factors are
-left out of I, as they change no choice. `search.baselines.tuning` is the third step.
+left out of I, as they change no choice. `search.baselines.mask_tuning` is the third step.
 
 L layers, n rows, M masks of one kind (heads or units) in a layer.
 
@@ -21,7 +21,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from search.baselines.base import ForBudget
-from search.baselines.gradients import mask_gradients
+from search.baselines.mask_gradients import mask_gradients
 from search.options.search import BaselineOptions
 from supernet.data.batches import Batch
 from supernet.models.families import architecture_of

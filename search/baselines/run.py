@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from search.baselines.base import Pruned
 from search.baselines.table import BASELINES
 from search.loop import attempt
-from search.measure import Objectives
+from search.measure import WeightSharedEvaluator
 from search.options.search import BaselineOptions
 from search.trials import Outcome, Trial, TrialFile
 from supernet.artifact import Supernet
@@ -23,7 +23,7 @@ from supernet.space.subnetwork import SubNetwork
 def prune(
     supernet: Supernet,
     train: TokenizedSplit,
-    objectives: Objectives,
+    weight_shared: WeightSharedEvaluator,
     file: TrialFile,
     *,
     options: BaselineOptions,
@@ -37,7 +37,7 @@ def prune(
     Args:
         supernet: Its full net is what is pruned.
         train: Training rows, which some baselines look at.
-        objectives: Measures a model.
+        weight_shared: Evaluates a model.
         file: Where trials are appended.
         options: Which baseline, for which budgets, and what else it is told.
         seed: Which training rows are looked at.
@@ -60,16 +60,18 @@ def prune(
         left_out.remove(pruned.budget)
         if pruned.subnet not in models:
             models[pruned.subnet] = pruned.model
-            on_trial(_trial(len(models) - 1, pruned, objectives, file, since=start))
+            on_trial(_trial(len(models) - 1, pruned, weight_shared, file, since=start))
         start = time.perf_counter()
     return models, left_out
 
 
-def _trial(number: int, pruned: Pruned, objectives: Objectives, file: TrialFile, *, since: float) -> Trial:
+def _trial(
+    number: int, pruned: Pruned, weight_shared: WeightSharedEvaluator, file: TrialFile, *, since: float
+) -> Trial:
     """The trial of that number, from the file or measured now."""
     if number < len(file.trials):
         if file.trials[number].subnet != pruned.subnet:
             raise UserError(f"{file.path}:{number + 1} is another sub-network; start anew with overwrite=true")
         return file.trials[number]
-    outcome = attempt(lambda: Outcome(objectives.measure(pruned.subnet, pruned.model)))
+    outcome = attempt(lambda: Outcome(weight_shared.evaluate(pruned.subnet, pruned.model)))
     return file.append(pruned.subnet, replace(outcome, seconds=time.perf_counter() - since))

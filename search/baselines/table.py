@@ -7,9 +7,9 @@ and its model for each budget. All look at training rows alone.
 from __future__ import annotations
 
 from search.baselines.base import Baseline, Pruned
-from search.baselines.gradients import prune_heads
 from search.baselines.kwon import prune_by_fisher
-from search.baselines.tuning import tune_masks_
+from search.baselines.mask_gradients import prune_heads
+from search.baselines.mask_tuning import tune_masks_
 from search.baselines.widths import drop_layers, same_widths
 
 BASELINES: dict[str, Baseline] = {

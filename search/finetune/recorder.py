@@ -17,7 +17,7 @@ from syne_tune.optimizer.scheduler import SchedulerDecision, TrialScheduler, Tri
 from search.finetune.moasha import REPORTS
 from search.finetune.trial import WEIGHTS_FILE, read_seen
 from search.finetune.workers import Workers, decoded
-from search.loop import PATIENCE
+from search.loop import MAX_FAILURES
 from search.pareto import pareto_front
 from search.trials import Metrics, Outcome, TrialFile, not_finite
 from search.trials import Trial as Finished
@@ -47,7 +47,7 @@ class Recorder(TrialScheduler):
         on_trial: Called after each trial, those from the file too.
 
     Attributes:
-        gave_up: Whether `PATIENCE` trials in a row failed. Those that were running then may still have succeeded.
+        gave_up: Whether `MAX_FAILURES` trials in a row failed. Those that were running then may still have succeeded.
         last_failure: What the last failed trial said.
     """
 
@@ -92,7 +92,7 @@ class Recorder(TrialScheduler):
 
     def suggest(self) -> TrialSuggestion | None:
         """The next trial; None, after which the tuner asks no more, if there are enough or they keep failing."""
-        self.gave_up = self.gave_up or self.failures >= PATIENCE
+        self.gave_up = self.gave_up or self.failures >= MAX_FAILURES
         enough = len(self.file.trials) + len(self._started) >= self.max_trials
         return None if enough or self.gave_up else self.scheduler.suggest()
 
@@ -170,8 +170,8 @@ class Recorder(TrialScheduler):
     def _prune(self) -> None:
         """Deletes the weights of trials that others dominate, the full net's aside: all are compared with it."""
         measured = [(t, t.outcome.metrics) for t in self.file.trials if t.outcome.metrics is not None]
-        costs_nm = np.array([[metrics[name] for name in self.objectives] for _, metrics in measured])
-        on_front = pareto_front(costs_nm.reshape(-1, len(self.objectives)))
+        objectives_nm = np.array([[metrics[name] for name in self.objectives] for _, metrics in measured])
+        on_front = pareto_front(objectives_nm.reshape(-1, len(self.objectives)))
         full = self.space.largest
         kept = {
             weights_name(trial.number)

@@ -22,7 +22,7 @@ NORMALISATION = (
 
 
 @dataclass(frozen=True)
-class Curve:
+class HypervolumeCurve:
     """How the hypervolume grew.
 
     Attributes:
@@ -39,7 +39,7 @@ def main_cost(objectives: Sequence[str]) -> str:
     return next((name for name in reversed(objectives) if name not in QUALITY), objectives[-1])
 
 
-def costs_of(evaluated: Iterable[Evaluated], names: Sequence[str]) -> np.ndarray:
+def objectives_of(evaluated: Iterable[Evaluated], names: Sequence[str]) -> np.ndarray:
     """(n, m) values of some metrics."""
     rows = [[e.metrics[name] for name in names] for e in evaluated]
     return np.array(rows, dtype=float).reshape(-1, len(names))
@@ -51,7 +51,7 @@ def front_of(run: RunRecord) -> list[Evaluated]:
     Of several that are equal in all objectives the one evaluated first.
     """
     objectives, evaluated = run.info.objectives, all_evaluated(run.trials)
-    mask_n = pareto_front(costs_of(evaluated, objectives))
+    mask_n = pareto_front(objectives_of(evaluated, objectives))
     front = [e for e, keep in zip(evaluated, mask_n, strict=True) if keep]
     cost = main_cost(objectives)
     return sorted(front, key=lambda e: (-e.metrics[cost], *(e.metrics[name] for name in objectives)))
@@ -62,14 +62,14 @@ def hypervolume_of(evaluated: Iterable[Evaluated], info: RunInfo) -> float:
     return _volume(_shares_of(evaluated, info))
 
 
-def curve_of(run: RunRecord) -> Curve:
+def curve_of(run: RunRecord) -> HypervolumeCurve:
     """The hypervolume over the trials of a run."""
     front_nm, volumes = np.empty((0, len(run.info.objectives))), []
     for trial in run.trials:
         front_nm = np.concatenate([front_nm, _shares_of(trial.evaluated, run.info)])
         front_nm = front_nm[pareto_front(front_nm)]
         volumes.append(_volume(front_nm))
-    return Curve(volumes, [trial.elapsed for trial in run.trials])
+    return HypervolumeCurve(volumes, [trial.elapsed for trial in run.trials])
 
 
 def failed_trials(run: RunRecord) -> int:
@@ -79,7 +79,7 @@ def failed_trials(run: RunRecord) -> int:
 
 def _shares_of(evaluated: Iterable[Evaluated], info: RunInfo) -> np.ndarray:
     """(n, m) objectives, each over its reference."""
-    return costs_of(evaluated, info.objectives) / [info.reference[name] for name in info.objectives]
+    return objectives_of(evaluated, info.objectives) / [info.reference[name] for name in info.objectives]
 
 
 def _volume(shares_nm: np.ndarray) -> float:

@@ -21,8 +21,8 @@ from rich.console import Console
 from search.report.aggregate import comparable_sets, grouped
 from search.report.chart import draw_overlay
 from search.report.export import write_csv, write_text
-from search.report.group_table import front_rows, group_rows, group_table, latex_table
 from search.report.page import render
+from search.report.series_table import front_rows, group_rows, group_table, latex_table
 from search.report.summary import BUDGETS, report_of
 from search.report.tables import show_table
 from search.run_folder import RUN_FILE, RunInfo, RunRecord, read_run, remarks

@@ -13,7 +13,7 @@ from search.options.search import BASELINE
 from search.report.chart import axis_of
 from search.report.front import (
     NORMALISATION,
-    Curve,
+    HypervolumeCurve,
     curve_of,
     failed_trials,
     front_of,
@@ -197,7 +197,7 @@ def _majority(info: RunInfo, results: Iterable[Results], budgets: Sequence[float
     }
 
 
-def _curves(curves: Sequence[Curve]) -> dict[str, dict[str, list[float]]]:
+def _curves(curves: Sequence[HypervolumeCurve]) -> dict[str, dict[str, list[float]]]:
     y_r = [curve.hypervolume for curve in curves]
     return {
         "evaluations": mean_curve([range(1, len(y) + 1) for y in y_r], y_r),

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from search.searchers.beliefs import Beliefs, Formulas
 from search.searchers.candidates import best_unseen
 from search.searchers.cells import cells_of
 from search.searchers.history import History
+from search.searchers.surrogate import Formulas, Surrogate
 from supernet.space.subnetwork import SubNetwork
 
 REFERENCE_MARGIN = 0.1
@@ -33,13 +33,13 @@ FAR = 1e9
 """In place of infinity."""
 
 
-def reference_point(costs_fm: np.ndarray) -> np.ndarray:
+def reference_point(objectives_fm: np.ndarray) -> np.ndarray:
     """(m,) a little worse than the worst of (f, m) points in each objective.
 
     Of all points, not of the front only: once a smaller sub-network beats the full model, the front ends there, and
     larger ones that are better still would count for nothing.
     """
-    return costs_fm.max(axis=0) + REFERENCE_MARGIN * np.ptp(costs_fm, axis=0)
+    return objectives_fm.max(axis=0) + REFERENCE_MARGIN * np.ptp(objectives_fm, axis=0)
 
 
 def hypervolume_improvement(cells_2sm: np.ndarray, *, mean_cm: np.ndarray, std_cm: np.ndarray) -> np.ndarray:
@@ -104,11 +104,11 @@ def propose_known_cost(history: History, rng: np.random.Generator, *, formulas: 
     """
     if not history.told:
         return history.unseen_sample(rng)
-    beliefs = Beliefs.of(history, formulas)
-    cells_2sm = cells_of(beliefs.costs_fm, reference_point(beliefs.costs_fm))
+    surrogate = Surrogate.of(history, formulas)
+    cells_2sm = cells_of(surrogate.objectives_fm, reference_point(surrogate.objectives_fm))
 
     def improvement(vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> np.ndarray:
-        mean_cm, std_cm = beliefs.predict(vectors_cd, subnets)
+        mean_cm, std_cm = surrogate.predict(vectors_cd, subnets)
         return hypervolume_improvement(cells_2sm, mean_cm=mean_cm, std_cm=std_cm)
 
-    return best_unseen(history, improvement, parents_fd=beliefs.front_fd, rng=rng)
+    return best_unseen(history, improvement, parents_fd=surrogate.front_fd, rng=rng)

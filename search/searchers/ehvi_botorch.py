@@ -21,12 +21,12 @@ from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scal
 from botorch.optim import optimize_acqf
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 
-from search.searchers.beliefs import Beliefs, unwarped, warped
 from search.searchers.candidates import ENUMERABLE, best_unseen, pool_of, ranked_unseen
 from search.searchers.cells import cells_of
 from search.searchers.ehvi import hypervolume_improvement, reference_point
 from search.searchers.gp import GaussianProcess
 from search.searchers.history import History
+from search.searchers.surrogate import Surrogate, unwarped, warped
 from supernet.space.subnetwork import SubNetwork
 
 STARTS, ASCENT = 5, 20
@@ -52,32 +52,32 @@ def propose_plain(history: History, rng: np.random.Generator) -> SubNetwork | No
     """
     if not history.told:
         return history.unseen_sample(rng)
-    space, beliefs = history.space, Beliefs.of(history, {}, with_size=False)
-    cells_2sm = cells_of(beliefs.costs_fm, reference_point(beliefs.costs_fm))
+    space, surrogate = history.space, Surrogate.of(history, {}, with_size=False)
+    cells_2sm = cells_of(surrogate.objectives_fm, reference_point(surrogate.objectives_fm))
 
     def improvement(vectors_cd: np.ndarray, subnets: Sequence[SubNetwork] = ()) -> np.ndarray:
-        mean_cm, std_cm = beliefs.predict(vectors_cd, subnets)
+        mean_cm, std_cm = surrogate.predict(vectors_cd, subnets)
         return hypervolume_improvement(cells_2sm, mean_cm=mean_cm, std_cm=std_cm)
 
     if space.size > ENUMERABLE:
-        pool_cd = pool_of(space, beliefs.front_fd, rng)
+        pool_cd = pool_of(space, surrogate.front_fd, rng)
         starts_cd = pool_cd[np.argsort(-improvement(pool_cd), kind="stable")[:STARTS]]
-        ends_cd = _ascended(beliefs, starts_cd, seed=int(rng.integers(2**31)))
+        ends_cd = _ascended(surrogate, starts_cd, seed=int(rng.integers(2**31)))
         if ranked := ranked_unseen(history, improvement, np.concatenate([starts_cd, ends_cd])):
             return ranked[0][0]
-    return best_unseen(history, improvement, parents_fd=beliefs.front_fd, rng=rng)
+    return best_unseen(history, improvement, parents_fd=surrogate.front_fd, rng=rng)
 
 
-def _ascended(beliefs: Beliefs, starts_cd: np.ndarray, *, seed: int) -> np.ndarray:
+def _ascended(surrogate: Surrogate, starts_cd: np.ndarray, *, seed: int) -> np.ndarray:
     """(c, d) vectors uphill of others, by BoTorch."""
-    costs_fm = np.stack([model.targets_n for model in beliefs.models.values()], axis=1)
-    reference_m = torch.from_numpy(-reference_point(costs_fm))
-    partitioning = FastNondominatedPartitioning(reference_m, torch.from_numpy(-costs_fm))
-    models = ModelListGP(*map(negated_botorch_model, beliefs.models.values()))
+    objectives_fm = np.stack([model.targets_n for model in surrogate.models.values()], axis=1)
+    reference_m = torch.from_numpy(-reference_point(objectives_fm))
+    partitioning = FastNondominatedPartitioning(reference_m, torch.from_numpy(-objectives_fm))
+    models = ModelListGP(*map(negated_botorch_model, surrogate.models.values()))
     # Not qLogExpectedHypervolumeImprovement, which compiles C++ at its first use: that takes minutes, warns where there
     # is no compiler, and after such a compilation was killed it waits for good.
     acquisition = ExpectedHypervolumeImprovement(models, reference_m.tolist(), partitioning)  # type: ignore[arg-type]
-    starts_c1d = torch.from_numpy(warped(beliefs.space, starts_cd))[:, None]
+    starts_c1d = torch.from_numpy(warped(surrogate.space, starts_cd))[:, None]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         ends_c1d, _ = optimize_acqf(
@@ -89,7 +89,7 @@ def _ascended(beliefs: Beliefs, starts_cd: np.ndarray, *, seed: int) -> np.ndarr
             batch_initial_conditions=starts_c1d,
             return_best_only=False,
         )
-    return unwarped(beliefs.space, ends_c1d[:, 0].numpy())
+    return unwarped(surrogate.space, ends_c1d[:, 0].numpy())
 
 
 def negated_botorch_model(process: GaussianProcess) -> SingleTaskGP:

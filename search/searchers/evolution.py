@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import binary_tournament
 from pymoo.core.population import Population
-from pymoo.core.problem import Problem
+from pymoo.core.problem import Problem as PymooProblem
 from pymoo.operators.crossover.sbx import SBX
 from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.operators.mutation.pm import PM
@@ -42,8 +42,8 @@ def local_search(history: History, rng: np.random.Generator) -> SubNetwork | Non
     """
     if not history.told:
         return history.unseen_sample(rng)
-    space, (subnets, metrics_nm) = history.space, history.by_cost()
-    front = [subnets[i] for i in np.flatnonzero(pareto_front(metrics_nm, keep_equal=True))]
+    space, (subnets, objectives_nm) = history.space, history.by_cost()
+    front = [subnets[i] for i in np.flatnonzero(pareto_front(objectives_nm, keep_equal=True))]
 
     def child() -> np.ndarray:
         return one_changed(space, np.array(space.encode(front[rng.integers(len(front))])), rng)
@@ -59,7 +59,7 @@ def morea(history: History, rng: np.random.Generator, *, population: int, sample
     the population. The first `population` trials are random.
 
     Args:
-        history: What was seen. What came for free is no member: it would drive the others out before their time.
+        history: What was seen. Byproducts are no members: they would drive the others out before their time.
         rng: Of this trial.
         population: Number of members.
         sample_size: Number of members that compete to be the parent.
@@ -68,7 +68,7 @@ def morea(history: History, rng: np.random.Generator, *, population: int, sample
         Real et al., "Regularized evolution for image classifier architecture search", AAAI 2019; the multi-objective
         version of the paper, with the ranks of Deb et al., 2002, in place of its epsilon-net.
     """
-    members = [subnet for subnet in history.told if subnet not in history.free][-population:]
+    members = [subnet for subnet in history.told if subnet not in history.byproducts][-population:]
     if history.trials < population or not members:
         return history.unseen_sample(rng)
     ranked = survivors_of(np.array([history.told[subnet] for subnet in members]), population, rng)
@@ -100,9 +100,9 @@ def nsga2(history: History, rng: np.random.Generator, *, population: int) -> Sub
     """
     if history.trials < population or len(history.told) < 2:
         return history.unseen_sample(rng)
-    space, (subnets, metrics_nm) = history.space, history.by_cost()
-    problem = Problem(n_var=len(space.bounds), n_obj=metrics_nm.shape[1], xl=space.lower, xu=space.upper)
-    survivors = survivors_of(metrics_nm, population, rng)
+    space, (subnets, objectives_nm) = history.space, history.by_cost()
+    problem = PymooProblem(n_var=len(space.bounds), n_obj=objectives_nm.shape[1], xl=space.lower, xu=space.upper)
+    survivors = survivors_of(objectives_nm, population, rng)
     survivors.set("X", np.array([space.encode(subnets[i]) for i in survivors.get("row")], dtype=float))
     tournament = SimpleNamespace(tournament_type="comp_by_dom_and_crowding", random_state=rng)
 
@@ -117,11 +117,11 @@ def nsga2(history: History, rng: np.random.Generator, *, population: int) -> Sub
     return _first_new(history, rng, child)
 
 
-def survivors_of(metrics_nm: np.ndarray, count: int, rng: np.random.Generator) -> Population:
+def survivors_of(objectives_nm: np.ndarray, count: int, rng: np.random.Generator) -> Population:
     """pymoo's population of the best by rank and, within the last front that finds room, by crowding distance.
 
     Args:
-        metrics_nm: (n, m) costs.
+        objectives_nm: (n, m) values, all minimised.
         count: How many survive; fewer if there are fewer.
         rng: For ties.
 
@@ -129,9 +129,9 @@ def survivors_of(metrics_nm: np.ndarray, count: int, rng: np.random.Generator) -
         Individuals that know their "row" in the costs, "rank" (from 0) and "crowding" distance.
     """
     # Only the fronts that survivors come from: making individuals is what takes the time.
-    rows = np.concatenate(NonDominatedSorting().do(metrics_nm, n_stop_if_ranked=count))
-    told = Population.new("F", metrics_nm[rows], "row", rows)
-    problem = Problem(n_var=1, n_obj=metrics_nm.shape[1])
+    rows = np.concatenate(NonDominatedSorting().do(objectives_nm, n_stop_if_ranked=count))
+    told = Population.new("F", objectives_nm[rows], "row", rows)
+    problem = PymooProblem(n_var=1, n_obj=objectives_nm.shape[1])
     return RankAndCrowding().do(problem, told, n_survive=min(count, len(rows)), random_state=rng)
 
 
@@ -148,7 +148,7 @@ def one_changed(space: SearchSpace, vector_d: np.ndarray, rng: np.random.Generat
     return changed_d
 
 
-def mutated(problem: Problem, vector_d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def mutated(problem: PymooProblem, vector_d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(d,) a vector of which about one entry has changed, by as much as it may."""
     vector_1d = vector_d[None]
     integers = Population.new("X", vector_1d.astype(float))

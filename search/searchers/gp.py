@@ -89,7 +89,7 @@ class GaussianProcess:
         """The process with the same hyper-parameters and other observations."""
         return GaussianProcess(inputs_nd, targets_n, self.lengths_d, self.noise, self.prior_mean)
 
-    def believing(self, inputs_pd: np.ndarray) -> GaussianProcess:
+    def with_pending(self, inputs_pd: np.ndarray) -> GaussianProcess:
         """The process with (p, d) pending inputs as if observed at their predicted means ("kriging believer").
 
         Source:
@@ -114,7 +114,7 @@ def fit(inputs_nd: np.ndarray, targets_n: np.ndarray, *, rows: np.ndarray | None
     Args:
         inputs_nd: (n, d) in the unit cube.
         targets_n: (n,) with mean 0 and standard deviation 1.
-        rows: Indices of the observations that hyper-parameters are fitted on; None is all. See `representative`.
+        rows: Indices of the observations that hyper-parameters are fitted on; None is all. See `subset_of_data`.
 
     Returns:
         The process. If the optimiser fails, which warns, with the hyper-parameters that it starts from.
@@ -173,7 +173,7 @@ def _loss(theta: np.ndarray, inputs_nd: np.ndarray, targets_n: np.ndarray) -> tu
     return float(loss), np.append(lengths, noise) + z / std + 1
 
 
-def representative(front_n: np.ndarray, order_n: np.ndarray) -> np.ndarray:
+def subset_of_data(front_n: np.ndarray, order_n: np.ndarray) -> np.ndarray:
     """Indices of at most `FITTED` observations: the front's, and others evenly spread over an objective.
 
     Args:

@@ -24,14 +24,14 @@ class History:
     Attributes:
         space: Where the sub-networks come from.
         told: What each sub-network costs, all objectives minimised, in the order told.
-        free: Those of `told` that came without being asked for. They are no trials.
+        byproducts: Those of `told` that came without being asked for: early exits. They are no trials.
         pending: Asked, but not yet told.
         failed: Could not be evaluated.
     """
 
     space: SearchSpace
     told: Mapping[SubNetwork, tuple[float, ...]]
-    free: Collection[SubNetwork] = frozenset()
+    byproducts: Collection[SubNetwork] = frozenset()
     pending: Collection[SubNetwork] = frozenset()
     failed: Collection[SubNetwork] = frozenset()
 
@@ -43,7 +43,7 @@ class History:
     @property
     def trials(self) -> int:
         """Sub-networks asked for so far, whatever became of them."""
-        return len(self.seen) - len(self.free)
+        return len(self.seen) - len(self.byproducts)
 
     def first_unseen(self, subnets: Iterable[SubNetwork]) -> SubNetwork | None:
         """The first of some sub-networks that may be proposed."""

@@ -1,7 +1,7 @@
 """Bayesian optimisation of random scalarisations, for any number of objectives.
 
 Each proposal draws weights and improves one trade-off: the augmented Chebyshev scalarisation of the objectives, scaled
-to the range seen. Each objective that is not known by formula has a Gaussian process of its own (`beliefs.py`); the
+to the range seen. Each objective that is not known by formula has a Gaussian process of its own (`surrogate.py`); the
 expected improvement of the scalarisation is an average over samples of these.
 
 Shape letters: m objectives, c candidates, q samples.
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm, qmc
 
-from search.searchers.beliefs import Beliefs, Formulas
 from search.searchers.candidates import best_unseen
 from search.searchers.history import History
+from search.searchers.surrogate import Formulas, Surrogate
 from supernet.space.subnetwork import SubNetwork
 
 AUGMENTATION = 0.05
@@ -51,14 +51,14 @@ def random_scalarization(history: History, rng: np.random.Generator, *, formulas
     """
     if not history.told:
         return history.unseen_sample(rng)
-    beliefs = Beliefs.of(history, formulas)
-    m = beliefs.costs_fm.shape[1]
+    surrogate = Surrogate.of(history, formulas)
+    m = surrogate.objectives_fm.shape[1]
     weights_m = rng.dirichlet(np.ones(m))
     samples_q1m = norm.ppf(np.clip(qmc.Sobol(m, rng=rng).random(SAMPLES), 1e-9, 1 - 1e-9))[:, None]
-    best = augmented_chebyshev(beliefs.costs_fm, weights_m).min()
+    best = augmented_chebyshev(surrogate.objectives_fm, weights_m).min()
 
     def improvement(vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> np.ndarray:
-        mean_cm, std_cm = beliefs.predict(vectors_cd, subnets)
+        mean_cm, std_cm = surrogate.predict(vectors_cd, subnets)
         return np.maximum(best - augmented_chebyshev(mean_cm + std_cm * samples_q1m, weights_m), 0).mean(axis=0)
 
-    return best_unseen(history, improvement, parents_fd=beliefs.front_fd, rng=rng)
+    return best_unseen(history, improvement, parents_fd=surrogate.front_fd, rng=rng)

@@ -41,7 +41,7 @@ class SubNetworkSearcher(BaseSearcher):
         space: Where the sub-networks come from.
         propose: The next one, after the first three.
         seed: Of the proposals.
-        learns: Whether proposals follow from results. One that does not learn is not to know of free results either,
+        learns: Whether proposals follow from results. One that does not learn is not to know of byproducts either,
             which come at other moments if several sub-networks are evaluated at once.
 
     Attributes:
@@ -52,13 +52,13 @@ class SubNetworkSearcher(BaseSearcher):
         super().__init__({name: randint(low, high) for name, (low, high) in space.bounds.items()}, random_seed=seed)
         self.space, self._propose, self._learns = space, propose, learns
         self._told: dict[SubNetwork, tuple[float, ...]] = {}
-        self._free: set[SubNetwork] = set()
+        self._byproducts: set[SubNetwork] = set()
         self._pending: set[SubNetwork] = set()
         self._failed: set[SubNetwork] = set()
 
     def suggest(self, **kwargs: Any) -> dict[str, int] | None:
         """The vector of the next sub-network by the names of its entries; None if none is left."""
-        history = History(self.space, self._told, self._free, self._pending, self._failed)
+        history = History(self.space, self._told, self._byproducts, self._pending, self._failed)
         subnet = history.first_unseen((self.space.largest, self.space.smallest, self.space.middle))
         if subnet is None:
             # A generator per trial, not one for the search: its state need not be restored on resuming.
@@ -76,7 +76,7 @@ class SubNetworkSearcher(BaseSearcher):
         """
         subnet = self._subnet(config)
         costs = self._finite(subnet, metrics)
-        for others in (self._pending, self._failed, self._free):
+        for others in (self._pending, self._failed, self._byproducts):
             others.discard(subnet)
         self._told.pop(subnet, None)  # a trial's age counts from when it is told, not from when it was observed
         self._told[subnet] = costs
@@ -103,9 +103,9 @@ class SubNetworkSearcher(BaseSearcher):
         known = subnet in self._told or subnet in self._pending or subnet in self._failed
         if self._learns and not known:
             self._told[subnet] = costs
-            self._free.add(subnet)
+            self._byproducts.add(subnet)
 
-    def claim(self, subnet: SubNetwork) -> None:
+    def mark_pending(self, subnet: SubNetwork) -> None:
         """Takes a sub-network for one that was suggested and is not told yet, as in the search that is resumed."""
         self._pending.add(subnet)
 
@@ -207,13 +207,13 @@ class AskTell:
         """
         self._ours().observe(subnet, metrics)
 
-    def claim(self, subnet: SubNetwork) -> None:
+    def mark_pending(self, subnet: SubNetwork) -> None:
         """Says that a sub-network has been asked for, in an earlier sitting, and is not told yet.
 
         Raises:
             TypeError: if the scheduler is not `make_scheduler`'s.
         """
-        self._ours().searcher.claim(subnet)
+        self._ours().searcher.mark_pending(subnet)
 
     def _ours(self) -> SubNetworkScheduler:
         if not isinstance(self._scheduler, SubNetworkScheduler):

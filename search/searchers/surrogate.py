@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from search.pareto import pareto_front
-from search.searchers.gp import GaussianProcess, fit, representative
+from search.searchers.gp import GaussianProcess, fit, subset_of_data
 from search.searchers.history import History
 from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
@@ -30,7 +30,7 @@ WARP = 20.0
 
 
 @dataclass(frozen=True)
-class Beliefs:
+class Surrogate:
     """A distribution over the objectives of each sub-network.
 
     Attributes:
@@ -48,7 +48,7 @@ class Beliefs:
     formulas: Formulas
     models: Mapping[int, GaussianProcess]
     vectors_fd: np.ndarray
-    costs_fm: np.ndarray
+    objectives_fm: np.ndarray
     lowest_m: np.ndarray
     extent_m: np.ndarray
     centre_m: np.ndarray
@@ -56,7 +56,7 @@ class Beliefs:
     with_size: bool
 
     @classmethod
-    def of(cls, history: History, formulas: Formulas, *, with_size: bool = True) -> Beliefs:
+    def of(cls, history: History, formulas: Formulas, *, with_size: bool = True) -> Surrogate:
         """From a history with at least one sub-network told.
 
         Args:
@@ -68,34 +68,34 @@ class Beliefs:
         Raises:
             ValueError: if a formula contradicts what was told.
         """
-        space, (told, told_nd, metrics_nm) = history.space, history.sorted()
-        n, m = metrics_nm.shape
+        space, (told, told_nd, objectives_nm) = history.space, history.sorted()
+        n, m = objectives_nm.shape
         pending = sorted(history.pending, key=space.encode)
         vectors_fd = np.array([*told_nd.tolist(), *map(space.encode, pending)])
-        known_fk = evaluated(formulas, [*told, *pending])
+        known_fk = formula_values(formulas, [*told, *pending])
         columns = sorted(formulas)
-        _check(known_fk[:n], metrics_nm[:, columns])
+        _check(known_fk[:n], objectives_nm[:, columns])
 
-        lowest_m, extent_m = metrics_nm.min(axis=0), np.ptp(metrics_nm, axis=0)
-        differ_m = extent_m > 1e-12 * np.abs(metrics_nm).max(axis=0)
+        lowest_m, extent_m = objectives_nm.min(axis=0), np.ptp(objectives_nm, axis=0)
+        differ_m = extent_m > 1e-12 * np.abs(objectives_nm).max(axis=0)
         extent_m = np.where(differ_m, extent_m, 1.0)
-        centre_m = (metrics_nm.mean(axis=0) - lowest_m) / extent_m
-        spread_m = np.where(differ_m, metrics_nm.std(axis=0), 1.0) / extent_m
-        costs_fm = np.empty((len(vectors_fd), m))
-        costs_fm[:, columns] = (known_fk - lowest_m[columns]) / extent_m[columns]
-        inputs_fd = _inputs(space, vectors_fd, costs_fm[:, columns], with_size=with_size)
-        rows = representative(pareto_front(metrics_nm), metrics_nm[:, -1])
+        centre_m = (objectives_nm.mean(axis=0) - lowest_m) / extent_m
+        spread_m = np.where(differ_m, objectives_nm.std(axis=0), 1.0) / extent_m
+        objectives_fm = np.empty((len(vectors_fd), m))
+        objectives_fm[:, columns] = (known_fk - lowest_m[columns]) / extent_m[columns]
+        inputs_fd = _inputs(space, vectors_fd, objectives_fm[:, columns], with_size=with_size)
+        rows = subset_of_data(pareto_front(objectives_nm), objectives_nm[:, -1])
         models = {}
         for i in (i for i in range(m) if i not in formulas):
-            model = fit(inputs_fd[:n], standardised(metrics_nm[:, i]), rows=rows).believing(inputs_fd[n:])
-            models[i], costs_fm[:, i] = model, centre_m[i] + spread_m[i] * model.targets_n
+            model = fit(inputs_fd[:n], standardised(objectives_nm[:, i]), rows=rows).with_pending(inputs_fd[n:])
+            models[i], objectives_fm[:, i] = model, centre_m[i] + spread_m[i] * model.targets_n
         ordered = {i: formulas[i] for i in columns}
-        return cls(space, ordered, models, vectors_fd, costs_fm, lowest_m, extent_m, centre_m, spread_m, with_size)
+        return cls(space, ordered, models, vectors_fd, objectives_fm, lowest_m, extent_m, centre_m, spread_m, with_size)
 
     @property
     def front_fd(self) -> np.ndarray:
         """The vectors on the front."""
-        return self.vectors_fd[pareto_front(self.costs_fm)]
+        return self.vectors_fd[pareto_front(self.objectives_fm)]
 
     def predict(self, vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> tuple[np.ndarray, np.ndarray]:
         """(c, m) means and (c, m) standard deviations of the scaled objectives; 0 where they are known.
@@ -108,7 +108,7 @@ class Beliefs:
         mean_cm = np.empty((len(vectors_cd), len(self.lowest_m)))
         std_cm = np.zeros_like(mean_cm)
         if columns:
-            known_ck = evaluated(self.formulas, subnets)
+            known_ck = formula_values(self.formulas, subnets)
             mean_cm[:, columns] = (known_ck - self.lowest_m[columns]) / self.extent_m[columns]
         inputs_cd = _inputs(self.space, vectors_cd, mean_cm[:, columns], with_size=self.with_size)
         for i, model in self.models.items():
@@ -117,7 +117,7 @@ class Beliefs:
         return mean_cm, std_cm
 
 
-def evaluated(formulas: Formulas, subnets: Sequence[SubNetwork]) -> np.ndarray:
+def formula_values(formulas: Formulas, subnets: Sequence[SubNetwork]) -> np.ndarray:
     """(c, k) the objectives known of c sub-networks."""
     columns = [[formulas[i](subnet) for subnet in subnets] for i in sorted(formulas)]
     return np.array(columns, dtype=float).T if columns else np.empty((len(subnets), 0))

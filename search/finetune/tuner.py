@@ -22,8 +22,8 @@ from search.finetune.moasha import SubNetworkMOASHA
 from search.finetune.recorder import Recorder, weights_name
 from search.finetune.trial import Job
 from search.finetune.workers import Workers
-from search.loop import PATIENCE
-from search.measure import Objectives
+from search.loop import MAX_FAILURES
+from search.measure import WeightSharedEvaluator
 from search.objectives import QUALITY
 from search.options.evaluators import FinetuneEvaluator
 from search.options.search import SearchConfig
@@ -62,7 +62,7 @@ class Finetuning:
         supernet_folder: The supernet's; the training's run folder is the one above.
         supernet: Says what to train, and on what.
         data: Its rows, validation rows cut if so wished.
-        objectives: Knows what sub-networks cost.
+        weight_shared: Computes the costs of sub-networks.
         folder: The run folder of this search, which nobody else writes in.
     """
 
@@ -71,7 +71,7 @@ class Finetuning:
     supernet_folder: Path
     supernet: Supernet
     data: TaskData
-    objectives: Objectives
+    weight_shared: WeightSharedEvaluator
     folder: Path
 
     def run(self, begin: Callable[[], TrialFile], on_trial: Callable[[Trial], object]) -> list[Trial]:
@@ -84,7 +84,8 @@ class Finetuning:
             on_trial: Called after each trial, those too that the run folder has already.
 
         Raises:
-            UserError: if the pre-trained model cannot be had, options do not fit, or `PATIENCE` trials in a row failed.
+            UserError: if the pre-trained model cannot be read, options do not fit, or `MAX_FAILURES` trials in a row
+                failed.
         """
         job, evaluator = self.job(), self.evaluator
         reports = job.config.train.epochs * job.reports_per_epoch
@@ -103,7 +104,7 @@ class Finetuning:
                 file,
                 workers,
                 objectives=self.config.objectives,
-                costs=self.objectives.costs,
+                costs=self.weight_shared.costs,
                 max_trials=self.config.max_evaluations,
                 reports=reports,
                 on_trial=on_trial,
@@ -114,7 +115,7 @@ class Finetuning:
             shutil.rmtree(work, ignore_errors=True)
         if recorder.gave_up:
             raise UserError(
-                f"{PATIENCE} trials in a row failed, the last one with: {recorder.last_failure}; "
+                f"{MAX_FAILURES} trials in a row failed, the last one with: {recorder.last_failure}; "
                 f"{self.folder / 'failures'} has all they said, and the same command goes on with others"
             )
         return file.trials
@@ -156,7 +157,7 @@ class Finetuning:
                 self.supernet.space,
                 metrics=config.objectives,
                 seed=config.seed,
-                known=self.objectives.known,
+                known=self.weight_shared.known,
                 options=searcher,
             )
         if searcher.grace >= reports:
