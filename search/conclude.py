@@ -1,4 +1,4 @@
-"""The end of every way of stage two: the front and the full net on the test split, and the report."""
+"""The end of every way of stage two: the front and the full model on the test split, and the report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ModelOf = Callable[[SubNetwork], PreTrainedModel | None]
 
 
 def conclude(session: Session, model_of: ModelOf) -> None:
-    """Finds the front, measures it and the full net on the test split, and writes and prints the report.
+    """Finds the front, measures it and the full model on the test split, and writes and prints the report.
 
     Nothing else is ever measured there, and nothing is chosen by it.
 
@@ -38,7 +38,7 @@ def conclude(session: Session, model_of: ModelOf) -> None:
     results = evaluate_front(session, run, front, model_of)
     said: list[str] = []
     if session.latencies is not None:
-        session.console.print("measuring the latencies of the front once more, in turns with the full net")
+        session.console.print("measuring the latencies of the front once more, in turns with the full model")
         with session.show_progress("measuring latencies once more"):
             results, said = remeasured(session.latencies, run, results, partial(_model, model_of=model_of))
     write_results(run, results)
@@ -46,7 +46,7 @@ def conclude(session: Session, model_of: ModelOf) -> None:
 
 
 def evaluate_front(session: Session, run: RunRecord, front: list[Evaluated], model_of: ModelOf) -> Results:
-    """What the test split says of the front, the full net and the commonest answer."""
+    """What the test split says of the front, the full model and the commonest answer."""
     evaluator = session.evaluator(session.data.test)
     tested = []
     with session.show_progress("measuring the front on the test rows", len(front), unit="sub-networks") as progress:
@@ -76,7 +76,7 @@ def _model(subnet: SubNetwork, model_of: ModelOf) -> PreTrainedModel:
 
 
 def _full_net(session: Session, run: RunRecord, model_of: ModelOf) -> tuple[Evaluated | None, PreTrainedModel, bool]:
-    """The full net, its model, and whether it is the run's own; otherwise the supernet's, measured now.
+    """The full model, its model, and whether it is the run's own; otherwise the supernet's, measured now.
 
     A baseline may have had no such budget, a trial may have failed, and older versions did not keep the weights.
     """
@@ -88,6 +88,6 @@ def _full_net(session: Session, run: RunRecord, model_of: ModelOf) -> tuple[Eval
     model = extract(session.supernet.model, subnet, share=True)
     outcome = attempt(lambda: Outcome(session.weight_shared.evaluate(subnet, model)))
     if outcome.metrics is None:
-        session.console.print(f"the full net could not be measured: {outcome.failure}")
+        session.console.print(f"the full model could not be measured: {outcome.failure}")
         return None, model, False
     return Evaluated(subnet, outcome.metrics), model, False

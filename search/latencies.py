@@ -1,4 +1,4 @@
-"""Latencies of a search's sub-networks: each is measured in turns with the full net, the front once more at the end."""
+"""Latencies of sub-networks: each is measured in turns with the full model, and the front again at the end."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ SubnetModels = Callable[[SubNetwork], PreTrainedModel]
 
 
 class Latencies:
-    """Measures sub-networks in turns with the full net: so they are ordered alike on a quiet machine and a busy one.
+    """Measures sub-networks in turns with the full model, so that a busy machine does not change their order.
 
-    A latency is a net's share of what the full net took in the same turns, times what the full net took when the run
-    began. So all milliseconds of a run are those of one moment, even if it goes on another day.
+    A latency is a sub-network's share of the full model's time in the same turns, times the full model's latency at the
+    beginning of the run. So all milliseconds of a run belong to one moment, even if it is resumed on another day.
 
     Args:
-        supernet: The full net, on the device to measure on.
+        supernet: The full model, on the device to measure on.
         workload: Batch and length.
         mixed_precision: no | bf16 | fp16, as in `supernet.evaluation.latency.measure_latency`.
-        full: The full net's own latency when the run began; None measures it now.
+        full: The full model's own latency when the run began; None measures it now.
         clocks: As in `supernet.evaluation.latency_share.measure_shares`.
 
     Attributes:
-        subnet: The full net.
+        subnet: The full model.
         full: Its own latency when the run began.
 
     Raises:
-        UserError: if the model has no positions for so many tokens.
+        UserError: if the workload is longer than the model allows.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Latencies:
         return self.full if subnet == self.subnet else self.again([subnet], lambda _: model)[subnet]
 
     def again(self, subnets: Iterable[SubNetwork], model_of: SubnetModels) -> dict[SubNetwork, Latency]:
-        """The latencies of several sub-networks and of the full net, all measured in the same turns.
+        """The latencies of several sub-networks and of the full model, all measured in the same turns.
 
         Args:
             subnets: Which ones.
@@ -86,7 +86,7 @@ class Latencies:
         return found | {s: _stated(x.median, x.low, x.high, whole_ms) for s, x in zip(others, shares, strict=True)}
 
     def drift(self) -> float:
-        """What the full net takes now, as a share of what it took when the run began, measured in the same way."""
+        """The full model's latency now, as a share of its latency at the beginning of the run."""
         return self._measure_full()["latency_ms"] / self.full["latency_ms"]
 
     def _measure_full(self) -> Latency:

@@ -59,10 +59,10 @@ FOR_WORKLOAD = ("flops", "latency_ms", "memory_mb")
 """Objectives that are stated for a batch and a length."""
 
 LATENCY = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency_share")
-"""Metrics of a latency that was measured: median, first and third quartile, and its share of the full net's."""
+"""Metrics of a latency that was measured: median, first and third quartile, and its share of the full model's."""
 
 SHARE = "params_share"
-"""Encoder parameters over the full net's: known of every sub-network, whatever the objectives."""
+"""Encoder parameters over the full model's: known of every sub-network, whatever the objectives."""
 
 ROUNDING = 1e-6
 LIMITS = {

@@ -24,7 +24,7 @@ WIDE = 0.1
 def remeasured(
     latencies: Latencies, run: RunRecord, results: Results, model_of: SubnetModels
 ) -> tuple[Results, list[str]]:
-    """The results with the front's and the full net's latencies measured again, and what is to be said of latencies.
+    """The results with the front's and the full model's latencies measured again, and what is to be said of latencies.
 
     The trials stay as they are. So do the members of the front, whether or not the new latencies leave each of them
     undominated; they are put in order again.
@@ -55,13 +55,13 @@ def _slower(evaluated: Sequence[Evaluated]) -> str:
     count = len({e.subnet for e, _ in pairs})
     return (
         f"warning: sub-networks measured slower than one that contains them: {count}; ({e.subnet}) takes "
-        f"{e.metrics['latency_share']:.1%} of the full net's latency, and ({other.subnet}), which contains it, "
+        f"{e.metrics['latency_share']:.1%} of the full model's latency, and ({other.subnet}), which contains it, "
         f"{other.metrics['latency_share']:.1%}"
     )
 
 
 def _is_slower(e: Evaluated, other: Evaluated) -> bool:
-    """Whether their quartiles leave no doubt; the full net is what all others are shares of, so it has none."""
+    """Whether their quartiles leave no doubt; the full model is what all others are shares of, so it has none."""
     is_full = other.metrics["latency_share"] == 1
     return e.metrics["latency_low_ms"] > other.metrics["latency_ms" if is_full else "latency_high_ms"]
 
@@ -85,18 +85,18 @@ def _spread(latency: Metrics) -> float:
 
 
 def _inexact(first: Metrics, last: Metrics, now: float) -> str:
-    """Of milliseconds that depend on what else the machine did: they are stated in terms of the full net's.
+    """Of milliseconds that depend on what else the machine did: they are stated in terms of the full model's.
 
     Args:
-        first, last: The full net's latency at the beginning and at the end, which is stated in terms of the first.
+        first, last: The full model's latency at the beginning and at the end, which is stated in terms of the first.
         now: What it takes at the end, as a share of what it took at the beginning.
     """
     if max(_spread(first), _spread(last)) <= WIDE and abs(now - 1) <= CHANGED:
         return ""
     then, at_the_end = _with_quartiles(first, 1.0), _with_quartiles(last, now)
     return (
-        f"note: the full net took {then} when the run began, for which all latencies are stated, and takes "
-        f"{at_the_end} now: the machine does other work at times; shares of the full net hold all the same"
+        f"note: the full model took {then} when the run began, for which all latencies are stated, and takes "
+        f"{at_the_end} now: the machine does other work at times; shares of the full model hold all the same"
     )
 
 

@@ -108,7 +108,7 @@ def _finetune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
 
 
 def _prune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
-    """What a baseline makes of the supernet's full net for each budget."""
+    """What a baseline makes of the supernet's full model for each budget."""
     baseline = session.config.baseline
     _refuse_several_processes(session, f"baseline={baseline.name} runs in one process")
     file = session.begin()

@@ -40,7 +40,7 @@ class RunInfo:
             (`supernet.console.choices.choice_of`).
         objectives: What was minimised, in the order in which the searcher was told.
         reference: The worst value that counts for the hypervolume, of each objective: error 1, the loss of always
-            giving the labels' frequencies (regression: their mean), the costs of the full net. Of a latency that was
+            giving the labels' frequencies (regression: their mean), the costs of the full model. Of a latency that was
             measured all of `LATENCY`.
         majority_error: Of always giving the commonest answer, on validation rows.
         supernet: Its folder.

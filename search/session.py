@@ -218,7 +218,7 @@ def _evaluator(split: TokenizedSplit, supernet: Supernet, accelerator: Accelerat
 def _latencies(
     config: SearchConfig, supernet: Supernet, accelerator: Accelerator, folder: Path, *, beside: Console
 ) -> Latencies | None:
-    """What measures latencies, in terms of what the full net took when the run began; None if none are measured."""
+    """What measures latencies, in terms of what the full model took when the run began; None if none are measured."""
     if "latency_ms" not in config.objectives or config.latency_table is not None:
         return None
     if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
@@ -231,7 +231,7 @@ def _latencies(
     if accelerator.is_main_process:
         old = None if config.overwrite else going_on(folder)
         known = {} if old is None else {name: old.reference[name] for name in LATENCY if name in old.reference}
-        with show_progress(beside, "measuring the latency of the full net"):
+        with show_progress(beside, "measuring the latency of the full model"):
             full = known if len(known) == len(LATENCY) else latencies().full
     return latencies(full=broadcast_from_main(accelerator, full))
 

@@ -55,7 +55,7 @@ def metrics_of(subnet, objectives):
 
 
 def subnets(count, seed, greed):
-    """The full net, the smallest one, then random ones; with greed more and more of the good ones."""
+    """The full model, the smallest one, then random ones; with greed more and more of the good ones."""
     rng, found = np.random.default_rng(seed), [FULL, SPACE.smallest]
     while len(found) < count:
         skill = greed * len(found) / count

@@ -1,4 +1,4 @@
-"""Latencies in a search: stated in terms of the full net, whatever else the machine does. No test asserts a time."""
+"""Latencies in a search: stated in terms of the full model, whatever else the machine does. No test asserts a time."""
 
 import json
 import shutil
@@ -138,7 +138,7 @@ def net(layers):
 
 
 def timed(layers, share, *, spread=0.0, error=None):
-    """A sub-network of so many of 6 layers that takes a share of the full net's 10 ms; 0.1 more error for each less."""
+    """A sub-network of 6 layers or fewer that takes a share of the full model's 10 ms; 0.1 more error for each less."""
     low, high = 10 * share * (1 - spread / 2), 10 * share * (1 + spread / 2)
     latency = dict(zip(LATENCY, (10 * share, low, high, share), strict=True))
     known = {"error": 0.7 - layers / 10 if error is None else error, "params_share": layers / 6}
@@ -188,13 +188,13 @@ def test_a_net_that_is_slower_than_one_that_contains_it_is_told_if_that_is_certa
     _, said = end_of(tmp_path, trials, FakeLatencies(*trials))
     assert said[0] == (
         "warning: sub-networks measured slower than one that contains them: 2; (4 layers, 12 heads, 1536 units) takes "
-        "70.0% of the full net's latency, and (5 layers, 12 heads, 1536 units), which contains it, 60.0%"
+        "70.0% of the full model's latency, and (5 layers, 12 heads, 1536 units), which contains it, 60.0%"
     )
     above = [
         timed(6, 1.0, spread=0.8),
         timed(5, 1.1, spread=0.09),
-    ]  # the full net's milliseconds scatter, shares do not
-    assert "takes 110.0% of the full net's latency" in end_of(tmp_path / "a", above, FakeLatencies(*above))[1][0]
+    ]  # the full model's milliseconds scatter, shares do not
+    assert "takes 110.0% of the full model's latency" in end_of(tmp_path / "a", above, FakeLatencies(*above))[1][0]
     beside = [timed(6, 1.0), timed(5, 0.6, spread=0.09), timed(4, 0.62, spread=0.09)]
     assert end_of(tmp_path / "b", beside, FakeLatencies(*beside))[1] == [
         "note: 1 of the 3 sub-networks of the front are no better than another one by their latencies measured again; "
@@ -211,9 +211,9 @@ def test_latencies_that_scatter_and_milliseconds_of_a_busy_machine_are_told(tmp_
     steady = [trials[0], trials[3]]
     _, said = end_of(tmp_path / "b", steady, FakeLatencies(*steady, now=0.4))
     assert said == [
-        "note: the full net took 10.00 ms (quartiles 10.00-10.00) when the run began, for which all latencies are "
+        "note: the full model took 10.00 ms (quartiles 10.00-10.00) when the run began, for which all latencies are "
         "stated, and takes 4.00 ms (quartiles 4.00-4.00) now: the machine does other work at times; shares of the full "
-        "net hold all the same"
+        "model hold all the same"
     ]
     _, said = end_of(tmp_path / "c", steady, FakeLatencies(timed(6, 1.0, spread=0.5), trials[3]))
     assert ["takes 10.00 ms (quartiles 7.50-12.50) now" in line for line in said] == [True]
@@ -232,8 +232,8 @@ def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatc
     trials = {trial.subnet: trial.outcome.metrics for trial in read_run(folder).trials}
     assert all(trials[s]["latency_ms"] != latency["latency_ms"] for s, latency in last.items() if s != FULL)
     said = capsys.readouterr().out
-    assert "measuring the latencies of the front once more, in turns with the full net" in said
-    assert {"measuring the latency of the full net", "measuring latencies once more"} < set(shown)
+    assert "measuring the latencies of the front once more, in turns with the full model" in said
+    assert {"measuring the latency of the full model", "measuring latencies once more"} < set(shown)
 
 
 def test_a_baseline_measures_its_latencies_alike(supernet_folder, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from search.report.aggregate import grouped
+from search.report.aggregate import series_of
 from search.report.page import render
 from search.report.summary import report_of
 from tests.fake_runs import make_run
@@ -31,7 +31,7 @@ def page_of(folder, objectives):
     runs = [make_run(folder / f"random-{seed}", seed=seed, tested=seed == 0, **make) for seed in (0, 1)]
     runs.append(make_run(folder / "ehvi", label="ehvi", greed=0.9, tested=False, failed=(4,), **make))
     runs.append(make_run(folder / "drop", label="drop", kind="baseline", tested=False, **make | {"evaluations": 5}))
-    values = report_of(grouped(runs, pool_supernets=False), title="</script><b>50 % & more")
+    values = report_of(series_of(runs, pool_supernets=False), title="</script><b>50 % & more")
     (folder / "report.html").write_text(render(values), encoding="utf-8")
     return folder / "report.html", values
 
@@ -194,7 +194,7 @@ def test_the_budget_names_the_best_sub_network(opened):
     driver, values = opened
     Select(find(driver, "#cost")[0]).select_by_value("params")
     press(driver, "#limit", Keys.HOME, *[Keys.ARROW_RIGHT] * 39)
-    assert find(driver, "#allowed")[0].text.startswith("40 % of the full net's")
+    assert find(driver, "#allowed")[0].text.startswith("40 % of the full model's")
     within = [p for p in points_in(values) if p["metrics"]["params_share"] <= 0.4]
     best = min(within, key=lambda p: (p["metrics"]["error"], p["metrics"]["params"]))
     assert find(driver, "#best strong")[0].text == best["text"]
@@ -210,7 +210,7 @@ def test_other_axes_show_other_objectives(opened):
     before = places(driver)
     assert texts(driver, "#front > text")[-2:] == ["latency (ms)", "error (1 - accuracy)"]
     Select(find(driver, "#x")[0]).select_by_value("params")
-    assert texts(driver, "#front > text")[-2:] == ["encoder parameters, % of the full net's", "error (1 - accuracy)"]
+    assert texts(driver, "#front > text")[-2:] == ["encoder parameters, % of the full model's", "error (1 - accuracy)"]
     after = places(driver)
     assert len(before) == len(after) == 79
     assert set(before) != set(after)
@@ -230,7 +230,7 @@ def test_the_table_can_be_sorted(opened):
     press(driver, f"#members th:nth-child({number}) button", " ")
     assert shares() == sorted(shares(), reverse=True)
     assert find(driver, f"#members th:nth-child({number})")[0].get_attribute("aria-sort") == "descending"
-    assert headings[-2:] == ["test accuracy", "against full net"]
+    assert headings[-2:] == ["test accuracy", "vs full model"]
 
 
 @two
@@ -239,10 +239,10 @@ def test_the_full_net_and_the_commonest_answer_are_marked(opened):
     full = [p for p in points_in(values) if p["full"]]
     assert len(full) == 4  # one a run
     named = texts(driver, "#members tbody tr")
-    assert sum(f"full net: {full[0]['text']}" in line for line in named) == 4
-    assert texts(driver, "#majority text") == ["commonest answer"]
-    assert "commonest answer has 0.4912, and 0.5000 on the test set" in texts(driver, "#about")[0]
-    assert texts(driver, "#groups tbody tr")[-1].startswith("commonest answer")
+    assert sum(f"full model: {full[0]['text']}" in line for line in named) == 4
+    assert texts(driver, "#majority text") == ["majority class"]
+    assert "the error of the majority class is 0.4912, and its test accuracy is 0.5000." in texts(driver, "#about")[0]
+    assert texts(driver, "#groups tbody tr")[-1].startswith("majority class")
     spread = values["groups"][0]["hypervolume"]
     assert f"{spread['mean']:.4f} ± {spread['std']:.4f}" in texts(driver, "#groups tbody tr")[0]
     assert not find(driver, "#notes")[0].is_displayed()

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from search.objectives import LATENCY
 from search.report import chart
-from search.report.aggregate import comparable, comparable_sets, grouped
+from search.report.aggregate import comparable, comparable_sets, series_of
 from search.report.export import escaped
 from search.report.front import curve_of, front_of, hypervolume_of
 from search.report.one_run import print_report, write_results
 from search.report.overlay import ReportConfig, find_runs, report
-from search.report.results import MAJORITY, check_front, read_results
+from search.report.results import check_front, read_results
 from search.report.summary import BUDGETS, mean_curve, report_of
 from search.run_folder import TRIALS_FILE, read_run
 from search.select import SelectConfig, select
@@ -78,7 +78,7 @@ def test_sub_networks_that_a_trial_gave_for_free_count(tmp_path):
     run = read_run(folder)
     assert {trial, shallower} <= {e.subnet for e in front_of(run)}
     assert curve_of(run).hypervolume[-1] == pytest.approx(area(all_evaluated(run.trials)))
-    assert "4 evaluations, 1 sub-networks more known by them," in printed(run, results_of(run))
+    assert "4 evaluations, 1 further sub-networks scored by early exits," in printed(run, results_of(run))
 
 
 def printed(run, results):
@@ -111,7 +111,7 @@ def test_the_files_of_a_run(objectives, tmp_path):
         *rows, majority = csv.DictReader(file)
     assert [row["text"] for row in rows] == [row["text"] for row in told["front"]]
     assert [float(row["params [1]"]) for row in rows] == [row["params"] for row in told["front"]]
-    assert (majority["text"], majority["error [1]"], majority["params [1]"]) == ("commonest answer", "0.4912", "")
+    assert (majority["text"], majority["error [1]"], majority["params [1]"]) == ("majority class", "0.4912", "")
     assert ("latency_ms [ms]" in rows[0]) == ("latency_ms" in objectives)
     for picture in ("front.png", "hypervolume.png"):
         assert (run.folder / picture).read_bytes().startswith(b"\x89PNG")
@@ -136,10 +136,10 @@ def test_the_full_net_and_the_commonest_answer_are_always_there(tmp_path):
             rows = list(csv.DictReader(file))
         assert [row["text"] for row in rows if row["full_net"] == "True"] == [str(FULL)]
         said = printed(run, results_of(run, majority_score=0.5))
-        assert f"{FULL_SCORE:.4f}" in table_in(said, "full net")
-        assert table_in(said, "commonest answer")[2:] == ["0.4912", "0.5000", f"{0.5 - FULL_SCORE:+.4f}"]
-        assert ("full net is not on the front" in said) == (own and not on_front)
-        assert ("the full net is the supernet's and not on the front" in said) == (not own)
+        assert f"{FULL_SCORE:.4f}" in table_in(said, "full model")
+        assert table_in(said, "majority class")[2:] == ["0.4912", "0.5000", f"{0.5 - FULL_SCORE:+.4f}"]
+        assert ("full model is not on the front" in said) == (own and not on_front)
+        assert ("this run did not evaluate the full model, so the supernet's is shown" in said) == (not own)
 
 
 def test_an_older_front_has_neither_full_net_nor_commonest_answer(tmp_path):
@@ -173,8 +173,8 @@ def test_a_tie_with_the_full_net_is_told_and_the_full_net_has_no_difference(tmp_
     run = make_run(tmp_path / "run")
     results = results_of(run)
     said = printed(run, replace(results, majority_score=results.full.test_score))
-    assert table_in(said, "commonest answer")[-2:] == [f"{FULL_SCORE:.4f}", "+0.0000"]
-    assert table_in(said, "full net")[-1] == f"{FULL_SCORE:.4f}"
+    assert table_in(said, "majority class")[-2:] == [f"{FULL_SCORE:.4f}", "+0.0000"]
+    assert table_in(said, "full model")[-1] == f"{FULL_SCORE:.4f}"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_table_in_a_file_loses_nothing_to_its_width(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     run = make_run(tmp_path / "run", objectives=THREE)
     said = printed(run, results_of(run))
-    cells = table_in(said, "full net")
+    cells = table_in(said, "full model")
     assert {"10.65", "M", "100.0%", f"{FULL_SCORE:.4f}"} <= set(cells)
     assert "…" not in said
 
@@ -249,15 +249,15 @@ def runs_of(tmp_path, *values):
     ],
 )
 def test_groups_are_named_by_what_they_differ_in(values, names, tmp_path):
-    groups = grouped(runs_of(tmp_path, *values), pool_supernets=False)
+    groups = series_of(runs_of(tmp_path, *values), pool_supernets=False)
     assert {name: len(members) for name, members in groups.items()} == names
     assert list(groups) == sorted(groups, key=lambda name: groups[name][0].info.kind == "baseline")
 
 
 def test_runs_of_one_supernet_belong_together_whatever_their_space_was_called(tmp_path):
     runs = runs_of(tmp_path, {"space": "small"}, {"space": "small64", "seed": 1})
-    assert [len(members) for members in grouped(runs, pool_supernets=False).values()] == [2]
-    assert len(grouped(runs, pool_supernets=True)) == 2
+    assert [len(members) for members in series_of(runs, pool_supernets=False).values()] == [2]
+    assert len(series_of(runs, pool_supernets=True)) == 2
 
 
 def test_latencies_of_all_runs_are_stated_for_one_full_net(tmp_path):
@@ -284,12 +284,12 @@ def test_latencies_of_all_runs_are_stated_for_one_full_net(tmp_path):
     assert other["reference"] == pytest.approx(one["reference"])
     tried = [[p["metrics"]["latency_ms"] for p in run["points"]] for run in (one, other)]
     assert tried[0] == pytest.approx(tried[1])
-    assert f"the full net took {whole:.2f} to {2 * whole:.2f} ms when these runs began" in " ".join(values["notes"])
+    assert f"the full model took {whole:.2f} to {2 * whole:.2f} ms when these runs began" in " ".join(values["notes"])
 
 
 def test_supernets_are_repetitions_if_the_user_says_so(tmp_path):
     runs = runs_of(tmp_path, {"weights": "a"}, {"weights": "b"}, {"strategy": "kd"})
-    names = {name: len(members) for name, members in grouped(runs, pool_supernets=True).items()}
+    names = {name: len(members) for name, members in series_of(runs, pool_supernets=True).items()}
     assert names == {"random, strategy full": 2, "random, strategy kd": 1}
 
 
@@ -323,7 +323,7 @@ def test_latencies_of_other_machines_are_not_compared(tmp_path):
 @pytest.mark.pictures
 def test_a_picture_may_have_dollars_in_its_title(tmp_path):
     runs = [make_run(tmp_path / "run", label="5$ and 50%_$", evaluations=5)]
-    told = report_of(grouped(runs, pool_supernets=False), title="below 5$ and 50%_$")
+    told = report_of(series_of(runs, pool_supernets=False), title="below 5$ and 50%_$")
     chart.draw_overlay(tmp_path / "report.png", told, runs[0].info)
     assert (tmp_path / "report.png").stat().st_size > 0
 
@@ -333,7 +333,7 @@ def test_the_picture_shows_the_whole_spread(tmp_path, monkeypatch):
     monkeypatch.setattr(chart, "save_figure", lambda figure, path: figures.append(figure))
     greeds = (0.0, 0.5, 0.95)
     runs = [make_run(tmp_path / str(g), seed=i, evaluations=30, greed=g) for i, g in enumerate(greeds)]
-    told = report_of(grouped(runs, pool_supernets=False))
+    told = report_of(series_of(runs, pool_supernets=False))
     curves = [curve for group in told["groups"] for curve in group["curves"].values()]
     chart.draw_overlay(tmp_path / "report.png", told, runs[0].info)
     low, high = figures[-1].axes[-1].get_ylim()
@@ -355,7 +355,7 @@ def test_the_mean_of_step_functions_by_hand():
 def test_the_numbers_of_groups(tmp_path):
     runs = [make_run(tmp_path / str(s), seed=s, evaluations=30 + s, tested=s < 2) for s in range(3)]
     drop = make_run(tmp_path / "drop", label="drop", kind="baseline", evaluations=5)
-    values = report_of(grouped([*runs[:2], drop], pool_supernets=False))
+    values = report_of(series_of([*runs[:2], drop], pool_supernets=False))
     search, baseline = values["groups"]
     volumes = [area(all_evaluated(run.trials)) for run in runs[:2]]
     expected = {"mean": np.mean(volumes), "low": min(volumes), "high": max(volumes), "std": np.std(volumes, ddof=1)}
@@ -373,26 +373,26 @@ def test_the_numbers_of_groups(tmp_path):
         assert budget["error"]["mean"] == pytest.approx(np.mean([e.metrics["error"] for e in best]))
         assert budget["test"]["mean"] == pytest.approx(np.mean([test_score(e) for e in best]))
     # Without a test score of each run there is no mean of them.
-    (untested,) = report_of(grouped(runs, pool_supernets=False))["groups"]
+    (untested,) = report_of(series_of(runs, pool_supernets=False))["groups"]
     assert all(budget["error"] is not None and budget["test"] is None for budget in untested["budgets"])
 
 
 def test_deviations_are_those_of_samples_and_a_single_run_has_none(tmp_path):
     runs = [make_run(tmp_path / str(s), seed=s) for s in range(3)]
-    (group,) = report_of(grouped(runs, pool_supernets=False), budgets=[0.6])["groups"]
+    (group,) = report_of(series_of(runs, pool_supernets=False), budgets=[0.6])["groups"]
     within = [[e for e in all_evaluated(run.trials) if e.metrics["params_share"] <= 0.6] for run in runs]
     errors = [min(e.metrics["error"] for e in evaluated) for evaluated in within]
     (budget,) = group["budgets"]
     assert (budget["share"], budget["error"]["std"]) == (0.6, pytest.approx(np.std(errors, ddof=1)))
     assert budget["test"]["std"] == pytest.approx(np.std(errors, ddof=1))  # here 0.99 less the error
     assert (group["full"]["error"]["mean"], group["full"]["test"]["std"]) == (pytest.approx(1 - FULL_SCORE - 0.01), 0.0)
-    (single,) = report_of(grouped(runs[:1], pool_supernets=False))["groups"]
+    (single,) = report_of(series_of(runs[:1], pool_supernets=False))["groups"]
     assert single["hypervolume"]["std"] is None
 
 
 def test_a_full_net_that_was_never_tried_is_shown_but_counts_for_nothing(tmp_path):
     run = make_run(tmp_path / "run", failed=(0,))
-    (group,) = report_of(grouped([run], pool_supernets=False))["groups"]
+    (group,) = report_of(series_of([run], pool_supernets=False))["groups"]
     points = group["runs"][0]["points"]
     assert [p["text"] for p in points if p["full"]] == [str(FULL)]
     assert [p["tried"] for p in points] == [True] * 39 + [False]
@@ -405,14 +405,14 @@ def test_seeds_without_influence_are_named(tmp_path):
     same = shutil.copytree(runs[0].folder, tmp_path / "same")
     info = json.loads((same / "run.json").read_text())
     (same / "run.json").write_text(json.dumps(info | {"seed": 2, "settings": info["settings"] | {"seed": 2}}))
-    values = report_of(grouped([*runs, read_run(same)], pool_supernets=False))
+    values = report_of(series_of([*runs, read_run(same)], pool_supernets=False))
     (note,) = values["notes"]
-    assert "the seed had no influence on 2 runs of group 'ehvi', whose 9 trials are the same: " in note
+    assert "the seed had no influence on 2 runs of series 'ehvi', whose 9 trials are the same: " in note
     assert "run0 (seed 0), same (seed 2)" in note
-    assert report_of(grouped(runs, pool_supernets=False))["notes"] == []
+    assert report_of(series_of(runs, pool_supernets=False))["notes"] == []
     # All searches begin with the same three.
     short = [make_run(tmp_path / f"short{seed}", seed=seed, evaluations=2) for seed in (0, 1)]
-    assert report_of(grouped(short, pool_supernets=False))["notes"] == []
+    assert report_of(series_of(short, pool_supernets=False))["notes"] == []
 
 
 @pytest.mark.pictures
@@ -435,13 +435,13 @@ def test_other_formats(given, tmp_path, capsys):
     assert float(random["params_50%_test_accuracy_mean [1]"]) == half["test"]["mean"]
     assert float(random["full_net_test_accuracy_mean [1]"]) == pytest.approx(FULL_SCORE)
     assert drop["params_50%_error_std [1]"] == ""
-    assert (majority["group"], majority["params_25%_error_mean [1]"]) == ("commonest answer", "0.4912")
+    assert (majority["group"], majority["params_25%_error_mean [1]"]) == ("majority class", "0.4912")
     with (folder / "fronts.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     points = [p for group in values["groups"] for run in group["runs"] for p in run["points"] if p["front"]]
     assert len([row for row in rows if row["on_front"] == "True"]) == len(points)
     assert len([row for row in rows if row["full_net"] == "True"]) == 3
-    assert (rows[-1]["text"], rows[-1]["error [1]"], rows[-1]["test_accuracy [1]"]) == (MAJORITY, "0.4912", "0.5")
+    assert (rows[-1]["text"], rows[-1]["error [1]"], rows[-1]["test_accuracy [1]"]) == ("majority class", "0.4912", "0.5")
     if more:
         tex = (folder / "report.tex").read_text().splitlines()
         assert r"drop\_50\%\_\&\$more & 1 & " in "".join(tex)

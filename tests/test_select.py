@@ -95,7 +95,7 @@ def test_how_far_below_the_limit_and_what_to_compare_with(run, capsys):
         assert choice.below_limit[name] == pytest.approx(below)
         assert f"({chosen[name] / WHOLE[name]:.1%} of the full model's) is {below:.1%} below the limit of " in said
         assert f"({share:.1%} of the full model's)\n" in said
-    full, majority = table_line(said, "full net"), table_line(said, "commonest answer")
+    full, majority = table_line(said, "full model"), table_line(said, "majority class")
     assert {"100.0%", f"{WHOLE['error']:.4f}", f"{0.99 - WHOLE['error']:.4f}"} <= set(full.split())
     assert majority.split()[2:] == ["0.4912", "0.5000", f"{0.5 - 0.99 + WHOLE['error']:+.4f}"]
     assert f"{test_score(choice.chosen) - 0.99 + WHOLE['error']:+.4f}" in table_line(said, "chosen")

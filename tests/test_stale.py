@@ -63,7 +63,7 @@ def chosen(folder, capsys):
     capsys.readouterr()
     select(load_config("select", SelectConfig, [f"run={folder}", "max_params=1", "format=json"]))
     told = json.loads(capsys.readouterr().out)
-    return told | {"remarks": [text for text in told["remarks"] if "the full net" not in text]}
+    return told | {"remarks": [text for text in told["remarks"] if "the full model" not in text]}
 
 
 @pytest.mark.parametrize("replace", [train_again, overwrite])

@@ -1,4 +1,4 @@
-"""A baseline in stage two: the full net pruned to each budget, measured as a search measures sub-networks."""
+"""A baseline in stage two: the full model pruned to each budget, measured as a search measures sub-networks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def prune(
     Models are made again for trials that are in the file already, which is quick and gives the same ones.
 
     Args:
-        supernet: Its full net is what is pruned.
+        supernet: Its full model is what is pruned.
         train: Training rows, which some baselines look at.
         weight_shared: Evaluates a model.
         file: Where trials are appended.

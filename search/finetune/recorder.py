@@ -32,7 +32,7 @@ class Recorder(TrialScheduler):
     """Passes on what a scheduler and its trials tell each other, and writes down what comes of each trial.
 
     A trial that ends is a line of trials.jsonl, whether it was trained to the end, stopped or failed; the weights of
-    those that no other dominates are kept, and the full net's. Each report is a line of epochs.jsonl, from which a
+    those that no other dominates are kept, and the full model's. Each report is a line of epochs.jsonl, from which a
     scheduler that stops trials can learn again what it knew.
 
     Args:
@@ -168,7 +168,7 @@ class Recorder(TrialScheduler):
             self.scheduler.on_trial_complete(trial, dict(metrics))
 
     def _prune(self) -> None:
-        """Deletes the weights of trials that others dominate, the full net's aside: all are compared with it."""
+        """Deletes the weights of trials that others dominate, the full model's aside: all are compared with it."""
         measured = [(t, t.outcome.metrics) for t in self.file.trials if t.outcome.metrics is not None]
         objectives_nm = np.array([[metrics[name] for name in self.objectives] for _, metrics in measured])
         on_front = pareto_front(objectives_nm.reshape(-1, len(self.objectives)))

@@ -264,7 +264,7 @@ def forget(folder: Path) -> None:
 def finetuned(
     folder: Path, trials: Sequence[Trial], full: PreTrainedModel
 ) -> Callable[[SubNetwork], PreTrainedModel | None]:
-    """Reads the trained sub-networks of a run: those of its front and the full net; None for one that was not kept.
+    """Reads the trained sub-networks of a run: those of its front and the full model; None for one that was not kept.
 
     Args:
         folder: The run folder.

@@ -55,11 +55,11 @@ def by_key(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
     return dict(found)
 
 
-def grouped(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, list[RunRecord]]:
-    """Runs by the name of their group, baselines last. Those that differ in the seed alone are repetitions.
+def series_of(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, list[RunRecord]]:
+    """Runs by the name of their series, baselines last. Those that differ in the seed alone are repetitions.
 
-    A name is the label, then strategy and space where they differ between the groups, then whatever else tells the
-    groups of one label apart.
+    A name is the label, then strategy and space where they differ between the series, then whatever else tells the
+    series of one label apart.
 
     Args:
         runs: Comparable ones.
@@ -67,9 +67,9 @@ def grouped(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, lis
             else the supernets' trainings differed in is not known here, so that is for the user to say.
     """
     alike = by_key(runs, lambda run: json.dumps(_identity(run.info, pool_supernets), sort_keys=True)).values()
-    groups = sorted(alike, key=lambda group: group[0].info.kind == BASELINE)
-    identities = [_identity(group[0].info, pool_supernets) for group in groups]
-    infos = [group[0].info for group in groups]
+    all_series = sorted(alike, key=lambda series: series[0].info.kind == BASELINE)
+    identities = [_identity(series[0].info, pool_supernets) for series in all_series]
+    infos = [series[0].info for series in all_series]
     names = [[info.label] for info in infos]
     for key in ALWAYS_NAMED:
         if len({getattr(info, key) for info in infos}) > 1:
@@ -83,7 +83,7 @@ def grouped(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, lis
         _name_differences(names, supernets, [key])
     # Groups differ in something, so that with all of it no two have the same name.
     _name_differences(names, identities, sorted({key for identity in identities for key in identity}))
-    return {", ".join(name): group for name, group in zip(names, groups, strict=True)}
+    return {", ".join(name): series for name, series in zip(names, all_series, strict=True)}
 
 
 def _identity(info: RunInfo, pool_supernets: bool) -> dict[str, Any]:

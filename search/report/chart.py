@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, cycle
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from search.objectives import OBJECTIVES, QUALITY
 from search.options.search import BASELINE
-from search.report.results import Results
+from search.report.results import Results, trivial_predictor
+from search.report.values import Report
 from search.run_folder import RunInfo, RunRecord
 from search.trials import Metrics, all_evaluated
 from supernet.runtime.pictures import new_figure, save_figure
@@ -20,10 +21,10 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and only drawing needs
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-"""Told apart by the colour-blind (Okabe & Ito, 2008), but for the yellow and the black, which a page may hide."""
+"""The colours of Okabe & Ito (2008), which colour-blind people can distinguish, without yellow and black."""
 MARKERS = "osD^vPX*"
 FULL_NET: dict[str, Any] = {"marker": "*", "s": 110, "color": "black", "zorder": 4}
-"""How the full net is drawn."""
+"""How the full model is drawn."""
 PER_ROW = 3
 """Panels side by side."""
 
@@ -41,24 +42,24 @@ def axis_of(name: str, info: RunInfo) -> Axis:
     if name == "error":
         return Axis(f"error (1 - {info.metric})", 1.0)
     if name == "params":
-        return Axis("encoder parameters, % of the full net's", info.reference["params"] / 100)
+        return Axis("encoder parameters, % of the full model's", info.reference["params"] / 100)
     return Axis(OBJECTIVES[name].title, OBJECTIVES[name].scale)
 
 
 def pairs_of(objectives: Sequence[str]) -> list[tuple[str, str]]:
-    """Each two objectives as (x, y); what says how good a sub-network is goes to y."""
+    """Each pair of objectives as (x, y); error and loss go to y."""
     return [(b, a) if a in QUALITY else (a, b) for a, b in combinations(objectives, 2)]
 
 
 def title_of(info: RunInfo) -> str:
-    """What was searched, and how; on a second line, what latencies were measured under."""
+    """What was searched, and how; on a second line, the conditions of the costs."""
     title = f"{info.task}: {info.model}, space {info.space}, strategy {info.strategy}, {info.label}"
     return "\n".join(filter(None, [title, info.conditions]))
 
 
 def draw_front(path: Path, run: RunRecord, results: Results) -> None:
-    """One panel for each two objectives: everything evaluated, the front and the full net, their errors on the test
-    split, and the error of the commonest answer."""
+    """One panel for each pair of objectives: all sub-networks, the front and the full model, their errors on the test
+    split, and the error of the trivial predictor."""
     info, everything = run.info, [e.metrics for e in all_evaluated(run.trials)]
     members = [tested.evaluated.metrics for tested in results.front]
     full = [] if results.full is None else [results.full.evaluated.metrics]
@@ -67,14 +68,14 @@ def draw_front(path: Path, run: RunRecord, results: Results) -> None:
     figure, panels = _panels(len(pairs))
     for axes, (x, y) in zip(panels, pairs, strict=True):
         _label(axes, info, x, y)
-        axes.scatter(*_values(everything, info, x, y), s=16, color="0.65", label=f"{len(everything)} sub-networks")
+        axes.scatter(*_values(everything, info, x, y), s=16, color="0.65", label=f"all {len(everything)} sub-networks")
         _draw_steps(axes, members, info, x, y, label="Pareto front", color=COLOURS[0], marker="o", markersize=5)
-        axes.scatter(*_values(full, info, x, y), label="full net", **FULL_NET)
+        axes.scatter(*_values(full, info, x, y), label="full model", **FULL_NET)
         if x == "latency_ms":
             _draw_quartiles(axes, [*full, *members], y, axis_of(y, info).scale)
         if y == "error":
-            axes.scatter(*_values(tested, info, x, y), marker="x", color=COLOURS[1], zorder=3, label="on the test set")
-            _draw_majority(axes, info.majority_error)
+            axes.scatter(*_values(tested, info, x, y), marker="x", color=COLOURS[1], zorder=3, label="on test rows")
+            _draw_trivial(axes, info)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(_plain(title_of(info)), fontsize=10)
     save_figure(figure, path)
@@ -87,11 +88,12 @@ def _draw_quartiles(axes: Axes, rows: Sequence[Metrics], y: str, scale: float) -
     axes.hlines([row[y] / scale for row in measured], low, high, color=COLOURS[0], alpha=0.5)
 
 
-def _draw_majority(axes: Axes, error: float) -> None:
-    """A line at the error of the commonest answer; where it is far from all points, its value in the legend alone."""
+def _draw_trivial(axes: Axes, info: RunInfo) -> None:
+    """A line at the error of the trivial predictor; if it is far from all points, only its value in the legend."""
+    error = info.majority_error
     low, high = axes.get_ylim()
     shown = low - (high - low) <= error <= high + (high - low)
-    label = f"commonest answer: {error:.3f}" + ("" if shown else " (not shown)")
+    label = f"{trivial_predictor(info)}: {error:.3f}" + ("" if shown else " (not shown)")
     axes.axhline(error, color="0.35", linestyle=":", linewidth=1.2, label=label)
     if not shown:
         axes.set_ylim(low, high)
@@ -108,12 +110,12 @@ def draw_curves(path: Path, run: RunRecord, hypervolume: Sequence[float], second
     save_figure(figure, path)
 
 
-def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
-    """Many runs: the fronts of all, and the hypervolume of each group with its spread. Baselines are points.
+def draw_overlay(path: Path, report: Report, info: RunInfo) -> None:
+    """Many runs: the fronts of all, and the hypervolume of each series with its spread. Baselines are points.
 
     Args:
         path: Of the picture; its ending says the format.
-        report: See `search.report.summary.report_of`.
+        report: The runs.
         info: Of one of the runs.
     """
     pairs = pairs_of(info.objectives)
@@ -121,27 +123,27 @@ def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
     styles = list(zip(report["groups"], cycle(COLOURS), cycle(MARKERS), strict=False))
     for axes, (x, y) in zip(panels, pairs, strict=False):
         _label(axes, info, x, y)
-        for group, color, marker in styles:
+        for series, color, marker in styles:
             style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 3.5}
-            for number, run in enumerate(group["runs"]):
-                label = None if number else _plain(group["name"])
-                if group["kind"] == BASELINE:
+            for number, run in enumerate(series["runs"]):
+                label = None if number else _plain(series["name"])
+                if series["kind"] == BASELINE:
                     values = _values([p["metrics"] for p in run["points"] if p["tried"]], info, x, y)
                     axes.plot(*values, linestyle="", label=label, **style)
                 else:
                     members = [p["metrics"] for p in run["points"] if p["front"]]
                     _draw_steps(axes, members, info, x, y, label=label, alpha=0.8, linewidth=1, **style)
-        full = [run["full"] for group in report["groups"] for run in group["runs"] if run["full"]]
-        axes.scatter(*_values(full, info, x, y), label="full net", **FULL_NET)
+        full = [run["full"] for series in report["groups"] for run in series["runs"] if run["full"]]
+        axes.scatter(*_values(full, info, x, y), label="full model", **FULL_NET)
         if y == "error":
-            _draw_majority(axes, info.majority_error)
+            _draw_trivial(axes, info)
     left, right = panels[-2:]
     _label_curves(left, right)
-    for group, color, _ in styles:
-        for axes, curve in zip((left, right), group["curves"].values(), strict=False):
+    for series, color, _ in styles:
+        for axes, curve in zip((left, right), series["curves"].values(), strict=False):
             axes.step(curve["x"], curve["mean"], where="post", color=color)
             axes.fill_between(curve["x"], curve["low"], curve["high"], step="post", color=color, alpha=0.2, lw=0)
-    curves = [curve for group in report["groups"] for curve in group["curves"].values()]
+    curves = [curve for series in report["groups"] for curve in series["curves"].values()]
     _skip_the_beginning((left, right), [curve["low"] for curve in curves], [curve["high"] for curve in curves])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     title = "\n".join(filter(None, [report["title"], report["conditions"]]))
@@ -150,7 +152,7 @@ def draw_overlay(path: Path, report: Mapping[str, Any], info: RunInfo) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text that is shown as it is: matplotlib takes what is between two dollars for a formula."""
+    """Text with its dollars escaped: matplotlib reads what is between two dollars as a formula."""
     return text.replace("$", r"\$")
 
 
@@ -180,7 +182,7 @@ def _label_curves(left: Axes, right: Axes) -> None:
 def _skip_the_beginning(
     panels: Sequence[Axes], lows: Sequence[Sequence[float]], highs: Sequence[Sequence[float]]
 ) -> None:
-    """The first trials are far below all others: what is shown of curves begins after a tenth of each."""
+    """Cuts off the first tenth of each curve, as the first trials are far below all others."""
     if lows:
         low, high = min(curve[len(curve) // 10] for curve in lows), max(max(curve) for curve in highs)
         margin = 0.05 * (high - low) if high > low else 0.05

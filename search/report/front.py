@@ -15,7 +15,7 @@ from search.pareto import hypervolume, pareto_front
 from search.run_folder import RunInfo, RunRecord
 from search.trials import Evaluated, all_evaluated
 
-NORMALISATION = (
+NORMALISATION = (  # front.json holds this text, so it stays as it is
     "each objective is divided by its reference (error: 1, costs: the full net's); the hypervolume is the share of the "
     "box from 0 to 1 in each of them that the sub-networks dominate"
 )

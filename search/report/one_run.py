@@ -11,7 +11,7 @@ from search.objectives import OBJECTIVES, SHARE
 from search.report.chart import draw_curves, draw_front
 from search.report.export import write_csv
 from search.report.front import NORMALISATION, curve_of, failed_trials, hypervolume_of, main_cost
-from search.report.results import FRONT_FILE, MAJORITY, Results
+from search.report.results import FRONT_FILE, Results, trivial_predictor
 from search.report.tables import Line, notes, show_table, table_of
 from search.run_folder import TRIALS_FILE, RunRecord
 from search.trials import all_evaluated
@@ -38,27 +38,31 @@ def write_results(run: RunRecord, results: Results) -> None:
         "curve": {"hypervolume": curve.hypervolume, "seconds": curve.seconds},
     }
     write_json(run.folder / FRONT_FILE, values)
-    write_csv(run.folder / "front.csv", [*rows, {"text": MAJORITY} | results.majority(info)], left_out=("subnet",))
+    write_csv(
+        run.folder / "front.csv",
+        [*rows, {"text": trivial_predictor(info)} | results.majority(info)],
+        left_out=("subnet",),
+    )
     draw_front(run.folder / "front.png", run, results)
     draw_curves(run.folder / "hypervolume.png", run, curve.hypervolume, curve.seconds)
 
 
 def print_report(console: Console, run: RunRecord, results: Results, *, remarks: Sequence[str] = ()) -> None:
-    """The front as a table, what there is to say of the run, and the next command."""
+    """Prints the front as a table, notes on the run, and the next command."""
     info, evaluated, failed = run.info, all_evaluated(run.trials), failed_trials(run)
-    lines = [Line("full net" if results.is_full(t) else "", t.evaluated, t.test_score) for t in results.shown]
+    lines = [Line("full model" if results.is_full(t) else "", t.evaluated, t.test_score) for t in results.shown]
     title = f"Pareto front of {info.task}: {', '.join(info.objectives)}"
     show_table(console, table_of(lines, info, results, title=title))
     more = len(evaluated) - (len(run.trials) - failed)
     said = [
         f"{len(run.trials)} evaluations",
-        *([f"{failed} of them failed"] if failed else []),
-        *([f"{more} sub-networks more known by them"] if more else []),
+        *([f"{failed} failed"] if failed else []),
+        *([f"{more} further sub-networks scored by early exits"] if more else []),
         f"{len(results.front)} on the front",
         f"hypervolume {hypervolume_of(evaluated, info):.4f}",
     ]
     console.print(
-        f"{', '.join(said)} ({' x '.join(OBJECTIVES[name].label for name in info.objectives)}, each divided by its "
+        f"{', '.join(said)} (of {' x '.join(OBJECTIVES[name].label for name in info.objectives)}, each divided by its "
         "reference)"
     )
     for line in filter(None, [info.conditions, *notes(results), *remarks]):
@@ -68,7 +72,7 @@ def print_report(console: Console, run: RunRecord, results: Results, *, remarks:
 
 
 def _limit(run: RunRecord, results: Results) -> str:
-    """One that a sub-network keeps: half of the main cost, or of the encoder, as embeddings alone can be more."""
+    """A limit that some sub-network meets: half of the main cost, or of the encoder, as embeddings may cost more."""
     cost, evaluated = main_cost(run.info.objectives), results.final(all_evaluated(run.trials))
     if any(e.metrics[cost] <= run.info.reference[cost] / 2 for e in evaluated):
         return f"max_{cost}=50%"

@@ -18,13 +18,14 @@ from typing import Any
 
 from rich.console import Console
 
-from search.report.aggregate import comparable_sets, grouped
+from search.report.aggregate import comparable_sets, series_of
 from search.report.chart import draw_overlay
 from search.report.export import write_csv, write_text
 from search.report.page import render
-from search.report.series_table import front_rows, group_rows, group_table, latex_table
+from search.report.series_table import front_rows, latex_table, series_rows, series_table
 from search.report.summary import BUDGETS, report_of
 from search.report.tables import show_table
+from search.report.values import Report
 from search.run_folder import RUN_FILE, RunInfo, RunRecord, read_run, remarks
 from search.trials import all_evaluated
 from supernet.console.config import run_app
@@ -101,8 +102,8 @@ def report(config: ReportConfig) -> list[Path]:
     for name, members in sets.items():
         own = name if config.name is None else folder_name(config.name, *([name] if len(sets) > 1 else []))
         folders.append(output / "report" / own)
-        groups = grouped(members, pool_supernets=config.pool_supernets)
-        _write(folders[-1], groups, console, config)
+        all_series = series_of(members, pool_supernets=config.pool_supernets)
+        _write(folders[-1], all_series, console, config)
     return folders
 
 
@@ -126,43 +127,43 @@ def find_runs(patterns: Sequence[str], default: Path) -> list[Path]:
     return list(found)
 
 
-def _write(folder: Path, groups: Mapping[str, Sequence[RunRecord]], console: Console, config: ReportConfig) -> None:
+def _write(folder: Path, all_series: Mapping[str, Sequence[RunRecord]], console: Console, config: ReportConfig) -> None:
     prepare_folder(folder)
-    values = report_of(groups, title=config.title, budgets=config.budgets)
-    info = next(iter(groups.values()))[0].info
+    values = report_of(all_series, title=config.title, budgets=config.budgets)
+    info = next(iter(all_series.values()))[0].info
     write_json(folder / "report.json", values)
     write_text(folder / "report.html", render(values))
     draw_overlay(folder / "report.png", values, info)
     more = [name for kind in dict.fromkeys(config.format) for name in FORMATS[kind](folder, values, info)]
-    show_table(console, group_table(values))
+    show_table(console, series_table(values))
     for line in filter(None, [values["conditions"], *(f"note: {note}" for note in values["notes"])]):
         console.print(line)
     console.print(f"report in {folder}: {' '.join(['report.html', 'report.png', 'report.json', *more])}")
 
 
-def _write_csv(folder: Path, values: Mapping[str, Any], info: RunInfo) -> list[str]:
-    write_csv(folder / "report.csv", group_rows(values))
+def _write_csv(folder: Path, values: Report, info: RunInfo) -> list[str]:
+    write_csv(folder / "report.csv", series_rows(values))
     write_csv(folder / "fronts.csv", front_rows(values))
     return ["report.csv", "fronts.csv"]
 
 
-def _write_latex(folder: Path, values: Mapping[str, Any], info: RunInfo) -> list[str]:
+def _write_latex(folder: Path, values: Report, info: RunInfo) -> list[str]:
     write_text(folder / "report.tex", latex_table(values))
     return ["report.tex"]
 
 
-def _draw(kind: str, folder: Path, values: Mapping[str, Any], info: RunInfo) -> list[str]:
+def _draw(kind: str, folder: Path, values: Report, info: RunInfo) -> list[str]:
     draw_overlay(folder / f"report.{kind}", values, info)
     return [f"report.{kind}"]
 
 
-FORMATS: dict[str, Callable[[Path, Mapping[str, Any], RunInfo], list[str]]] = {
+FORMATS: dict[str, Callable[[Path, Report, RunInfo], list[str]]] = {
     "csv": _write_csv,
     "latex": _write_latex,
     "pdf": partial(_draw, "pdf"),
     "svg": partial(_draw, "svg"),
 }
-"""What a report is written as besides the page and the picture; each gives the names of its files."""
+"""Formats of a report besides the page and the picture: each function writes files and returns their names."""
 
 
 def main() -> None:

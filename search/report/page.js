@@ -33,9 +33,9 @@ function show(name, value) {
   const {scale, digits, unit} = report.shown[name] ?? {scale: 1, digits: 4, unit: ""};
   return (value / scale).toFixed(digits) + (unit ? " " + unit : "");
 }
-const named = p => p.full ? `full net: ${p.text}` : p.text;
+const named = p => p.full ? `full model: ${p.text}` : p.text;
 const signed = value => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(4);
-// The metric on the test split less the full net's of the same run; null where one is not known.
+// The metric on the test split less the full model's of the same run; null where one is not known.
 const against = p => p.test === null || p.full || !p.run.full || p.run.full.test === null ? null : p.test - p.run.full.test;
 const axisValue = (name, p) => p.metrics[name] / report.axes[name].scale;
 
@@ -114,7 +114,7 @@ function drawFront() {
   drawMarks();
 }
 
-// The error of the commonest answer, where it is among those shown.
+// The error of the trivial predictor, if it is in the range shown.
 function drawMajority(chart) {
   const {sy, box} = scales, y = sy(report.majority.error);
   if (state.y !== "error" || y < box.top || y > box.bottom) return;
@@ -170,7 +170,7 @@ function details(p) {
   const list = html("dl"), add = (name, value) => list.append(html("dt", {}, name), html("dd", {}, value));
   for (const name of Object.keys(p.metrics)) add(label(name), show(name, p.metrics[name]));
   if (p.test !== null) add(`test ${report.metric}`, p.test.toFixed(4));
-  if (against(p) !== null) add("against the full net", signed(against(p)));
+  if (against(p) !== null) add("vs full model", signed(against(p)));
   const from = seeds ? `${p.group.name}, seed ${p.run.seed}` : p.group.name;
   return [html("strong", {}, named(p)), html("div", {class: "soft"}, swatch(p.g), from), list, bars(p)];
 }
@@ -220,8 +220,8 @@ function bestWithin() {
 
 function drawBudget() {
   const best = bestWithin();
-  byId("allowed").textContent = `${byId("limit").value} % of the full net's: ${show(state.cost, allowed())}`;
-  byId("best").replaceChildren(...(best ? details(best) : ["No sub-network shown is that small."]));
+  byId("allowed").textContent = `${byId("limit").value} % of the full model's: ${show(state.cost, allowed())}`;
+  byId("best").replaceChildren(...(best ? details(best) : ["No sub-network shown is within this budget."]));
   drawMarks();
 }
 
@@ -267,22 +267,22 @@ function drawTables() {
   const counts = group => [...new Set(group.runs.map(run => run.evaluations))].sort((a, b) => a - b);
   const errors = (title, of) => [title, group => of(group).error?.mean ?? null, group => spread(of(group).error, of(group).test)];
   table(byId("groups"), [
-    ["group", group => group.name, inColour],
+    ["series", group => group.name, inColour],
     ["runs", group => group.runs.length, group => String(group.runs.length || "–")],
     ["evaluations", group => counts(group)[0] ?? null, group => counts(group).join(", ") || "–"],
     ["hypervolume", group => group.hypervolume?.mean ?? null, group => spread(group.hypervolume)],
-    errors("full net", group => group.full),
+    errors("full model", group => group.full),
     ...report.budgets.map((share, i) => errors(`at ${+(100 * share).toFixed(3)} %`, group => group.budgets[i])),
   ], [...report.groups.filter((_, g) => !state.hidden.has(g)), report.majority]);
   const tested = points.some(p => p.test !== null);
   table(byId("members"), [
-    ["group", p => p.group.name, p => inColour(p.group)],
+    ["series", p => p.group.name, p => inColour(p.group)],
     ...(seeds ? [["seed", p => p.run.seed, p => String(p.run.seed)]] : []),
     ["sub-network", named, named],
     ...metrics.map(name => [label(name), p => p.metrics[name], p => show(name, p.metrics[name])]),
     ...(tested ? [
       [`test ${report.metric}`, p => p.test, p => p.test === null ? "–" : p.test.toFixed(4)],
-      ["against full net", against, p => against(p) === null ? "" : signed(against(p))],
+      ["vs full model", against, p => against(p) === null ? "" : signed(against(p))],
     ] : []),
   ], points.filter(p => (p.front || p.full) && shown(p)), {sort: {column: (seeds ? 3 : 2) + metrics.indexOf("error"), descending: false}, onRow: pick});
 }
@@ -324,13 +324,13 @@ byId("front").onpointermove = event => { const p = nearest(event); if (p !== sta
 byId("front").onpointerleave = () => pick(null);
 byId("front").onkeydown = walk;
 byId("about").textContent = `${report.task}, ${report.model}; ${runs.length} runs, ${runs.reduce((n, run) => n + run.evaluations, 0)} evaluations. ` +
-  `Error is 1 - ${report.metric} on validation rows; always giving the commonest answer has ${report.majority.error.toFixed(4)}` +
-  (report.majority.test === null ? "." : `, and ${report.majority.test.toFixed(4)} on the test set.`) +
+  `Error is 1 - ${report.metric} on validation rows; the error of the ${report.majority.name} is ${report.majority.error.toFixed(4)}` +
+  (report.majority.test === null ? "." : `, and its test ${report.metric} is ${report.majority.test.toFixed(4)}.`) +
   (report.conditions ? ` ${report.conditions[0].toUpperCase()}${report.conditions.slice(1)}.` : "");
 byId("notes").replaceChildren(...report.notes.map(note => html("li", {}, note)));
 byId("notes").hidden = !report.notes.length;
-byId("meaning").textContent = `Normalised: ${report.normalisation}. ${report.spread[0].toUpperCase()}${report.spread.slice(1)}.`;
-byId("within").textContent = `At a share of the full net's ${label(report.cost)}: the best error on validation rows, in brackets ` +
-  `the test ${report.metric} of the same sub-network where it is known. Means over runs with their standard deviation; below, the ` +
+byId("meaning").textContent = `How it is normalised: ${report.normalisation}. ${report.spread[0].toUpperCase()}${report.spread.slice(1)}.`;
+byId("within").textContent = `At a share of the full model's ${label(report.cost)}: the best error on validation rows, in brackets ` +
+  `the test ${report.metric} of the same sub-network if it is known. Means over runs ± standard deviations; below them, the ` +
   `lowest and the highest run.`;
 new ResizeObserver(draw).observe(document.querySelector("main"));

@@ -5,19 +5,19 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+
+from search.report.values import Report
 
 _IN_SCRIPT = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 """Escapes after which no text ends the script element that it stands in."""
 
 
-def render(values: Mapping[str, Any]) -> str:
+def render(values: Report) -> str:
     """The page.
 
     Args:
-        values: What it shows, see `search.report.summary.report_of`; embedded as JSON.
+        values: What it shows, embedded as JSON.
     """
     data = json.dumps(values, separators=(",", ":"), allow_nan=False).translate(_IN_SCRIPT)
     folder = files("search.report")

@@ -1,4 +1,4 @@
-"""What the end of a run measures on the test split, which chooses nothing. The file front.json keeps it."""
+"""What the end of a run computes on the test split, which chooses nothing. The file front.json keeps it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Annotated, Any
 from search.objectives import ROUNDING, SHARE
 from search.run_folder import RunInfo, RunRecord
 from search.trials import Evaluated, KnownMetrics, all_evaluated
+from supernet.options.task import METRICS_OF
 from supernet.runtime.errors import UserError
 from supernet.runtime.reading import load_json, unusable
 from supernet.runtime.shapes import Count, Named, Within, WrongValue, shaped
 from supernet.space.subnetwork import SubNetwork
 
 FRONT_FILE = "front.json"
-MAJORITY = "commonest answer"
-"""What a row of tables is called that is no sub-network: always giving the answer that is the commonest."""
+
+
+def trivial_predictor(info: RunInfo) -> str:
+    """What the predictor is called that gives the same answer for every row: the last row of tables."""
+    return "constant prediction" if info.metric in METRICS_OF["regression"] else "majority class"
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,15 @@ class Tested:
 
 @dataclass(frozen=True)
 class Results:
-    """What the end of a run measures; front.json keeps it.
+    """What the end of a run computes; front.json keeps it.
 
     Attributes:
         front: The members of the front, the largest cost first.
-        full: The full net, on the front or not; None if it could not be measured.
-        full_is_supernets: Whether that is the supernet's, as the run has no full net of its own.
-        majority_score: The metric on the test split of always giving the answer that is the commonest among validation
-            rows; None if it is not known.
-        validation_rows: How many rows the errors are of; None if it is not known.
+        full: The full model, on the front or not; None if it could not be measured.
+        full_is_supernets: Whether that is the supernet's, as the run has no full model of its own.
+        majority_score: The trivial predictor's metric on the test split, where its answer is chosen on validation rows;
+            None if it is not known.
+        validation_rows: Number of rows that errors were computed on; None if it is not known.
     """
 
     front: Sequence[Tested] = ()
@@ -48,31 +52,31 @@ class Results:
 
     @property
     def shown(self) -> list[Tested]:
-        """What tables list: the full net, then the front from large to small."""
+        """What tables list: the full model, then the front from large to small."""
         return [*([] if self.full is None or self.full_on_front else [self.full]), *self.front]
 
     @property
     def full_on_front(self) -> bool:
-        """Whether the full net is a member of the front."""
+        """Whether the full model is a member of the front."""
         return any(self.is_full(member) for member in self.front)
 
     @property
     def test_scores(self) -> dict[SubNetwork, float]:
-        """The metric on the test split, of those sub-networks of which it is known."""
+        """The metric on the test split of each sub-network that has one."""
         return {tested.evaluated.subnet: tested.test_score for tested in self.shown}
 
     def final(self, evaluated: Iterable[Evaluated]) -> list[Evaluated]:
-        """Sub-networks with what the end of the run measured of them, which may be a better latency, where it did."""
+        """Sub-networks with the metrics of the end of the run where there are any: latencies may be measured again."""
         own = self.front if self.full_is_supernets else self.shown
         measured = {tested.evaluated.subnet: tested.evaluated.metrics for tested in own}
         return [replace(e, metrics={**e.metrics, **measured.get(e.subnet, {})}) for e in evaluated]
 
     def is_full(self, tested: Tested) -> bool:
-        """Whether that is the full net."""
+        """Whether this is the full model."""
         return self.full is not None and tested.evaluated.subnet == self.full.evaluated.subnet
 
     def against_full(self, score: float | None) -> float | None:
-        """A metric on the test split less the full net's."""
+        """A metric on the test split, minus the full model's."""
         return None if self.full is None or score is None else score - self.full.test_score
 
     def rows(self, metric: str) -> list[dict[str, Any]]:
@@ -86,18 +90,18 @@ class Results:
         return rows
 
     def majority(self, info: RunInfo) -> dict[str, Any]:
-        """What front.json says of the commonest answer."""
+        """What front.json says of the trivial predictor."""
         return {"error": info.majority_error} | self.scores(self.majority_score, info.metric)
 
     def scores(self, score: float | None, metric: str) -> dict[str, Any]:
-        """A metric on the test split and its difference from the full net's, by name; nothing of what is not known."""
+        """A metric on the test split and its difference from the full model's, by name; unknown values are left out."""
         values = {f"test_{metric}": score, f"test_{metric}_against_full": self.against_full(score)}
         return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """What of front.json is read again."""
+    """The part of front.json that is read again."""
 
     front: list[dict[str, Any]]
     majority: dict[str, float] = field(default_factory=dict)
@@ -110,7 +114,7 @@ _ROW_MARKS = ("text", "subnet", "on_front", "full_net")
 
 
 def read_results(run: RunRecord) -> Results:
-    """What front.json of a run says; nothing if there is no such file yet.
+    """Reads front.json of a run; empty results if there is no such file yet.
 
     Raises:
         UserError: if the file is damaged, or another run's.
@@ -145,14 +149,14 @@ def _tested(row: dict[str, Any], name: str, required: Named, key: str) -> Tested
 
 
 def check_front(run: RunRecord, front: Sequence[Evaluated]) -> None:
-    """Sees that there is a front.
+    """Checks that there is a front.
 
     Raises:
-        UserError: if there is none, because there are no trials, or every one failed.
+        UserError: if there is none, because there are no trials or all of them failed.
     """
     if front:
         return
     if not run.trials:
-        raise UserError(f"there is no trial in {run.folder}, and so no front; allow larger sub-networks")
+        raise UserError(f"{run.folder} has no trial, so there is no front; allow larger sub-networks")
     reason = run.trials[-1].outcome.failure
     raise UserError(f"all {len(run.trials)} trials failed, the last one with: {reason}; see {run.folder}")

@@ -1,4 +1,4 @@
-"""What is told of many runs, as plain values: what report.json holds, and every page, table and picture shows."""
+"""A report on many runs as plain values (`values.Report`), which report.json, page, tables and pictures show."""
 
 from __future__ import annotations
 
@@ -20,50 +20,60 @@ from search.report.front import (
     hypervolume_of,
     main_cost,
 )
-from search.report.results import MAJORITY, Results, read_results
+from search.report.results import Results, read_results, trivial_predictor
+from search.report.values import (
+    BudgetErrors,
+    Errors,
+    MeanCurve,
+    Point,
+    Report,
+    RunValues,
+    Series,
+    Spread,
+    TrivialPredictor,
+    Unit,
+)
 from search.run_folder import RunInfo, RunRecord, remarks
 from search.trials import STARTS, Evaluated, Metrics, all_evaluated, best_within
 from supernet.space.subnetwork import SubNetwork
 
 BUDGETS = (0.75, 0.5, 0.25)
-"""Shares of the full net's cost for which the best error is told, unless others are asked for."""
+"""Shares of the full model's cost for which the best error is given, unless others are asked for."""
 
 SPREAD = (
-    "lines are means over the runs of a group and end where its shortest run does; bands go from the lowest run to the "
-    "highest"
+    "a line is the mean over the runs of a series, up to the end of its shortest run; a band goes from the lowest run "
+    "to the highest"
 )
 
 
 CHANGED = 0.25
-"""A full net that takes more than this share longer at one moment than at another is told."""
+"""If the full model takes more than this share longer at one moment than at another, the reader is told."""
 
 _MILLISECONDS = ("latency_ms", "latency_low_ms", "latency_high_ms")
-_MS = {"unit": "ms", "scale": 1.0, "digits": 2}
-_PERCENT = {"unit": "%", "scale": 0.01, "digits": 1}
-_HOW_SHOWN = {
-    "params_share": {"label": "encoder share"} | _PERCENT,
-    **{n: {"label": o.label, "unit": o.unit, "scale": o.scale, "digits": o.digits} for n, o in OBJECTIVES.items()},
-    "latency_low_ms": {"label": "latency, lower quartile"} | _MS,
-    "latency_high_ms": {"label": "latency, upper quartile"} | _MS,
-    "latency_share": {"label": "latency share"} | _PERCENT,
+_HOW_SHOWN: dict[str, Unit] = {
+    "params_share": Unit(label="encoder share", unit="%", scale=0.01, digits=1),
+    **{n: Unit(label=o.label, unit=o.unit, scale=o.scale, digits=o.digits) for n, o in OBJECTIVES.items()},
+    "latency_low_ms": Unit(label="latency, lower quartile", unit="ms", scale=1.0, digits=2),
+    "latency_high_ms": Unit(label="latency, upper quartile", unit="ms", scale=1.0, digits=2),
+    "latency_share": Unit(label="latency share", unit="%", scale=0.01, digits=1),
 }
 """What the page calls metrics, and in which unit it shows them."""
 
 
 def report_of(
-    groups: Mapping[str, Sequence[RunRecord]], *, title: str | None = None, budgets: Sequence[float] = BUDGETS
-) -> dict[str, Any]:
+    all_series: Mapping[str, Sequence[RunRecord]], *, title: str | None = None, budgets: Sequence[float] = BUDGETS
+) -> Report:
     """Everything that is shown of comparable runs, as plain values: what report.json holds and report.html embeds.
 
     Args:
-        groups: Runs by the name of their group.
+        all_series: Runs by the name of their series.
         title: None makes one.
-        budgets: Shares of the full net's cost for which the best error is told.
+        budgets: Shares of the full model's cost for which the best error is given.
     """
-    info = next(iter(groups.values()))[0].info
+    info = next(iter(all_series.values()))[0].info
     axes = {name: axis_of(name, info) for name in info.objectives}
-    results = {run.folder: read_results(run) for runs in groups.values() for run in runs}
-    whole_ms = _common_latency(groups)
+    results = {run.folder: read_results(run) for runs in all_series.values() for run in runs}
+    whole_ms = _common_latency(all_series)
     return {
         "title": title or f"{info.task}: {info.model}, {' x '.join(info.objectives)}",
         "task": info.task,
@@ -77,58 +87,58 @@ def report_of(
         "majority": _majority(info, results.values(), budgets),
         "normalisation": NORMALISATION,
         "spread": SPREAD,
-        "notes": [*notes_on(groups), *_supernets_full_nets(groups, results)],
+        "notes": [*notes_on(all_series), *_supernets_full_nets(all_series, results)],
         "axes": {name: {"title": axis.title, "scale": axis.scale} for name, axis in axes.items()},
         "shown": _HOW_SHOWN,
-        "groups": [_group(name, runs, results, budgets, whole_ms) for name, runs in groups.items()],
+        "groups": [_series(name, runs, results, budgets, whole_ms) for name, runs in all_series.items()],
     }
 
 
-def _common_latency(groups: Mapping[str, Sequence[RunRecord]]) -> float | None:
-    """What the full net took when runs began, their median; None if no latency was measured in turns with it."""
-    found = _latencies_of_full_nets(groups)
+def _common_latency(all_series: Mapping[str, Sequence[RunRecord]]) -> float | None:
+    """The median of the full model's latencies at the beginning of the runs; None if no run measured latency."""
+    found = _latencies_of_full_nets(all_series)
     return float(np.median(found)) if found else None
 
 
-def _latencies_of_full_nets(groups: Mapping[str, Sequence[RunRecord]]) -> list[float]:
-    infos = [run.info for runs in groups.values() for run in runs]
+def _latencies_of_full_nets(all_series: Mapping[str, Sequence[RunRecord]]) -> list[float]:
+    infos = [run.info for runs in all_series.values() for run in runs]
     return [info.reference["latency_ms"] for info in infos if "latency_share" in info.reference]
 
 
 def _in_terms_of(whole_ms: float | None, metrics: Metrics, reference: Metrics) -> dict[str, float]:
-    """Metrics with the milliseconds stated for a full net of `whole_ms`, instead of the run's own."""
+    """Metrics whose milliseconds are restated for a full model of `whole_ms` instead of the run's own."""
     if whole_ms is None or "latency_share" not in reference:
         return dict(metrics)
     factor = whole_ms / reference["latency_ms"]
     return {name: value * factor if name in _MILLISECONDS else value for name, value in metrics.items()}
 
 
-def notes_on(groups: Mapping[str, Sequence[RunRecord]]) -> list[str]:
+def notes_on(all_series: Mapping[str, Sequence[RunRecord]]) -> list[str]:
     """What a reader of the figures should know, a sentence each."""
-    of_runs = [f"{run.folder}: {remark}" for runs in groups.values() for run in runs for remark in remarks(run)]
-    no_chance = [note for name, runs in groups.items() for note in _without_chance(name, runs)]
-    return [*of_runs, *no_chance, *_of_other_moments(groups)]
+    of_runs = [f"{run.folder}: {remark}" for runs in all_series.values() for run in runs for remark in remarks(run)]
+    no_chance = [note for name, runs in all_series.items() for note in _without_chance(name, runs)]
+    return [*of_runs, *no_chance, *_of_other_moments(all_series)]
 
 
-def _of_other_moments(groups: Mapping[str, Sequence[RunRecord]]) -> list[str]:
-    """That the full net was faster in some runs than in others, so that milliseconds of one hold for no other."""
-    found = _latencies_of_full_nets(groups)
+def _of_other_moments(all_series: Mapping[str, Sequence[RunRecord]]) -> list[str]:
+    """A note if the full model was much faster in some runs: milliseconds of different runs cannot be compared then."""
+    found = _latencies_of_full_nets(all_series)
     if not found or max(found) <= (1 + CHANGED) * min(found):
         return []
     return [
-        f"the full net took {min(found):.2f} to {max(found):.2f} ms when these runs began; latencies are stated for a "
-        f"full net of {np.median(found):.2f} ms"
+        f"the full model took {min(found):.2f} to {max(found):.2f} ms when these runs began; all latencies are "
+        f"restated for a full model of {np.median(found):.2f} ms"
     ]
 
 
-def _supernets_full_nets(groups: Mapping[str, Sequence[RunRecord]], results: Mapping[Path, Results]) -> list[str]:
-    """Which groups have no full net of their own."""
-    names = [name for name, runs in groups.items() if any(results[run.folder].full_is_supernets for run in runs)]
-    return [f"group '{name}' has no full net of its own; the one shown is the supernet's" for name in names]
+def _supernets_full_nets(all_series: Mapping[str, Sequence[RunRecord]], results: Mapping[Path, Results]) -> list[str]:
+    """Which series have no full model of their own."""
+    names = [name for name, runs in all_series.items() if any(results[run.folder].full_is_supernets for run in runs)]
+    return [f"series '{name}' did not evaluate the full model; the one shown is the supernet's" for name in names]
 
 
 def _without_chance(name: str, runs: Sequence[RunRecord]) -> list[str]:
-    """Which runs of a group have other seeds and yet the same trials, but for those that every search begins with."""
+    """Notes on runs of a series that have different seeds and the same trials, beyond the fixed first ones."""
     length = min(len(run.trials) for run in runs)
     if length <= STARTS:
         return []
@@ -137,14 +147,14 @@ def _without_chance(name: str, runs: Sequence[RunRecord]) -> list[str]:
         told = ((t.subnet, t.outcome.metrics and t.outcome.metrics["error"]) for t in run.trials[:length])
         alike.setdefault(tuple(told), []).append(run)
     return [
-        f"the seed had no influence on {len(same)} runs of group '{name}', whose {length} trials are the same: "
-        f"{', '.join(f'{run.folder.name} (seed {run.info.seed})' for run in same)}; their spread says nothing of chance"
+        f"the seed had no influence on {len(same)} runs of series '{name}', whose {length} trials are the same: "
+        f"{', '.join(f'{run.folder.name} (seed {run.info.seed})' for run in same)}; their spread does not show chance"
         for same in alike.values()
         if len({run.info.seed for run in same}) > 1
     ]
 
 
-def mean_curve(x_r: Sequence[Sequence[float]], y_r: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+def mean_curve(x_r: Sequence[Sequence[float]], y_r: Sequence[Sequence[float]]) -> MeanCurve:
     """Mean and range of step functions, from the first step of any to the last one of the shortest.
 
     Args:
@@ -158,46 +168,45 @@ def mean_curve(x_r: Sequence[Sequence[float]], y_r: Sequence[Sequence[float]]) -
     x_n = np.unique(np.concatenate([np.asarray(x, dtype=float) for x in x_r]))
     x_n = x_n[x_n <= end]
     y_rn = np.array([np.append(0.0, y)[np.searchsorted(x, x_n, side="right")] for x, y in zip(x_r, y_r, strict=True)])
-    named = {"x": x_n, "mean": y_rn.mean(axis=0), "low": y_rn.min(axis=0), "high": y_rn.max(axis=0)}
-    return {name: values.tolist() for name, values in named.items()}
+    mean_n, low_n, high_n = y_rn.mean(axis=0), y_rn.min(axis=0), y_rn.max(axis=0)
+    return MeanCurve(x=x_n.tolist(), mean=mean_n.tolist(), low=low_n.tolist(), high=high_n.tolist())
 
 
-def _group(
+def _series(
     name: str,
     runs: Sequence[RunRecord],
     results: Mapping[Path, Results],
     budgets: Sequence[float],
     whole_ms: float | None,
-) -> dict[str, Any]:
+) -> Series:
     curves, rows = [curve_of(run) for run in runs], [_run(run, results[run.folder], budgets, whole_ms) for run in runs]
     return {
         "name": name,
         "kind": runs[0].info.kind,
         "hypervolume": _spread([row["hypervolume"] for row in rows]),
         "full": _errors([row["full"] for row in rows]),
-        "budgets": [{"share": share} | _errors([row["budgets"][i] for row in rows]) for i, share in enumerate(budgets)],
+        "budgets": [_within(share, [row["budgets"][i] for row in rows]) for i, share in enumerate(budgets)],
         "curves": {} if runs[0].info.kind == BASELINE else _curves(curves),
         "runs": rows,
     }
 
 
-def _majority(info: RunInfo, results: Iterable[Results], budgets: Sequence[float]) -> dict[str, Any]:
-    """The commonest answer as if it were a group: it costs nothing, and so is within every budget."""
+def _majority(info: RunInfo, results: Iterable[Results], budgets: Sequence[float]) -> TrivialPredictor:
+    """The trivial predictor as if it were a series: it costs nothing, so it is within every budget."""
     test = next((r.majority_score for r in results if r.majority_score is not None), None)
-    same = _errors([{"error": info.majority_error, "test": test}])
     return {
-        "name": MAJORITY,
+        "name": trivial_predictor(info),
         "kind": "",
         "runs": [],
         "error": info.majority_error,
         "test": test,
         "hypervolume": None,
         "full": _errors([None]),
-        "budgets": [{"share": share} | same for share in budgets],
+        "budgets": [_within(share, [{"error": info.majority_error, "test": test}]) for share in budgets],
     }
 
 
-def _curves(curves: Sequence[HypervolumeCurve]) -> dict[str, dict[str, list[float]]]:
+def _curves(curves: Sequence[HypervolumeCurve]) -> dict[str, MeanCurve]:
     y_r = [curve.hypervolume for curve in curves]
     return {
         "evaluations": mean_curve([range(1, len(y) + 1) for y in y_r], y_r),
@@ -205,7 +214,7 @@ def _curves(curves: Sequence[HypervolumeCurve]) -> dict[str, dict[str, list[floa
     }
 
 
-def _run(run: RunRecord, results: Results, budgets: Sequence[float], whole_ms: float | None) -> dict[str, Any]:
+def _run(run: RunRecord, results: Results, budgets: Sequence[float], whole_ms: float | None) -> RunValues:
     info, scores, cost = run.info, results.test_scores, main_cost(run.info.objectives)
     front = {e.subnet for e in front_of(run)}
     evaluated = results.final(all_evaluated(run.trials))
@@ -215,12 +224,18 @@ def _run(run: RunRecord, results: Results, budgets: Sequence[float], whole_ms: f
     def stated(e: Evaluated) -> dict[str, float]:
         return _in_terms_of(whole_ms, e.metrics, info.reference)
 
-    def point(e: Evaluated, *, tried: bool) -> dict[str, Any]:
-        what = {"text": str(e.subnet), "layers": _counts(e.subnet), "metrics": stated(e), "tried": tried}
-        marks = {"front": e.subnet in front, "full": full is not None and e.subnet == full.subnet}
-        return what | marks | {"test": scores.get(e.subnet)}
+    def point(e: Evaluated, *, tried: bool) -> Point:
+        return {
+            "text": str(e.subnet),
+            "layers": _counts(e.subnet),
+            "metrics": stated(e),
+            "tried": tried,
+            "front": e.subnet in front,
+            "full": full is not None and e.subnet == full.subnet,
+            "test": scores.get(e.subnet),
+        }
 
-    def told(e: Evaluated | None) -> dict[str, Any] | None:
+    def with_test(e: Evaluated | None) -> dict[str, Any] | None:
         return None if e is None else {**stated(e), "test": scores.get(e.subnet)}
 
     points = [point(e, tried=True) for e in evaluated]
@@ -233,33 +248,38 @@ def _run(run: RunRecord, results: Results, budgets: Sequence[float], whole_ms: f
         "failed": failed_trials(run),
         "reference": _in_terms_of(whole_ms, info.reference, info.reference),
         "hypervolume": hypervolume_of(all_evaluated(run.trials), info),
-        "full": told(full),
+        "full": with_test(full),
         "full_is_supernets": results.full_is_supernets,
-        "budgets": [told(e) for e in best],
+        "budgets": [with_test(e) for e in best],
         "points": points,
     }
 
 
 def _full_net(evaluated: Sequence[Evaluated], results: Results) -> Evaluated | None:
-    """As the end of the run measured it; before that, as a trial did."""
+    """The full model as the end of the run measured it; before the end, as a trial did."""
     if results.full is not None:
         return results.full.evaluated
     return next((e for e in evaluated if e.metrics["params_share"] == 1), None)
 
 
 def _counts(subnet: SubNetwork) -> list[list[int]]:
-    """[index, heads, units] of each layer. Which ones they are is in trials.jsonl; there can be thousands."""
+    """[index, heads, units] of each layer. Only trials.jsonl says which heads and units: there can be thousands."""
     return [[layer.index, len(layer.heads), len(layer.units)] for layer in subnet.layers]
 
 
-def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean, standard deviation (of a sample, so none of a single value), lowest and highest."""
+def _spread(values: Sequence[float]) -> Spread:
+    """Mean, standard deviation (of a sample, so None for a single value), lowest and highest."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "std": deviation, "low": min(values), "high": max(values)}
 
 
-def _errors(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
-    """Error and test metric of one sub-network of each run of a group; None unless every run has it."""
+def _within(share: float, found: Sequence[Mapping[str, Any] | None]) -> BudgetErrors:
+    errors = _errors(found)
+    return {"share": share, "error": errors["error"], "test": errors["test"]}
+
+
+def _errors(found: Sequence[Mapping[str, Any] | None]) -> Errors:
+    """Error and test metric of one sub-network of each run of a series; None unless every run has it."""
     known = [b for b in found if b is not None]
     complete = len(known) == len(found)
     tested = [b["test"] for b in known if b["test"] is not None]

@@ -1,5 +1,5 @@
-"""Tables of sub-networks for people: what is kept, what it costs, how good it is, the full net and the commonest answer
-among them."""
+"""Tables of sub-networks for people: what each keeps, its costs and its quality, beside the full model and the trivial
+predictor."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from search.objectives import OBJECTIVES, QUALITY
-from search.report.results import MAJORITY, Results
+from search.report.results import Results, trivial_predictor
 from search.run_folder import RunInfo
 from search.trials import Evaluated, Metrics
 
-FULL = "full net"
-"""What the full net is called in tables."""
+FULL = "full model"
+"""What the full model is called in tables."""
 
 WIDEST = 1000
 """Characters; more than any table has."""
@@ -27,7 +27,7 @@ class Line:
     """A sub-network in a table.
 
     Attributes:
-        mark: What it is, in a word or two; nothing for any other.
+        mark: What it is, in a word or two; empty for an ordinary sub-network.
         evaluated: The sub-network.
         test_score: Its metric on the test split; None if it is not known.
     """
@@ -38,7 +38,7 @@ class Line:
 
 
 def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: str | None = None) -> Table:
-    """Sub-networks, one below the other, and the commonest answer as the last line."""
+    """A table with a row for each sub-network, and the trivial predictor as the last row."""
     names = sorted(info.objectives, key=lambda name: name in QUALITY)  # stable: the costs first
     measured = list(dict.fromkeys(heading for line in lines for heading, _ in spread_of(line.evaluated.metrics)))
     headings = (
@@ -49,11 +49,11 @@ def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: s
         *names,
         *measured,
         f"test {info.metric}",
-        "against full net",
+        "vs full model",
     )
     full = None if results.full is None else results.full.evaluated.subnet
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)
-    table.add_column("", overflow="fold", min_width=len("commonest"))
+    table.add_column("", overflow="fold", min_width=len("prediction"))
     for heading in headings:
         table.add_column("\n".join(heading.split(" ", 1)), justify="right", overflow="fold")
     for line in lines:
@@ -67,12 +67,18 @@ def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: s
             *_show_scores(line.test_score, results, is_full=line.evaluated.subnet == full),
         )
     errors = [f"{info.majority_error:.4f}" if name == "error" else "" for name in names]
-    table.add_row(MAJORITY, *[""] * 4, *errors, *[""] * len(measured), *_show_scores(results.majority_score, results))
+    table.add_row(
+        trivial_predictor(info),
+        *[""] * 4,
+        *errors,
+        *[""] * len(measured),
+        *_show_scores(results.majority_score, results),
+    )
     return table
 
 
 def spread_of(metrics: Metrics) -> list[tuple[str, str]]:
-    """What else is known of a latency that was measured: headings, and what stands below them."""
+    """Spread and share of a measured latency: headings and their values."""
     found = []
     if "latency_low_ms" in metrics:
         found.append(("latency quartiles", f"{metrics['latency_low_ms']:.2f}-{metrics['latency_high_ms']:.2f}"))
@@ -82,27 +88,27 @@ def spread_of(metrics: Metrics) -> list[tuple[str, str]]:
 
 
 def _show_scores(score: float | None, results: Results, *, is_full: bool = False) -> tuple[str, str]:
-    """The metric on the test split, and, of all but the full net, how far it is from the full net's."""
+    """The metric on the test split, and its difference from the full model's; no difference for the full model."""
     difference = None if is_full else results.against_full(score)
     return "" if score is None else f"{score:.4f}", "" if difference is None else f"{difference:+.4f}"
 
 
 def notes(results: Results) -> list[str]:
-    """What has to be said of the full net in a table."""
+    """What a reader of a table should know about the full model, a sentence each."""
     if results.full is None:
-        return ["the full net is not known on the test set"]
+        return ["the full model has no result on the test rows"]
     found, metrics = [], results.full.evaluated.metrics
     if results.full_is_supernets:
-        return ["the full net is the supernet's and not on the front: this run has none of its own"]
+        return ["this run did not evaluate the full model, so the supernet's is shown; it is not part of the front"]
     if metrics.get("stopped"):
-        found.append(f"the training of the full net was stopped after {metrics['epochs']:g} epochs")
+        found.append(f"the training of the full model was stopped early, after {metrics['epochs']:g} epochs")
     if not results.full_on_front:
-        found.append("the full net is not on the front: one that costs less is as good or better on validation rows")
+        found.append("the full model is not on the front: a cheaper sub-network is at least as good on validation rows")
     return found
 
 
 def show_table(console: Console, table: Table) -> None:
-    """Prints a table; into a file or a pipe, which have no width of their own, as wide as it is."""
+    """Prints a table. In a file or a pipe, which have no width, it gets its natural width."""
     if not console.is_terminal:
         natural = console.measure(table, options=console.options.update(width=WIDEST)).maximum
         table.width = max(natural, 40)
