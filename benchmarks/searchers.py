@@ -40,7 +40,8 @@ from supernet.runtime import threads  # noqa: F401  before torch, which reads it
 # isort: split
 from search.options.searchers import SearcherOptions, searcher_options
 from search.pareto import hypervolume
-from search.searchers.schedulers import SEARCHERS, AskTell, make_scheduler
+from search.searchers.schedulers import AskTell, make_scheduler
+from search.searchers.table import SEARCHERS
 from supernet.space.base import SearchSpace
 from supernet.space.spaces import LayerSpace, MediumSpace, SmallSpace
 from supernet.space.subnetwork import LayerSlice, SubNetwork

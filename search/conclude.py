@@ -1,4 +1,4 @@
-"""The end of every way of stage two: the front and the full model on the test split, and the report."""
+"""The end of every run of stage two: the front and the full model on the test split, and the report."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import SubNetwork
 
 ModelOf = Callable[[SubNetwork], PreTrainedModel | None]
-"""The model of a sub-network that was tried, to measure it on the test split; None if its weights were not kept."""
+"""The model of a sub-network, to be evaluated on the test split; None if its weights were not kept."""
 
 
 def conclude(session: Session, model_of: ModelOf) -> None:
-    """Finds the front, measures it and the full model on the test split, and writes and prints the report.
+    """Finds the front, evaluates it and the full model on the test split, and writes and prints the report.
 
-    Nothing else is ever measured there, and nothing is chosen by it.
+    Nothing else is ever evaluated there, and test scores choose nothing.
 
     Raises:
         UserError: if there is no front, or weights of its members are gone.
@@ -36,28 +36,28 @@ def conclude(session: Session, model_of: ModelOf) -> None:
     front = front_of(run)
     check_front(run, front)
     results = evaluate_front(session, run, front, model_of)
-    said: list[str] = []
+    notes: list[str] = []
     if session.latencies is not None:
-        session.console.print("measuring the latencies of the front once more, in turns with the full model")
-        with session.show_progress("measuring latencies once more"):
-            results, said = remeasured(session.latencies, run, results, partial(_model, model_of=model_of))
+        session.console.print("measuring the latencies of the front again, in turns with the full model")
+        with session.show_progress("measuring latencies again"):
+            results, notes = remeasured(session.latencies, run, results, partial(_model, model_of=model_of))
     write_results(run, results)
-    print_report(session.console, run, results, remarks=[*said, *(f"note: {remark}" for remark in session.remarks())])
+    print_report(session.console, run, results, remarks=[*notes, *(f"note: {remark}" for remark in session.remarks())])
 
 
 def evaluate_front(session: Session, run: RunRecord, front: list[Evaluated], model_of: ModelOf) -> Results:
-    """What the test split says of the front, the full model and the commonest answer."""
+    """Scores of the front, the full model and the trivial predictor on the test split."""
     evaluator = session.evaluator(session.data.test)
     tested = []
-    with session.show_progress("measuring the front on the test rows", len(front), unit="sub-networks") as progress:
+    with session.show_progress("evaluating the front on the test rows", len(front), unit="sub-networks") as progress:
         for e in front:
             tested.append(Tested(e, evaluator.score(_model(e.subnet, model_of))))
             progress.advance()
     full = next((t for t in tested if t.evaluated.subnet == session.supernet.space.largest), None)
     own = full is not None
     if full is None:
-        found, model, own = _full_net(session, run, model_of)
-        full = None if found is None else Tested(found, evaluator.score(model))
+        evaluated, model, own = _full_model(session, run, model_of)
+        full = None if evaluated is None else Tested(evaluated, evaluator.score(model))
     task, labels, known = session.data.task, session.data.test.labels, session.data.validation.labels
     return Results(
         front=tested,
@@ -71,14 +71,14 @@ def evaluate_front(session: Session, run: RunRecord, front: list[Evaluated], mod
 def _model(subnet: SubNetwork, model_of: ModelOf) -> PreTrainedModel:
     model = model_of(subnet)
     if model is None:
-        raise UserError(f"the weights of sub-network ({subnet}) are gone; start anew with overwrite=true")
+        raise UserError(f"the weights of sub-network ({subnet}) are gone; start again with overwrite=true")
     return model
 
 
-def _full_net(session: Session, run: RunRecord, model_of: ModelOf) -> tuple[Evaluated | None, PreTrainedModel, bool]:
-    """The full model, its model, and whether it is the run's own; otherwise the supernet's, measured now.
+def _full_model(session: Session, run: RunRecord, model_of: ModelOf) -> tuple[Evaluated | None, PreTrainedModel, bool]:
+    """The full model as a sub-network, its weights, and whether the run evaluated it. If not, the supernet's is now.
 
-    A baseline may have had no such budget, a trial may have failed, and older versions did not keep the weights.
+    A baseline may have no budget of 1, a trial may have failed, and older versions did not keep the weights.
     """
     subnet = session.supernet.space.largest
     own = next((e for e in all_evaluated(run.trials) if e.subnet == subnet), None)
@@ -88,6 +88,6 @@ def _full_net(session: Session, run: RunRecord, model_of: ModelOf) -> tuple[Eval
     model = extract(session.supernet.model, subnet, share=True)
     outcome = attempt(lambda: Outcome(session.weight_shared.evaluate(subnet, model)))
     if outcome.metrics is None:
-        session.console.print(f"the full model could not be measured: {outcome.failure}")
+        session.console.print(f"the full model could not be evaluated: {outcome.failure}")
         return None, model, False
     return Evaluated(subnet, outcome.metrics), model, False

@@ -1,8 +1,8 @@
 """The search itself: ask -> evaluate -> tell, one JSON line for each trial as it ends, on one process or several.
 
-The file of trials is the truth. A search that finds some there tells them to the searcher instead of asking, and goes
-on as if it had not been interrupted, because a searcher's proposals depend only on its seed, on what it was told, and
-on what it was asked and not yet told: the trials of a round, which as many processes evaluate at once.
+The file of trials is the truth. A search that finds trials there tells them to the searcher, and then continues as if
+it had not been interrupted. That works because proposals depend only on the seed, on the results told, and on the
+pending sub-networks: those of the current round, which the processes evaluate at the same time.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ class SubnetEvaluator(Protocol):
 
 
 class Dialogue:
-    """The main process's half of a search: asks the searcher, writes trials down, and tells the searcher.
+    """The main process's half of a search: asks the searcher, writes trials, and tells the searcher.
 
     Args:
         searcher: Proposes sub-networks.
-        objectives: Names of the metrics that it is told.
-        file: Where trials are appended as they end; those that are there are told first.
-        on_trial: Called after each trial, those from the file too.
-        at_once: Sub-networks asked for in a round, before any of them is told.
+        objectives: Names of the metrics that the searcher is told.
+        file: Trials are appended to it as they end. Its earlier trials are told to the searcher first.
+        on_trial: Called after each trial, and for each earlier one.
+        at_once: Number of sub-networks that a round asks for before any result is told.
 
     Attributes:
-        told: The trials of the rounds that have ended, in order.
-        failures: Failed trials in a row, in this sitting.
+        told: The trials of finished rounds, in order.
+        failures: Number of failed trials in a row since this process began.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Dialogue:
         whole = len(file.trials) - len(file.trials) % at_once
         for trial in file.trials[:whole]:
             self._tell(trial)
-        self._round = file.trials[whole:]  # of a round that was interrupted: asked for, and not to be told yet
+        self._round = file.trials[whole:]  # of an interrupted round: pending, and not to be told yet
         for trial in self._round:
             searcher.mark_pending(trial.subnet)
         for trial in file.trials:
             on_trial(trial)
 
     def ask(self, most: int) -> list[SubNetwork]:
-        """The next round of sub-networks, at most so many; none if none is left, or if trials keep failing."""
+        """The next round of at most `most` sub-networks; empty if none is left, or if trials keep failing."""
         asked: list[SubNetwork] = []
         while len(asked) < min(most, self.at_once - len(self._round)) and self.failures < MAX_FAILURES:
             subnet = self.searcher.ask()
@@ -88,7 +88,7 @@ class Dialogue:
         return asked
 
     def add(self, subnets: Sequence[SubNetwork], outcomes: Sequence[Outcome]) -> None:
-        """Writes a round down, then tells the searcher."""
+        """Writes the trials of a round, then tells the searcher."""
         for subnet, outcome in zip(subnets, outcomes, strict=True):
             self.failures = 0 if outcome.failure is None else self.failures + 1
             trial = self.file.append(subnet, outcome)
@@ -120,18 +120,18 @@ def run_search(
 ) -> list[Trial]:
     """Evaluates sub-networks until there are `max_evaluations` trials, or none is left to evaluate.
 
-    Each process evaluates one of as many sub-networks as there are processes; then the main process, which alone
-    knows the searcher and the file, writes them down in the order of asking and asks again.
+    In each round, every process evaluates one sub-network. Then the main process, which alone knows the searcher and
+    the file, writes the trials in the order of asking and asks again.
 
     Args:
-        begin: Makes the main process's half, which asks for as many at once as there are processes; called there only.
-        evaluate: Measures a sub-network; the bound that it may stop at is taken from the rounds before, so that a
-            search that is resumed finds the same.
-        max_evaluations: Trials in all, with those already in the file; there are never fewer than these.
+        begin: Makes the main process's half, for rounds of as many sub-networks as processes; called only there.
+        evaluate: Evaluates a sub-network. The bound at which it may stop comes from finished rounds, so that a resumed
+            search finds the same results.
+        max_evaluations: Number of trials, including those already in the file, which are never removed.
         accelerator: The processes.
 
     Returns:
-        All trials, in the main process; none in the others.
+        All trials in the main process; an empty list in the others.
 
     Raises:
         UserError: if `MAX_FAILURES` trials in a row failed.
@@ -154,14 +154,14 @@ def run_search(
     if dialogue.failures >= MAX_FAILURES:
         reason = dialogue.file.trials[-1].outcome.failure
         raise UserError(
-            f"{dialogue.failures} trials in a row failed, the last one with: {reason}; all trials are kept in "
-            f"{dialogue.file.path}, and the same command goes on with others"
+            f"{dialogue.failures} trials in a row failed, the last with: {reason}; all trials are kept in "
+            f"{dialogue.file.path}, and the same command tries other sub-networks"
         )
     return dialogue.file.trials
 
 
 def attempt(evaluate: Callable[[], Outcome]) -> Outcome:
-    """What comes of an evaluation: a failure is an outcome too, but a user's mistake is not."""
+    """Runs an evaluation. A failure becomes an outcome too, but a user's mistake is raised."""
     start = time.perf_counter()
     try:
         outcome = evaluate()

@@ -24,21 +24,21 @@ from supernet.space.subnetwork import SubNetwork
 
 
 class WeightSharedEvaluator:
-    """Measures sub-networks with the supernet's weights, without training.
+    """Computes all objectives of sub-networks with the supernet's weights, without training.
 
-    In a space of nets that have the first l layers, the pass that evaluates one of them evaluates the shallower ones of
-    the same widths on its way: they come with the outcome, for free.
+    If the sub-networks of a space have the first l layers, the pass that evaluates one of them also evaluates the
+    shallower ones of the same widths, by early exits: the outcome has them as byproducts.
 
     Args:
         supernet: The frozen supernet.
         evaluator: Over the validation split.
         workload: Batch and length of the costs.
-        names: The objectives asked for. latency_ms needs one of the following.
-        measure_latency: The metrics `LATENCY` of a sub-network and its model.
-        predict_latency: Milliseconds of a sub-network, by formula.
-        stop_confidence: Stop an evaluation when the sub-network is dominated with this confidence; then nothing comes
-            for free. None evaluates on all rows. Needs an evaluator of several parts, accuracy, and formulas for all
-            that is asked for but the error.
+        names: The objectives. latency_ms needs one of the following two arguments.
+        measure_latency: Gives the metrics `LATENCY` of a sub-network, from its model.
+        predict_latency: Computes the milliseconds of a sub-network.
+        stop_confidence: Stop an evaluation when the sub-network is dominated with this confidence; there are no early
+            exits then. None evaluates on all rows. Needs an evaluator of several parts, accuracy, and formulas for all
+            objectives except the error.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class WeightSharedEvaluator:
         def computed(formula: Formula) -> Callable[[SubNetwork], float]:
             return lambda subnet: float(formula(a, subnet, workload))
 
-        formulas = {name: OBJECTIVES[name].formula for name in (*names, "params")}  # searchers may ask for sizes
+        formulas = {name: OBJECTIVES[name].formula for name in (*names, "params")}  # stratified_random needs the sizes
         self.known = {name: computed(formula) for name, formula in formulas.items() if formula is not None}
         if predict_latency is not None:
             self.known["latency_ms"] = predict_latency
 
     def bound(self, subnet: SubNetwork, trials: Sequence[Trial]) -> float | None:
-        """The error above which a sub-network is dominated: the least of those known by trials that cost no more.
+        """The error above which a sub-network is dominated: the least one among trials that cost no more.
 
-        None if there is none, or if evaluations are not to be stopped.
+        None if there is no such trial, or if evaluations do not stop early.
         """
         if self._stop_confidence is None:
             return None
@@ -77,7 +77,7 @@ class WeightSharedEvaluator:
         return min(errors, default=None)
 
     def __call__(self, subnet: SubNetwork, bound: float | None = None) -> Outcome:
-        """Extracts the sub-network and runs it over the split, or as much of it as shows an error above `bound`."""
+        """Extracts the sub-network and evaluates it on the split, or on the part that shows an error above `bound`."""
         start = time.perf_counter()
         byproducts: tuple[Evaluated, ...] = ()
         model, shallower = extract(self._model, subnet, share=True), self._shallower(subnet)
@@ -103,14 +103,14 @@ class WeightSharedEvaluator:
         return {"error": scores.error, "loss": scores.loss} | self.costs(subnet)
 
     def _shallower(self, subnet: SubNetwork) -> set[SubNetwork]:
-        """Those of the space that a pass over this one evaluates too; none if there is more to it than one pass."""
+        """Sub-networks of the space that a pass also evaluates by early exits; empty if one pass is not enough."""
         in_turn = self.measure_latency is not None or self._stop_confidence is not None
         if in_turn or "layers" not in self._space.counts:
             return set()
         return {s for s in subnet.prefixes() if s in self._space}
 
     def costs(self, subnet: SubNetwork) -> dict[str, float]:
-        """What is known of a sub-network without evaluating it: its parameters, and the formulas asked for."""
+        """The costs that need no evaluation: the parameters, and the objectives that have a formula."""
         a = self._architecture
         described = {
             "params": encoder_params(a, subnet),

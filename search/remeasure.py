@@ -1,6 +1,6 @@
-"""The front's latencies once more, at the end of a run and all in the same turns; and what is to be said of latencies.
+"""The front's latencies, measured again at the end of a run in the same turns, and notes on latencies.
 
-Of many latencies that were measured those on the front are the lucky ones: measured again they are not.
+The first measurements on the front are lucky: each was low enough to get there. The second ones are not.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from search.run_folder import RunRecord
 from search.trials import Evaluated, Metrics, all_evaluated
 
 WIDE = 0.1
-"""Quartiles further apart than this share of a latency are told."""
+"""If quartiles are further apart than this share of a latency, a note says so."""
 
 
 def remeasured(
     latencies: Latencies, run: RunRecord, results: Results, model_of: SubnetModels
 ) -> tuple[Results, list[str]]:
-    """The results with the front's and the full model's latencies measured again, and what is to be said of latencies.
+    """The results with new latencies of the front and the full model, and notes on latencies.
 
-    The trials stay as they are. So do the members of the front, whether or not the new latencies leave each of them
-    undominated; they are put in order again.
+    The trials stay as they are. The front keeps its members, even if a new latency makes one of them dominated; they
+    are sorted again.
     """
     found = latencies.again([tested.evaluated.subnet for tested in results.shown], model_of)
 
@@ -45,7 +45,7 @@ def remeasured(
 
 
 def _slower(evaluated: Sequence[Evaluated]) -> str:
-    """Of sub-networks that are slower than one that contains them, beyond what their quartiles leave open."""
+    """A warning if a sub-network is slower than one that contains it, beyond their quartiles."""
     pairs = [
         (e, other) for e in evaluated for other in evaluated if _is_slower(e, other) and other.subnet.contains(e.subnet)
     ]
@@ -54,38 +54,38 @@ def _slower(evaluated: Sequence[Evaluated]) -> str:
     e, other = max(pairs, key=lambda pair: pair[0].metrics["latency_share"] - pair[1].metrics["latency_share"])
     count = len({e.subnet for e, _ in pairs})
     return (
-        f"warning: sub-networks measured slower than one that contains them: {count}; ({e.subnet}) takes "
+        f"warning: sub-networks slower than one that contains them: {count}; for example ({e.subnet}) takes "
         f"{e.metrics['latency_share']:.1%} of the full model's latency, and ({other.subnet}), which contains it, "
         f"{other.metrics['latency_share']:.1%}"
     )
 
 
 def _is_slower(e: Evaluated, other: Evaluated) -> bool:
-    """Whether their quartiles leave no doubt; the full model is what all others are shares of, so it has none."""
+    """Whether a sub-network is slower beyond quartiles; the full model has none, as all shares are of its latency."""
     is_full = other.metrics["latency_share"] == 1
     return e.metrics["latency_low_ms"] > other.metrics["latency_ms" if is_full else "latency_high_ms"]
 
 
 def _scattered(evaluated: Sequence[Evaluated]) -> str:
-    """Of latencies whose quartiles stayed wide, however often they were measured."""
+    """A note on latencies whose quartiles stayed wide."""
     spreads = [_spread(e.metrics) for e in evaluated if e.metrics["latency_share"] != 1]
     wide = sum(spread > WIDE for spread in spreads)
     if not wide:
         return ""
     return (
         f"note: the quartiles of {wide} of {len(spreads)} latencies are more than {WIDE:.0%} apart, at most "
-        f"{max(spreads):.0%}: the machine does other work, and nets whose latencies are closer than that may be in "
-        "another order"
+        f"{max(spreads):.0%}: the machine does other work, so sub-networks with closer latencies may be in the wrong "
+        "order"
     )
 
 
 def _spread(latency: Metrics) -> float:
-    """How far a latency's quartiles are apart, as a share of it."""
+    """The distance between a latency's quartiles, as a share of it."""
     return (latency["latency_high_ms"] - latency["latency_low_ms"]) / max(latency["latency_ms"], LEAST_REFERENCE)
 
 
 def _inexact(first: Metrics, last: Metrics, now: float) -> str:
-    """Of milliseconds that depend on what else the machine did: they are stated in terms of the full model's.
+    """A note if the full model's latency, which all milliseconds are stated for, was unsteady.
 
     Args:
         first, last: The full model's latency at the beginning and at the end, which is stated in terms of the first.
@@ -95,8 +95,8 @@ def _inexact(first: Metrics, last: Metrics, now: float) -> str:
         return ""
     then, at_the_end = _with_quartiles(first, 1.0), _with_quartiles(last, now)
     return (
-        f"note: the full model took {then} when the run began, for which all latencies are stated, and takes "
-        f"{at_the_end} now: the machine does other work at times; shares of the full model hold all the same"
+        f"note: the full model took {then} when the run began and takes {at_the_end} now, as the machine does other "
+        "work at times; milliseconds are stated for the first value, and shares of the full model are not affected"
     )
 
 
@@ -106,11 +106,11 @@ def _with_quartiles(latency: Metrics, factor: float) -> str:
 
 
 def _dominated(run: RunRecord, results: Results) -> str:
-    """Of members of the front that are none by the latencies measured again."""
+    """A note on members of the front that the new latencies make dominated."""
     kept = pareto_front(objectives_of([tested.evaluated for tested in results.front], run.info.objectives))
     if kept.all():
         return ""
     return (
-        f"note: {(~kept).sum()} of the {len(kept)} sub-networks of the front are no better than another one by their "
-        "latencies measured again; they are listed all the same"
+        f"note: with the new latencies, {(~kept).sum()} of the {len(kept)} sub-networks of the front are dominated by "
+        "others; they are still listed"
     )

@@ -1,4 +1,4 @@
-"""Stage two, from top to bottom: find sub-networks in one of three ways, take the front, report it."""
+"""Stage two, from top to bottom: evaluate sub-networks in one of three modes, take the front, report it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from supernet.runtime.signals import ended_by_signals
 
 
 def search(config: SearchConfig) -> Path:
-    """Searches a trained supernet, or does what it is to be compared with, and returns the folder of the results.
+    """Searches a trained supernet, or runs a standard NAS or a baseline, and returns the folder of the results.
 
     Raises:
         UserError: if no searcher or baseline has that name, or there is no supernet, or its data or the output folder
@@ -103,12 +103,12 @@ def _finetune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
     trials = finetuning.run(session.begin, on_trial)
     stopped = sum(t.outcome.metrics is not None and t.outcome.metrics["stopped"] > 0 for t in trials)
     _report_exhaustion(session, trials)
-    session.console.print(f"{len(trials)} sub-networks trained alone, {stopped} of them stopped early")
+    session.console.print(f"{len(trials)} sub-networks were trained alone; {stopped} of them were stopped early")
     return finetuned(session.folder, trials, session.supernet.model)
 
 
 def _prune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
-    """What a baseline makes of the supernet's full model for each budget."""
+    """The supernet's full model, pruned by a baseline to each budget."""
     baseline = session.config.baseline
     _refuse_several_processes(session, f"baseline={baseline.name} runs in one process")
     file = session.begin()
@@ -123,7 +123,7 @@ def _prune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
     )
     if left_out:
         session.console.print(
-            f"{baseline.name} has nothing small enough for {', '.join(f'{b:.0%}' for b in left_out)} of the encoder"
+            f"{baseline.name} gives nothing small enough for {', '.join(f'{b:.0%}' for b in left_out)} of the encoder"
         )
     return models.__getitem__
 
@@ -148,8 +148,8 @@ def _report_unused_seed(session: Session) -> None:
     searcher, at_once = session.config.searcher.name, session.accelerator.num_processes
     if at_once <= STARTS and not SEARCHERS[searcher].draws(session.supernet.space):
         session.console.print(
-            f"the seed had no influence: in so small a space {searcher} compares all sub-networks for each proposal, "
-            "and other seeds give the same trials"
+            f"the seed had no influence: {searcher} compares all sub-networks of a space this small for each proposal, "
+            "so other seeds give the same trials"
         )
 
 
@@ -159,11 +159,11 @@ def _refuse_several_processes(session: Session, reason: str) -> None:
 
 
 def _show(progress: WorkProgress, known: int, trial: Trial) -> None:
-    """A trial on the progress bar; the first `known` ones are those of an earlier sitting."""
+    """Shows a trial on the progress bar; the first `known` trials were in the file before."""
     metrics = trial.outcome.metrics
     if metrics is None:
-        said = f"last: failed, {trial.outcome.failure}"
+        text = f"last: failed, {trial.outcome.failure}"
     else:
         how = f", stopped after {metrics['epochs']:g} epochs" if metrics.get("stopped") else ""
-        said = f"last: error {metrics['error']:.4f} at {metrics['params_share']:.0%} of the encoder{how}"
-    progress.advance(said, worked=trial.number >= known)
+        text = f"last: error {metrics['error']:.4f} at {metrics['params_share']:.0%} of the encoder{how}"
+    progress.advance(text, worked=trial.number >= known)

@@ -25,14 +25,14 @@ TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run is, for those that read its trials.
+    """What a run is, for readers of its trials.
 
     A run is resumed although some of it has changed (`NO_EFFECT`). The reference is measured, so it is never the same
     twice, and the run keeps its first. Folders may be moved. A test run may go on as a real one. The space's name is
     for people; the weights say which supernet it is, and so how large.
 
     Attributes:
-        kind: search, baseline or finetune.
+        kind: The mode: search, baseline or finetune.
         label: What proposed the sub-networks: the name of a searcher or of a baseline.
         seed: Of the run.
         task, metric: What the error is of.
@@ -42,7 +42,7 @@ class RunInfo:
         reference: The worst value that counts for the hypervolume, of each objective: error 1, the loss of always
             giving the labels' frequencies (regression: their mean), the costs of the full model. Of a latency that was
             measured all of `LATENCY`.
-        majority_error: Of always giving the commonest answer, on validation rows.
+        majority_error: Of the trivial predictor, on validation rows.
         supernet: Its folder.
         weights: Digest of its weights.
         data: Digest of the rows that it was trained, and is evaluated, on.
@@ -99,14 +99,14 @@ def read_run(folder: Path) -> RunRecord:
     """
     info = read_run_info(folder)
     if info is None:
-        raise UserError(f"{folder} is no folder of a search: it has no {RUN_FILE}; name one of OUTPUT_DIR/search")
+        raise UserError(f"{folder} is not a search's run folder: it has no {RUN_FILE}; name one of OUTPUT_DIR/search")
     wrong = info.sizes.excess if info.sizes is not None else None
     return RunRecord(folder, info, read_trials(folder / TRIALS_FILE, required=list(info.reference), wrong=wrong))
 
 
 def read_run_info(folder: Path) -> RunInfo | None:
-    """What a run folder says of its run; None if there is none yet."""
-    path, advice = folder / RUN_FILE, "start anew with overwrite=true"
+    """Reads run.json of a run folder; None if there is none yet."""
+    path, advice = folder / RUN_FILE, "start again with overwrite=true"
     if not path.exists():
         return None
     info = read_record(path, RunInfo, advice)
@@ -116,7 +116,7 @@ def read_run_info(folder: Path) -> RunInfo | None:
 
 
 def _check(info: RunInfo) -> None:
-    """Sees that what a run says of itself fits together.
+    """Checks that the values of run.json fit together.
 
     Raises:
         WrongValue: if not.
@@ -137,8 +137,8 @@ def supernet_of(run: RunRecord) -> Path:
     told = Path(run.info.supernet)
     places = (told, run.folder.resolve().parent.parent / "train" / told.parent.name / told.name)
     problem = UserError(
-        f"the supernet of {run.folder} is gone: it was in {told}, and is not in {places[1]} either; name its place to "
-        "a search with supernet=FOLDER, which goes on with the run and keeps the place"
+        f"the supernet of {run.folder} is gone: it was in {told}, and is not in {places[1]} either; repeat the search "
+        "with supernet=FOLDER, which resumes the run and records the new place"
     )
     for folder in [place for place in dict.fromkeys(places) if (place / "supernet.json").exists()]:
         try:
@@ -151,25 +151,25 @@ def supernet_of(run: RunRecord) -> Path:
 
 
 def remarks(run: RunRecord) -> list[str]:
-    """What a reader of a run's figures should know, a sentence each: of a test run; at work still, or stopped."""
-    said = [TEST_RUN] if run.info.test_run else []
+    """Notes for a reader of a run's figures: that it is a test run, still at work, or stopped."""
+    notes = [TEST_RUN] if run.info.test_run else []
     state = unfinished(run.folder)
-    return said if state is None else [*said, f"this run is not at its end: it {state}"]
+    return notes if state is None else [*notes, f"this run has not finished: it {state}"]
 
 
 def going_on(folder: Path) -> RunInfo | None:
-    """What a run folder says of its run; None if that has come to nothing yet."""
+    """Reads run.json of a run folder; None if the run has no result yet."""
     info = read_run_info(folder)
     return info if info is not None and _names(folder) - {RUN_FILE} else None
 
 
 def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
-    """Writes run.json, or sees that the run that is there is the same one.
+    """Writes run.json, or checks that the run in the folder is the same run.
 
     Args:
         folder: Of the run; exists.
-        info: The run to begin or to continue.
-        overwrite: Forget what is there, all of it.
+        info: The run to begin or to resume.
+        overwrite: Remove everything that is there first.
 
     Raises:
         UserError: if the folder holds results of another run; says what differs. If it is to be overwritten and is no
@@ -181,7 +181,7 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
     if old is None:
         if (folder / TRIALS_FILE).exists():
             raise UserError(
-                f"{folder} has {TRIALS_FILE}, and no {RUN_FILE} that says which run they are of; give another "
+                f"{folder} has {TRIALS_FILE}, but no {RUN_FILE} that says which run it belongs to; give another "
                 "name=NAME, or remove the folder"
             )
         write_json(folder / RUN_FILE, asdict(info))
@@ -189,7 +189,7 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
     changed = [f"{key} is {now}, was {was}" for key, now, was in _differences(identity(info), identity(old))]
     if changed:
         raise UserError(
-            f"{folder} holds results of another run: {'; '.join(changed)}; start anew with overwrite=true, or give "
+            f"{folder} holds results of another run: {'; '.join(changed)}; start again with overwrite=true, or give "
             "this run another name=NAME"
         )
     if (renewed := replace(old, supernet=info.supernet, test_run=old.test_run and info.test_run)) != old:
@@ -202,10 +202,10 @@ def _names(folder: Path) -> set[str]:
 
 
 def _forget(folder: Path) -> None:
-    """Empties a run folder: trials first and what says whose they are last, lest they be taken for another run's."""
+    """Empties a run folder: trials first and run.json last, so that trials are never without their run."""
     names = _names(folder)
     if names and RUN_FILE not in names:
-        raise UserError(f"{folder} is no folder of a search, so it is not overwritten; give another name=NAME")
+        raise UserError(f"{folder} is not a search's run folder, so it is not overwritten; give another name=NAME")
     for name in sorted(names, key=lambda name: (name == RUN_FILE, name != TRIALS_FILE)):
         path = folder / name
         if path.is_dir():

@@ -1,4 +1,4 @@
-"""What every way of stage two starts from: the supernet, its rows, what to measure, and the run folder."""
+"""What every run of stage two starts from: the supernet, its rows, the evaluator, and the run folder."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ from supernet.runtime.storage import user_path
 from supernet.space.subnetwork import SubNetwork
 
 PARTS = 8
-"""Parts of the validation rows after each of which an evaluation may stop, with evaluator.stop_confidence."""
+"""With evaluator.stop_confidence, an evaluation may stop after each of so many parts of the validation rows."""
 
 OF_TRAININGS = ("reports", "epochs", "stopped")
-"""Metrics that a trial has which trains."""
+"""Metrics of a trial that trains."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What every way of stage two starts from, in every process.
+    """What every run of stage two starts from, in every process.
 
     Attributes:
-        config: What to do.
+        config: The options.
         accelerator: The processes.
-        console: Silent but in the main process.
+        console: Silent except in the main process.
         supernet: On the accelerator's device.
-        data: Its task's rows.
+        data: The rows of its task.
         weight_shared: Evaluates sub-networks with the supernet's weights.
         folder: The run folder.
-        info: What it is to say of the run.
-        latencies: What measures latencies; None if there are none to be measured.
+        info: What run.json says of the run.
+        latencies: Measures latencies; None if none are measured.
     """
 
     config: SearchConfig
@@ -71,29 +71,29 @@ class Session:
     latencies: Latencies | None
 
     def evaluator(self, split: TokenizedSplit) -> Evaluator:
-        """Over rows of the task, on the accelerator's device and in its precision."""
+        """An evaluator on rows of the task, on the accelerator's device and in its precision."""
         return _evaluator(split, self.supernet, self.accelerator)
 
     def show_progress(
         self, description: str, total: int | None = None, *, unit: str = ""
     ) -> AbstractContextManager[WorkProgress]:
-        """Shows how far some work is, beside what goes to the output."""
+        """Shows the progress of some work on stderr, apart from the output."""
         return show_progress(_beside(self.console), description, total, unit=unit)
 
     @property
     def kept_trials(self) -> int:
-        """How many trials are in the run folder."""
+        """Number of trials in the run folder."""
         trials = self.folder / TRIALS_FILE
         return trials.read_bytes().count(b"\n") if trials.is_file() else 0
 
     def begin(self) -> TrialFile:
-        """Writes down what the run is, or sees that it is the one that is there; the main process does.
+        """Writes run.json, or checks that it is the same run; only in the main process.
 
         Returns:
-            Its trials.
+            The trials of the run.
 
         Raises:
-            UserError: if it is another one, or the supernet is not the one in memory any more, or a trial that is there
+            UserError: if the folder holds another run, or the supernet on disk has changed, or a trial in the file
                 cannot be one of this run.
         """
         check_weights(Path(self.info.supernet), self.supernet.weights)
@@ -108,23 +108,23 @@ class Session:
         return file
 
     def _outside(self, subnet: SubNetwork) -> str | None:
-        """Why a sub-network is none of the supernet's space; None if it is one."""
+        """Why a sub-network is not in the supernet's space; None if it is."""
         space = self.supernet.space
         beyond = space.sizes.excess(subnet)
         return beyond if beyond is not None or subnet in space else f"it is not in space {space.name}"
 
     def remarks(self) -> list[str]:
-        """What a reader of the figures should know at the end: of a test run, and of a supernet that was replaced."""
-        said = [TEST_RUN] if (going_on(self.folder) or self.info).test_run else []
+        """Notes at the end for a reader of the figures: that it is a test run, that the supernet was replaced."""
+        notes = [TEST_RUN] if (going_on(self.folder) or self.info).test_run else []
         try:
             check_weights(Path(self.info.supernet), self.supernet.weights)
         except UserError as error:
-            said.append(f"the figures are right, but since this command began {error}")
-        return said
+            notes.append(f"the figures are right, but since this command began {error}")
+        return notes
 
 
 def open_session(config: SearchConfig, accelerator: Accelerator) -> Session:
-    """Reads supernet and data, and makes ready what measures.
+    """Reads supernet and data, and makes the evaluator.
 
     Raises:
         UserError: if there is no supernet, or it is too short for the workload, or its rows cannot be had, or a latency
@@ -142,8 +142,8 @@ def open_session(config: SearchConfig, accelerator: Accelerator) -> Session:
     info = supernet.info
     if config.stop_confidence is not None and info.task.metric != "accuracy":
         raise UserError(
-            f"evaluator.stop_confidence needs an error that is a mean over rows, and task '{info.task.name}' is "
-            f"measured by {info.task.metric}, not accuracy; leave it out"
+            f"evaluator.stop_confidence needs an error that is a mean over rows (accuracy), but the metric of task "
+            f"'{info.task.name}' is {info.task.metric}; leave it out"
         )
     folder = config.folder(supernet_folder, asdict(info))
     latencies = _latencies(config, supernet, accelerator, folder, beside=_beside(console))
@@ -162,7 +162,7 @@ def open_session(config: SearchConfig, accelerator: Accelerator) -> Session:
 
 
 def _load_supernet(config: SearchConfig, console: Console) -> tuple[Path, Supernet]:
-    """The folder of the supernet, and the supernet; what is to be said of it goes to the console."""
+    """The folder of the supernet, and the supernet; notes on it are printed."""
     output = user_path(config.output_dir)
     folder = find_supernet(config.supernet, output)
     supernet = load_supernet(folder)
@@ -206,7 +206,7 @@ def _run_info(
 
 
 def _beside(console: Console) -> Console:
-    """For what is not to be in the output: progress."""
+    """A console for progress, which does not belong to the output."""
     return plain_console(stderr=True, quiet=console.quiet)
 
 
@@ -218,7 +218,7 @@ def _evaluator(split: TokenizedSplit, supernet: Supernet, accelerator: Accelerat
 def _latencies(
     config: SearchConfig, supernet: Supernet, accelerator: Accelerator, folder: Path, *, beside: Console
 ) -> Latencies | None:
-    """What measures latencies, in terms of what the full model took when the run began; None if none are measured."""
+    """Measures latencies relative to the full model's at the beginning of the run; None if none are measured."""
     if "latency_ms" not in config.objectives or config.latency_table is not None:
         return None
     if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
@@ -239,7 +239,7 @@ def _latencies(
 def _weight_shared(
     config: SearchConfig, supernet: Supernet, data: TaskData, accelerator: Accelerator, latencies: Latencies | None
 ) -> WeightSharedEvaluator:
-    """With a latency that is measured, or computed by the table; and evaluations that stop early, if so wished."""
+    """The evaluator, with a latency that is measured or computed by a table, and with early stopping if asked for."""
     confidence, predict = config.stop_confidence, None
     if config.latency_table is not None:
         conditions = _latency_conditions(config, supernet, accelerator)
@@ -256,7 +256,7 @@ def _weight_shared(
 
 
 def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> dict[str, Any]:
-    """What the numbers depend on besides the configuration: a search is not to go on under others."""
+    """What the results depend on besides the configuration: a search is resumed only under the same conditions."""
     values: dict[str, Any] = {"device": accelerator.device.type, "precision": accelerator.mixed_precision}
     if "latency_ms" not in config.objectives:
         return values

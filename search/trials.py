@@ -1,6 +1,6 @@
-"""Trials: what a search has tried and what came out, one JSON line each in trials.jsonl, which is the truth.
+"""Trials: the sub-networks that a search has tried and their results, one JSON line each in trials.jsonl.
 
-Everything else in a run folder is made from that file, and can be made again.
+This file is the truth: everything else in a run folder is made from it, and can be made again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ STARTS = 3
 """Sub-networks that every search begins with, whatever its seed: the largest, the smallest and the middle one."""
 
 Metrics = Mapping[str, float]
-"""Values by name: objectives, and what else describes a sub-network (params_share)."""
+"""Values by name: objectives, and other numbers of a sub-network (params_share)."""
 
 KnownMetrics = Annotated[dict[str, float], Named(LIMITS, required=("error", SHARE))]
-"""The same in a file, where they may have been edited."""
+"""The same in a file, which somebody may have edited."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A sub-network and what is known of it."""
+    """A sub-network and its metrics."""
 
     subnet: SubNetwork
     metrics: Metrics
@@ -52,13 +52,13 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of evaluating a sub-network.
+    """The result of evaluating a sub-network.
 
     Attributes:
-        metrics: None if it failed.
-        failure: Why, in that case.
+        metrics: Its metrics; None if the evaluation failed.
+        failure: Why it failed; None if it did not.
         byproducts: Other sub-networks whose metrics the same evaluation gave: its early exits.
-        seconds: What evaluating took.
+        seconds: Duration of the evaluation.
     """
 
     metrics: Metrics | None
@@ -74,8 +74,8 @@ class Trial:
     Attributes:
         number: From 0, in the order of asking.
         subnet: What was evaluated.
-        outcome: What came of it.
-        elapsed: Seconds of search up to the end of this trial, over all sittings of an interrupted search.
+        outcome: Its result.
+        elapsed: Seconds of search up to the end of this trial, over all parts of an interrupted search.
     """
 
     number: int
@@ -85,7 +85,7 @@ class Trial:
 
     @property
     def evaluated(self) -> tuple[Evaluated, ...]:
-        """The sub-networks that are known through this trial: its own, unless it failed, and the byproducts."""
+        """The sub-networks that this trial evaluated: its own, unless it failed, and the byproducts."""
         own = () if self.outcome.metrics is None else (Evaluated(self.subnet, self.outcome.metrics),)
         return own + self.outcome.byproducts
 
@@ -123,7 +123,7 @@ class _EvaluatedRow:
 
 @dataclass(frozen=True)
 class _TrialRow:
-    """What a line of trials.jsonl is."""
+    """A line of trials.jsonl."""
 
     trial: Count
     subnet: SubNetwork
@@ -140,21 +140,21 @@ class _TrialRow:
 
 
 Wrong = Callable[[SubNetwork], str | None]
-"""What is wrong with a sub-network, for people; None if nothing is."""
+"""Why a sub-network is wrong, for people; None if it is right."""
 
 
 def read_trials(path: Path, *, required: Sequence[str] = (), wrong: Wrong | None = None) -> list[Trial]:
-    """The trials of a file, in order; none if there is no file.
+    """Reads the trials of a file, in order; none if there is no file.
 
     Args:
         path: Of trials.jsonl.
         required: Metrics that each sub-network must have, besides the error and the share of parameters.
-        wrong: Says which sub-networks cannot be of this run.
+        wrong: Says why a sub-network cannot be of this run.
 
     Raises:
         UserError: if a line is not the trial that belongs there.
     """
-    advice = "remove the file to start anew"
+    advice = "remove the file to start again"
     trials = list(read_lines(path, Trial, advice))
     elapsed = 0.0
     for number, trial in enumerate(trials):
@@ -169,23 +169,23 @@ def read_trials(path: Path, *, required: Sequence[str] = (), wrong: Wrong | None
 
 
 def _check(trial: Trial, required: Sequence[str], wrong: Wrong | None) -> None:
-    """Raises WrongValue for what a trial lacks, or for a sub-network that cannot be one of the run's."""
+    """Raises WrongValue if a trial lacks a metric, or if a sub-network cannot be one of the run's."""
     for evaluated in trial.evaluated:
         Named({}, tuple(required)).check(evaluated.metrics, "metrics")
     for subnet in (trial.subnet, *(byproduct.subnet for byproduct in trial.outcome.byproducts)):
         if wrong is not None and (why := wrong(subnet)) is not None:
-            raise WrongValue(f"sub-network ({subnet}) is none of this run: {why}")
+            raise WrongValue(f"sub-network ({subnet}) does not belong to this run: {why}")
 
 
 class TrialFile:
-    """The trials of a run folder: those that are there, and new ones, each on the disk before the next begins.
+    """The trials of a run folder: earlier ones, and new ones, each on the disk before the next begins.
 
     Attributes:
         path: Of trials.jsonl. A half-written last line, which a killed process may leave, is removed.
         trials: All trials so far.
 
     Raises:
-        UserError: if what is there are no trials, or none of this run: see `read_trials` for `required` and `wrong`.
+        UserError: if the file holds something else, or trials of another run; see `read_trials`.
     """
 
     def __init__(self, path: Path, *, required: Sequence[str] = (), wrong: Wrong | None = None) -> None:
@@ -195,7 +195,7 @@ class TrialFile:
         self._started = time.monotonic() - (self.trials[-1].elapsed if self.trials else 0.0)
 
     def append(self, subnet: SubNetwork, outcome: Outcome) -> Trial:
-        """Writes a trial down that has just ended."""
+        """Writes a trial that has just ended."""
         # Rounded here, so that a trial read from the file equals the one that was written.
         outcome = replace(outcome, seconds=round(outcome.seconds, 4))
         trial = Trial(len(self.trials), subnet, outcome, round(time.monotonic() - self._started, 3))
@@ -205,12 +205,12 @@ class TrialFile:
 
 
 def not_finite(metrics: Metrics) -> str:
-    """What of some metrics is no finite number, for people; nothing if all are."""
+    """Which metrics are not finite, for people; empty if all are finite."""
     return ", ".join(f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value))
 
 
 def all_evaluated(trials: Iterable[Trial]) -> list[Evaluated]:
-    """Every sub-network that trials made known, each once, in the order in which they did."""
+    """Every sub-network that trials evaluated, once each, in order of the first evaluation."""
     found: dict[SubNetwork, Evaluated] = {}
     for trial in trials:
         for evaluated in trial.evaluated:
@@ -219,7 +219,7 @@ def all_evaluated(trials: Iterable[Trial]) -> list[Evaluated]:
 
 
 def best_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> Evaluated | None:
-    """The sub-network with the least validation error among those within limits, of equal ones the smallest; or None.
+    """The sub-network with the least validation error within limits, the smallest if several are equal; or None.
 
     Args:
         evaluated: What there is.
@@ -229,12 +229,12 @@ def best_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> 
 
 
 def cheapest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], cost: str) -> Evaluated | None:
-    """The sub-network of least cost among those within limits, of equal ones the one of least error; or None."""
+    """The sub-network of least cost within limits, the one of least error if several are equal; or None."""
     return min(_within(evaluated, limits), key=lambda e: (e.metrics[cost], e.metrics["error"]), default=None)
 
 
 def largest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], error: float) -> Evaluated:
-    """The sub-network with the most parameters among those within limits and at most so wrong, of equal ones the best.
+    """The sub-network with the most parameters within limits and an error, the best if several are equal.
 
     Raises:
         ValueError: if there is none.

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForMultipleChoice
 
-from search.baselines import tuning
+from search.baselines import mask_tuning
 from search.baselines.mask_tuning import Walk, best_factors, scale_, tune_masks_
 from supernet.data.batches import collate
 from supernet.models.families import architecture_of, family_of
@@ -194,7 +194,7 @@ def test_folded_factors_are_masks(family):
 @families
 def test_twins_are_made_up_for(family, monkeypatch):
     """Where the heads and units left out are copies of others, a factor of 2 gives the full model back."""
-    monkeypatch.setattr(tuning, "DAMPING", 0.0)
+    monkeypatch.setattr(mask_tuning, "DAMPING", 0.0)
     model = tiny_model(family)
     blocks, (heads, units) = family_of(model.config), family_of(model.config).groups(model.config)
     with torch.no_grad():
@@ -226,7 +226,7 @@ def test_a_solution_out_of_range_ends_the_tuning(monkeypatch):
     model, batches = tiny_model("bert"), batches_of(split_of())
     whole, cut, untouched = (extract(model, SUBNET) for _ in range(3))
     tune_masks_(whole, SUBNET, model, batches)
-    monkeypatch.setattr(tuning, "LARGEST_FACTOR", 0.0)
+    monkeypatch.setattr(mask_tuning, "LARGEST_FACTOR", 0.0)
     tune_masks_(untouched, SUBNET, model, batches)
     for found, expected in zip(untouched.parameters(), extract(model, SUBNET).parameters(), strict=True):
         assert torch.equal(found, expected)
@@ -234,7 +234,7 @@ def test_a_solution_out_of_range_ends_the_tuning(monkeypatch):
         (t.output.dense.weight / u.output.dense.weight).abs().max().item()
         for t, u in zip(whole.bert.encoder.layer, untouched.bert.encoder.layer, strict=True)
     ]
-    monkeypatch.setattr(tuning, "LARGEST_FACTOR", (factors[0] + factors[1]) / 2)
+    monkeypatch.setattr(mask_tuning, "LARGEST_FACTOR", (factors[0] + factors[1]) / 2)
     assert factors[0] < factors[1]
     tune_masks_(cut, SUBNET, model, batches)
     assert torch.equal(cut.bert.encoder.layer[0].output.dense.weight, whole.bert.encoder.layer[0].output.dense.weight)

@@ -21,6 +21,7 @@ from syne_tune.optimizer.scheduler import SchedulerDecision
 from search.finetune import trial, workers
 from search.finetune.moasha import NonDominatedRank, SubNetworkMOASHA
 from search.finetune.recorder import Recorder
+from search.finetune.records import Records
 from search.finetune.trial import Job, SingleSpace, read_seen, train_alone
 from search.finetune.tuner import Finetuning, finetuned
 from search.finetune.workers import Workers
@@ -142,7 +143,7 @@ def test_moasha_knows_its_rungs_again(tmp_path):
     Recorder(
         scheduler,
         SPACE,
-        file,
+        Records(file, ["error", "params"], SPACE.largest),
         Workers(tmp_path, SPACE, threads=1),
         objectives=["error", "params"],
         costs=lambda subnet: {"params": 5.0},
@@ -237,7 +238,7 @@ def test_trainings_start_from_the_weights_before_the_supernet(finetuning_of, mod
         torch.allclose(trained_weights[name], weights[name], atol=1e-6) for name in weights if name[:10] != "classifier"
     )
     (folder.parent / "importance.npz").unlink()
-    with pytest.raises(UserError, match=r"has no importance.npz to do so again"):
+    with pytest.raises(UserError, match=r"has no importance.npz to repeat that"):
         finetuning_of(folder, "searcher=random").job()
 
 
@@ -259,7 +260,9 @@ def test_options_that_do_not_fit_are_refused(finetuning_of, supernet_folder, tmp
     with pytest.raises(UserError, match="give latency_table=FILE"):
         config_of(supernet_folder, tmp_path, "objectives=[error,latency_ms]")
     for grace in (3, 4):
-        with pytest.raises(UserError, match=rf"searcher.grace is {grace}, but a trial has only 3 report\(s\) in all"):
+        with pytest.raises(
+            UserError, match=rf"searcher.grace is {grace}, but a trial has only 3 report\(s\), so no trial"
+        ):
             finetuning_of(supernet_folder, "searcher=moasha", f"searcher.grace={grace}").scheduler(3)
     with pytest.raises(UserError, match=r"evaluator 'finetun' is unknown"):
         load_config("search", SearchConfig, ["evaluator=finetun"])

@@ -107,7 +107,7 @@ def test_trials_that_were_measured_otherwise_are_not_gone_on_with(ended, superne
     values = json.loads((folder / "run.json").read_text())
     del values["settings"]["conditions"]["measured"]  # as before latencies were measured in turns
     write_json(folder / "run.json", values)
-    with pytest.raises(UserError, match=r"conditions\.measured is in turns with the full net, was not set; start anew"):
+    with pytest.raises(UserError, match=r"measured is in turns with the full net, was not set; start again"):
         run(supernet_folder, tmp_path)
 
 
@@ -178,8 +178,8 @@ def test_the_report_shows_latencies_measured_again(tmp_path):
     results, said = end_of(tmp_path / "b", trials, FakeLatencies(again[0], timed(5, 0.45), again[2]))
     assert [len(tested.evaluated.subnet.layers) for tested in results.front] == [6, 3, 5]  # the largest latency first
     assert [line.partition(";")[0] for line in said] == [
-        "warning: sub-networks measured slower than one that contains them: 1",
-        "note: 1 of the 3 sub-networks of the front are no better than another one by their latencies measured again",
+        "warning: sub-networks slower than one that contains them: 1",
+        "note: with the new latencies, 1 of the 3 sub-networks of the front are dominated by others",
     ]
 
 
@@ -187,8 +187,8 @@ def test_a_net_that_is_slower_than_one_that_contains_it_is_told_if_that_is_certa
     trials = [timed(6, 1.0), timed(5, 0.6), timed(4, 0.7), timed(3, 0.65)]
     _, said = end_of(tmp_path, trials, FakeLatencies(*trials))
     assert said[0] == (
-        "warning: sub-networks measured slower than one that contains them: 2; (4 layers, 12 heads, 1536 units) takes "
-        "70.0% of the full model's latency, and (5 layers, 12 heads, 1536 units), which contains it, 60.0%"
+        "warning: sub-networks slower than one that contains them: 2; for example (4 layers, 12 heads, 1536 units) "
+        "takes 70.0% of the full model's latency, and (5 layers, 12 heads, 1536 units), which contains it, 60.0%"
     )
     above = [
         timed(6, 1.0, spread=0.8),
@@ -197,8 +197,8 @@ def test_a_net_that_is_slower_than_one_that_contains_it_is_told_if_that_is_certa
     assert "takes 110.0% of the full model's latency" in end_of(tmp_path / "a", above, FakeLatencies(*above))[1][0]
     beside = [timed(6, 1.0), timed(5, 0.6, spread=0.09), timed(4, 0.62, spread=0.09)]
     assert end_of(tmp_path / "b", beside, FakeLatencies(*beside))[1] == [
-        "note: 1 of the 3 sub-networks of the front are no better than another one by their latencies measured again; "
-        "they are listed all the same"
+        "note: with the new latencies, 1 of the 3 sub-networks of the front are dominated by others; they "
+        "are still listed"
     ]
 
 
@@ -211,9 +211,9 @@ def test_latencies_that_scatter_and_milliseconds_of_a_busy_machine_are_told(tmp_
     steady = [trials[0], trials[3]]
     _, said = end_of(tmp_path / "b", steady, FakeLatencies(*steady, now=0.4))
     assert said == [
-        "note: the full model took 10.00 ms (quartiles 10.00-10.00) when the run began, for which all latencies are "
-        "stated, and takes 4.00 ms (quartiles 4.00-4.00) now: the machine does other work at times; shares of the full "
-        "model hold all the same"
+        "note: the full model took 10.00 ms (quartiles 10.00-10.00) when the run began and takes 4.00 ms (quartiles "
+        "4.00-4.00) now, as the machine does other work at times; milliseconds are stated for the first value, and "
+        "shares of the full model are not affected"
     ]
     _, said = end_of(tmp_path / "c", steady, FakeLatencies(timed(6, 1.0, spread=0.5), trials[3]))
     assert ["takes 10.00 ms (quartiles 7.50-12.50) now" in line for line in said] == [True]
@@ -232,8 +232,8 @@ def test_a_search_measures_its_front_again(supernet_folder, tmp_path, monkeypatc
     trials = {trial.subnet: trial.outcome.metrics for trial in read_run(folder).trials}
     assert all(trials[s]["latency_ms"] != latency["latency_ms"] for s, latency in last.items() if s != FULL)
     said = capsys.readouterr().out
-    assert "measuring the latencies of the front once more, in turns with the full model" in said
-    assert {"measuring the latency of the full model", "measuring latencies once more"} < set(shown)
+    assert "measuring the latencies of the front again, in turns with the full model" in said
+    assert {"measuring the latency of the full model", "measuring latencies again"} < set(shown)
 
 
 def test_a_baseline_measures_its_latencies_alike(supernet_folder, tmp_path):

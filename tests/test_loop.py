@@ -205,7 +205,7 @@ def test_a_changed_run_is_refused_with_what_differs(tmp_path):
 
 def test_what_is_no_run_is_not_overwritten(tmp_path):
     (tmp_path / "supernet").mkdir()
-    with pytest.raises(UserError, match="is no folder of a search, so it is not overwritten"):
+    with pytest.raises(UserError, match="is not a search's run folder, so it is not overwritten"):
         begin_run(tmp_path, info(), overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["supernet"]
 
@@ -246,7 +246,7 @@ def test_a_free_result_that_is_no_number_is_left_out(tmp_path):
 
 
 def test_what_is_no_run_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"is no folder of a search: it has no run\.json"):
+    with pytest.raises(UserError, match=r"is not a search's run folder: it has no run\.json"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text('{"kind": "search"}')
     with pytest.raises(UserError, match=r"run\.json cannot be used"):

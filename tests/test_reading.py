@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from search.finetune.recorder import Report
+from search.finetune.records import Report
 from supernet.runtime.errors import UserError
 from supernet.runtime.reading import read_lines, read_record
 from supernet.runtime.shapes import Count, Named, OneOf, Share, Within, WrongValue, shaped

@@ -157,8 +157,8 @@ def test_what_is_printed_of_a_run(tmp_path):
     run = make_run(tmp_path / "run", failed=(2, 5))
     results = results_of(run)
     said = printed(run, results)
-    assert f"40 evaluations, 2 of them failed, {len(results.front)} on the front, hypervolume " in said
-    assert "(error x encoder parameters, each divided by its reference)" in said
+    assert f"40 evaluations, 2 failed, {len(results.front)} on the front, hypervolume " in said
+    assert "(of error x encoder parameters, each divided by its reference)" in said
     assert f"results in {run.folder}: " in said
     assert f"next: plm-supernet select run={run.folder} max_params=50%" in said
     for member in results.shown:
@@ -441,7 +441,11 @@ def test_other_formats(given, tmp_path, capsys):
     points = [p for group in values["groups"] for run in group["runs"] for p in run["points"] if p["front"]]
     assert len([row for row in rows if row["on_front"] == "True"]) == len(points)
     assert len([row for row in rows if row["full_net"] == "True"]) == 3
-    assert (rows[-1]["text"], rows[-1]["error [1]"], rows[-1]["test_accuracy [1]"]) == ("majority class", "0.4912", "0.5")
+    assert (rows[-1]["text"], rows[-1]["error [1]"], rows[-1]["test_accuracy [1]"]) == (
+        "majority class",
+        "0.4912",
+        "0.5",
+    )
     if more:
         tex = (folder / "report.tex").read_text().splitlines()
         assert r"drop\_50\%\_\&\$more & 1 & " in "".join(tex)
@@ -518,7 +522,7 @@ def test_runs_that_are_not_there_are_named(tmp_path):
         find_runs([], tmp_path)
     with pytest.raises(UserError, match=r"there is no run in .*nothing-"):
         find_runs([f"{tmp_path}/nothing-*"], tmp_path)
-    with pytest.raises(UserError, match="is no folder of a search"):
+    with pytest.raises(UserError, match="is not a search's run folder"):
         report(ReportConfig(runs=[str(tmp_path / "empty")]))
     make_run(tmp_path / "begun", evaluations=0, tested=False)
     with pytest.raises(UserError, match="no run has a result yet"):

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from search.evaluate_front import WeightSharedEvaluator
+from search.measure import WeightSharedEvaluator
 from search.objectives import LATENCY, OBJECTIVES
 from search.options.search import SearchConfig
 from search.report.front import front_of
@@ -112,7 +112,7 @@ def test_a_full_net_that_cannot_be_measured_is_told(supernet_folder, tmp_path, m
 
     monkeypatch.setattr(Evaluator, "evaluate", fails)
     run(supernet_folder, tmp_path, "baseline=layer_dropping", "baseline.budgets=[0.5,0.25]")
-    assert "the full model could not be measured: RuntimeError: no memory\n" in capsys.readouterr().out
+    assert "the full model could not be evaluated: RuntimeError: no memory\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("searcher", ["random", "ehvi"])
@@ -213,7 +213,7 @@ def test_evaluations_stop_early_for_accuracy_alone(supernet_folder, tmp_path):
     supernet = shutil.copytree(supernet_folder, tmp_path / "supernet")
     info = json.loads((supernet / "supernet.json").read_text())
     (supernet / "supernet.json").write_text(json.dumps(info | {"task": info["task"] | {"metric": "matthews"}}))
-    with pytest.raises(UserError, match="mean over rows, and task 'sst2' is measured by matthews, not accuracy"):
+    with pytest.raises(UserError, match=r"mean over rows \(accuracy\), but the metric of task 'sst2' is matthews"):
         run(supernet, tmp_path, "evaluator.stop_confidence=0.9")
     for more, message in (
         ("objectives=[error,loss,params]", "leave loss out"),
@@ -272,7 +272,7 @@ def test_a_broken_line_of_trials_is_named(supernet_folder, tmp_path):
     lines = (folder / "trials.jsonl").read_text().splitlines(keepends=True)
     (folder / "trials.jsonl").write_text("".join([lines[0], "{nonsense\n", *lines[2:]]))
     with pytest.raises(
-        UserError, match=r"trials.jsonl:2 cannot be used \(it is no JSON: .*; remove the file to start anew"
+        UserError, match=r"trials.jsonl:2 cannot be used \(it is no JSON: .*; remove the file to start again"
     ):
         run(supernet_folder, tmp_path, "searcher=random")
     (folder / "trials.jsonl").write_text("".join([lines[0], *lines[2:]]))

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import search.cli
-from search.measure import Objectives
+from search.measure import WeightSharedEvaluator
 from search.options.search import SearchConfig
 from search.run import search as run_search
 from search.run_folder import read_run
@@ -18,7 +18,7 @@ from tests.test_search_resume import trials_in
 
 def second_process_dies():
     """In its third evaluation."""
-    evaluate, done = Objectives.__call__, []
+    evaluate, done = WeightSharedEvaluator.__call__, []
 
     def dies(self, subnet, bound):
         done.append(subnet)
@@ -26,7 +26,7 @@ def second_process_dies():
             os.kill(os.getpid(), signal.SIGKILL)
         return evaluate(self, subnet, bound)
 
-    Objectives.__call__ = dies
+    WeightSharedEvaluator.__call__ = dies
     search.cli.main()
 
 

@@ -9,7 +9,7 @@ import signal
 import pytest
 from safetensors.torch import load_file, save_file
 
-from search import loop, session
+from search import loop, rows, session
 from search.options.search import SearchConfig
 from search.report.overlay import ReportConfig, report
 from search.run import search
@@ -68,8 +68,8 @@ def chosen(folder, capsys):
 
 @pytest.mark.parametrize("replace", [train_again, overwrite])
 def test_a_supernet_that_is_replaced_while_rows_are_loaded(replace, runs, monkeypatch):
-    load = session.load_task
-    monkeypatch.setattr(session, "load_task", lambda *a: replace(runs) or load(*a))
+    load = rows.load_task
+    monkeypatch.setattr(rows, "load_task", lambda *a: replace(runs) or load(*a))
     with pytest.raises(
         UserError, match=r"is not the one that was searched: the digest of its weights is \w{16}, it was \w{16}"
     ):
@@ -150,9 +150,9 @@ def test_a_run_that_is_not_at_its_end_is_told(runs, capsys):
     assert remarks(read_run(folder)) == []
     with run_lock(folder):
         mark_running(folder)
-        assert "this run is not at its end: it has been running since" in chosen(folder, capsys)["remarks"][0]
+        assert "this run has not finished: it has been running since" in chosen(folder, capsys)["remarks"][0]
         report(load_config("report", ReportConfig, [f"output_dir={runs}"]))
-        assert f"note: {folder}: this run is not at its end: it has been running" in capsys.readouterr().out
+        assert f"note: {folder}: this run has not finished: it has been running" in capsys.readouterr().out
     with pytest.raises(KeyboardInterrupt):
         interrupted(folder)
     assert "it was stopped at" in chosen(folder, capsys)["remarks"][0]
@@ -217,4 +217,4 @@ def test_a_search_without_a_terminal_says_what_it_is_doing(runs, monkeypatch, ca
     loading, trials, tests = (course.line for course in lines)
     assert loading.startswith("loading the rows of task sst2: for 0:00:0")
     assert re.fullmatch(r"random: 4/4 trials  last: error 0\.\d+ at \d+% of the encoder  about 0:00:00 left", trials)
-    assert re.match(r"measuring the front on the test rows: (\d)/\1 sub-networks", tests)
+    assert re.match(r"evaluating the front on the test rows: (\d)/\1 sub-networks", tests)

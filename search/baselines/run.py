@@ -1,4 +1,4 @@
-"""A baseline in stage two: the full model pruned to each budget, measured as a search measures sub-networks."""
+"""A baseline in stage two: the full model pruned to each budget, and evaluated as a search evaluates sub-networks."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _trial(
     """The trial of that number, from the file or measured now."""
     if number < len(file.trials):
         if file.trials[number].subnet != pruned.subnet:
-            raise UserError(f"{file.path}:{number + 1} is another sub-network; start anew with overwrite=true")
+            raise UserError(f"{file.path}:{number + 1} is another sub-network; start again with overwrite=true")
         return file.trials[number]
     outcome = attempt(lambda: Outcome(weight_shared.evaluate(pruned.subnet, pruned.model)))
     return file.append(pruned.subnet, replace(outcome, seconds=time.perf_counter() - since))

@@ -1,7 +1,7 @@
 """Standard NAS: each sub-network is trained alone from the pre-trained weights, by Syne Tune's Tuner and processes.
 
-What the supernet's weights are measured against: `plm-supernet search evaluator=finetune searcher=moasha`. The space,
-the order of heads and units, the rows and the validation split are the supernet's; its weights are not used.
+A search of the supernet is compared with it: `plm-supernet search evaluator=finetune searcher=moasha`. The space, the
+order of heads and units, the rows and the validation split are the supernet's. Its weights are not used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from syne_tune.tuner import Tuner
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from search.finetune.moasha import SubNetworkMOASHA
-from search.finetune.recorder import Recorder, weights_name
+from search.finetune.recorder import Recorder
+from search.finetune.records import Records, weights_name
 from search.finetune.trial import Job
 from search.finetune.workers import Workers
 from search.loop import MAX_FAILURES
@@ -54,16 +55,16 @@ POLL_S = 0.3
 
 @dataclass(frozen=True)
 class Finetuning:
-    """Standard NAS on what a supernet was made from.
+    """Standard NAS, for the pre-trained model and the rows of a supernet.
 
     Attributes:
-        config: What to search, and how to train.
-        mixed_precision: no | bf16 | fp16, Accelerate's name, in the main process and in the others.
-        supernet_folder: The supernet's; the training's run folder is the one above.
-        supernet: Says what to train, and on what.
-        data: Its rows, validation rows cut if so wished.
+        config: The options of the search and of the trainings.
+        mixed_precision: no | bf16 | fp16 (Accelerate's names), in all processes.
+        supernet_folder: Folder of the supernet; the training's run folder is above it.
+        supernet: Has the task, the space and the order of heads and units.
+        data: Its rows, with as many validation rows as the options say.
         weight_shared: Computes the costs of sub-networks.
-        folder: The run folder of this search, which nobody else writes in.
+        folder: The run folder of this search. No other process writes in it.
     """
 
     config: SearchConfig
@@ -75,13 +76,13 @@ class Finetuning:
     folder: Path
 
     def run(self, begin: Callable[[], TrialFile], on_trial: Callable[[Trial], object]) -> list[Trial]:
-        """Trains sub-networks until there are as many trials as asked for, or none is left.
+        """Trains sub-networks until there are `max_evaluations` trials, or none is left.
 
-        Ended by a signal, it ends the processes too; trainings that were not at their end are begun anew the next time.
+        A signal ends the trainings too. The next run starts unfinished trainings again from scratch.
 
         Args:
-            begin: Begins the run in its folder and gives its trials; called once it is clear that nothing is missing.
-            on_trial: Called after each trial, those too that the run folder has already.
+            begin: Begins the run in its folder and returns its trials; called when nothing is missing.
+            on_trial: Called after each trial, and for each earlier one.
 
         Raises:
             UserError: if the pre-trained model cannot be read, options do not fit, or `MAX_FAILURES` trials in a row
@@ -93,7 +94,7 @@ class Finetuning:
         file, work = begin(), self.folder / "work"
         if not file.trials:
             forget(self.folder)
-        shutil.rmtree(work, ignore_errors=True)  # a killed process leaves it
+        shutil.rmtree(work, ignore_errors=True)  # a killed search leaves it
         work.mkdir()
         try:
             job.write(work)
@@ -101,7 +102,7 @@ class Finetuning:
             recorder = Recorder(
                 scheduler,
                 self.supernet.space,
-                file,
+                Records(file, self.config.objectives, self.supernet.space.largest),
                 workers,
                 objectives=self.config.objectives,
                 costs=self.weight_shared.costs,
@@ -115,8 +116,8 @@ class Finetuning:
             shutil.rmtree(work, ignore_errors=True)
         if recorder.gave_up:
             raise UserError(
-                f"{MAX_FAILURES} trials in a row failed, the last one with: {recorder.last_failure}; "
-                f"{self.folder / 'failures'} has all they said, and the same command goes on with others"
+                f"{MAX_FAILURES} trials in a row failed, the last with: {recorder.last_failure}; "
+                f"{self.folder / 'failures'} has the output of each, and the same command tries other sub-networks"
             )
         return file.trials
 
@@ -132,7 +133,7 @@ class Finetuning:
         return self.config.evaluator
 
     def job(self) -> Job:
-        """What all trials share: the pre-trained model, its heads and units ordered as the supernet's; the rows."""
+        """What all trials share: the rows, and the pre-trained model with heads and units in the supernet's order."""
         values = _training_of(self.supernet_folder)
         config = self._training(values)
         model, tokenizer = self._pretrained(config)
@@ -145,10 +146,10 @@ class Finetuning:
         return Job(config, evaluator.reports_per_epoch, model, tokenizer, self.data.train, self.data.validation)
 
     def scheduler(self, reports: int) -> TrialScheduler:
-        """What proposes sub-networks, and for moasha stops them.
+        """The scheduler that proposes sub-networks; moasha also stops them.
 
         Args:
-            reports: Of a trial that is not stopped.
+            reports: Number of reports of a trial that is not stopped.
         """
         config, searcher = self.config, self.config.searcher
         if not isinstance(searcher, MoashaOptions):
@@ -162,7 +163,7 @@ class Finetuning:
             )
         if searcher.grace >= reports:
             raise UserError(
-                f"searcher.grace is {searcher.grace}, but a trial has only {reports} report(s) in all: none could be "
+                f"searcher.grace is {searcher.grace}, but a trial has only {reports} report(s), so no trial could be "
                 "stopped; give a larger evaluator.reports_per_epoch or evaluator.epochs"
             )
         return SubNetworkMOASHA(
@@ -176,7 +177,7 @@ class Finetuning:
         )
 
     def _training(self, trained: TrainConfig) -> TrainConfig:
-        """The supernet's training, but of one network, and with this search's seed and settings."""
+        """The supernet's training options, for one sub-network, with this search's seed and settings."""
         evaluator, seed = self.evaluator, self.config.seed
         names = ("epochs", "batch_size", "learning_rate")
         given = {name: getattr(evaluator, name) for name in names if getattr(evaluator, name) is not None}
@@ -193,7 +194,7 @@ class Finetuning:
         )
 
     def _model(self, trained: ModelSource) -> ModelSource:
-        """The pre-trained model that the supernet began with, from another place if so wished; at the same commit."""
+        """The pre-trained model of the supernet, at the same commit; evaluator.model may give another place for it."""
         given = self.evaluator.model
         source = trained if given is None else ModelSource("given", given)
         same = source.on_hub == trained.on_hub
@@ -208,26 +209,26 @@ class Finetuning:
             folder, self.data.task, seed=config.seeds.model, labels=self.data.train.labels
         )
         if architecture_of(model.config) != architecture_of(self.supernet.model.config):
-            raise UserError(f"the supernet was made from another model than {folder}; give evaluator.model=FOLDER")
+            raise UserError(f"{folder} is not the pre-trained model of the supernet; give evaluator.model=FOLDER")
         if self.supernet.info.order.name == IMPORTANCE:
             importance = read_importance(self.supernet_folder.parent, architecture_of(model.config).sizes)
             if importance is None:
                 raise UserError(
-                    f"the supernet's heads and units were ordered by importance, and {self.supernet_folder.parent} has "
-                    "no importance.npz to do so again; train the supernet again, or use one trained with order=none"
+                    f"the supernet's heads and units were ordered by importance, but {self.supernet_folder.parent} has "
+                    "no importance.npz to repeat that; train the supernet again, or use one trained with order=none"
                 )
             order_by_importance_(model, importance)
         return model, tokenizer
 
 
 def _training_of(supernet_folder: Path) -> TrainConfig:
-    """How a supernet was trained: config.json of its run folder.
+    """The options of a supernet's training: config.json of its run folder.
 
     Raises:
         UserError: if it cannot be read.
     """
     path = supernet_folder.parent / "config.json"
-    what = "evaluator=finetune begins with the weights that the supernet's training began with, but"
+    what = "evaluator=finetune starts from the weights that the supernet's training started from, but"
     with unusable(
         f"{what} {path}, which names them,", "give supernet=OUTPUT_DIR/train/NAME, the run folder of a training"
     ):
@@ -235,12 +236,15 @@ def _training_of(supernet_folder: Path) -> TrainConfig:
 
 
 def tune(recorder: Recorder, workers: Workers, count: int, work: Path) -> None:
-    """Runs Syne Tune's loop until the recorder has no more trials; its own files go to `work`."""
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # it prints tables, and has no switch for all
+    """Runs Syne Tune's loop until the recorder has no more trials; Syne Tune's own files go to `work`."""
+    with (
+        open(os.devnull, "w") as nowhere,
+        redirect_stdout(nowhere),
+    ):  # it prints tables
         tuner = Tuner(
             trial_backend=workers,
             scheduler=recorder,
-            stop_criterion=lambda status: False,  # the recorder's to say, so that what runs can end
+            stop_criterion=lambda status: False,  # the recorder decides, so that running trials can end
             n_workers=count,
             sleep_time=POLL_S,
             max_failures=recorder.max_trials,
@@ -255,7 +259,7 @@ def tune(recorder: Recorder, workers: Workers, count: int, work: Path) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Removes what a run folder has besides its trials, once these are gone."""
+    """Removes the other files of a run folder when its trials are gone."""
     (folder / "epochs.jsonl").unlink(missing_ok=True)
     for name in ("weights", "failures"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -264,12 +268,12 @@ def forget(folder: Path) -> None:
 def finetuned(
     folder: Path, trials: Sequence[Trial], full: PreTrainedModel
 ) -> Callable[[SubNetwork], PreTrainedModel | None]:
-    """Reads the trained sub-networks of a run: those of its front and the full model; None for one that was not kept.
+    """Reads trained sub-networks of a run: of its front, and the full model; None for one that was not kept.
 
     Args:
         folder: The run folder.
         trials: Of the run.
-        full: A model of the full size, of which only the shape counts.
+        full: A model of the full size; only its shape matters.
     """
     numbers = {trial.subnet: trial.number for trial in trials}
 
@@ -279,7 +283,7 @@ def finetuned(
             return None
         model = extract(full, subnet)
         with refusing(
-            f"{path}, the weights of trial {numbers[subnet]}, cannot be used", "start anew with overwrite=true"
+            f"{path}, the weights of trial {numbers[subnet]}, cannot be used", "start again with overwrite=true"
         ):
             load_model(model, path)
         return model.eval()

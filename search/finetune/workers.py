@@ -1,4 +1,8 @@
-"""Trials that are processes: what Syne Tune's `Tuner` starts, hears of and stops."""
+"""Trials as processes, which Syne Tune's `Tuner` starts and stops.
+
+`Workers` overrides `_schedule` and `_kill_process` of Syne Tune's `LocalBackend`, and uses its `_is_process_done`,
+`_busy_trial_id_candidates` and `trial_subprocess`. They are not public, so setup.cfg pins syne-tune below 0.17.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +25,23 @@ from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
 
 ROOT = Path(trial.__file__).parent.parent.parent
-"""Where the packages lie, which may not be installed."""
+"""The folder of the packages, which may not be installed."""
 
 _LAUNCHER = (
     "ACCELERATE_MIXED_PRECISION", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_", "MASTER_",
     "TORCHELASTIC_",
 )  # fmt: skip
-"""Variables by which a launcher tells its processes of each other: a trial is none of them."""
+"""Variables by which a launcher connects its processes. A trial is not one of them."""
 
 
 class Workers(LocalBackend):
-    """Syne Tune's processes on this machine, with a share of the cores each, or a GPU.
+    """Syne Tune's processes on this machine; each has a share of the cores, or a GPU.
 
-    Its own command line falls apart at spaces in paths and its search for GPUs writes into the working folder, so both
-    are done here. Each process is in a session of its own: Ctrl-C reaches the main process, which ends the others.
+    Syne Tune's own command line breaks at spaces in paths, and its search for GPUs writes into the working folder, so
+    both are done here. Each process has its own session: Ctrl-C reaches only the main process, which ends the others.
 
     Args:
-        job: Folder that `trial.Job` was written to.
+        job: Folder with the files of `trial.Job`.
         space: Where the sub-networks come from.
         threads: Of each process.
     """
@@ -74,10 +78,10 @@ class Workers(LocalBackend):
 
     def _kill_process(self, trial_id: int) -> None:
         super()._kill_process(trial_id)
-        self.trial_subprocess[trial_id].wait()  # so that what it has written is final
+        self.trial_subprocess[trial_id].wait()  # so that its files are final
 
     def failure(self, trial_id: int) -> str:
-        """Why a trial has failed: its last words."""
+        """Why a trial has failed: the last line of its stderr, or the signal."""
         status = self.trial_subprocess[trial_id].wait()
         if status < 0:
             return f"ended by {signal.Signals(-status).name}"

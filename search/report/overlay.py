@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from search.objectives import ROUNDING, SHARE
 from search.run_folder import RunInfo, RunRecord
 from search.trials import Evaluated, KnownMetrics, all_evaluated
-from supernet.options.task import METRICS_OF
+from supernet.options.kinds import KINDS
 from supernet.runtime.errors import UserError
 from supernet.runtime.reading import load_json, unusable
 from supernet.runtime.shapes import Count, Named, Within, WrongValue, shaped
@@ -20,7 +20,8 @@ FRONT_FILE = "front.json"
 
 def trivial_predictor(info: RunInfo) -> str:
     """What the predictor is called that gives the same answer for every row: the last row of tables."""
-    return "constant prediction" if info.metric in METRICS_OF["regression"] else "majority class"
+    names = (kind.labels.trivial for kind in KINDS.values() if info.metric in kind.metrics)
+    return next(names, "trivial predictor")
 
 
 @dataclass(frozen=True)

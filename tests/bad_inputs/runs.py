@@ -137,7 +137,7 @@ ROWS = [
     ),
     *(
         Bad(f"run.json: {key} = {value!s:.20}", ("select", "report")[i % 2], "max_params=1" if i % 2 == 0 else "",
-            ("run/run.json cannot be used", words, "start anew with"), (change("run/run.json", key, value),))
+            ("run/run.json cannot be used", words, "start again with"), (change("run/run.json", key, value),))
         for i, (key, value, words) in enumerate(_INFO)
     ),
     *(
@@ -178,9 +178,10 @@ ROWS = [
         (folder_instead("run/front.json"),)),
     Bad("run.json is a device", "report", "", ("run/run.json cannot be used (it is no file)",),
         (link("run/run.json", "/dev/zero"),)),
-    Bad("run.json links to itself", "report", "", ("/run is no folder of a search",),
+    Bad("run.json links to itself", "report", "", ("/run is not a search's run folder",),
         (link("run/run.json", "run.json"),)),
-    Bad("no run.json", "report", "", ("/run is no folder of a search", "has no run.json"), (remove("run/run.json"),)),
+    Bad("no run.json", "report", "", ("/run is not a search's run folder", "has no run.json"),
+        (remove("run/run.json"),)),
     Bad("a key twice in run.json", "select", _SELECT, ('key "seed" occurs twice',),
         (put("run/run.json", '{"seed": 1, "seed": 2}'),)),
     Bad("front.json is cut off at 90", "select", _SELECT, ("run/front.json cannot be used", "no JSON"),
