@@ -25,6 +25,8 @@ from tests.fake_runs import make_run
 from tests.models import tiny_model
 from tests.test_latency import Machine
 
+pytestmark = pytest.mark.slow
+
 FULL = SubNetwork.uniform(range(4), 4, 10)
 THREE_LAYERS = SubNetwork.uniform(range(3), 4, 10)
 

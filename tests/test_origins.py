@@ -21,6 +21,8 @@ from supernet.training.previous_run import with_precision
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(model_folder, data_folder, tmp_path):

@@ -15,6 +15,8 @@ from supernet.console.config import load_config
 from supernet.models.families import architecture_of
 from supernet.space.cost import params_share
 
+pytestmark = pytest.mark.slow
+
 
 def run(supernet_folder, output, *overrides):
     return search(

@@ -25,6 +25,8 @@ from supernet.training.train import train
 from supernet.training.trainer import Trainer
 from tests.launched import run
 
+pytestmark = pytest.mark.slow
+
 
 class Killed(BaseException):
     """Stands for a process that ends at once."""
@@ -384,7 +386,6 @@ def killed_at_a_moment():
     supernet.cli.main()
 
 
-@pytest.mark.slow
 def test_sigkill_at_any_moment_costs_no_bit(dropout_folder, data_folder, tmp_path):
     """Two of the five moments lie in the midst of writing a file, three anywhere in the training."""
     more = ["train.epochs=8", "train.checkpoint_every=1"]

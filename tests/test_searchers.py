@@ -236,6 +236,7 @@ def test_mistakes_are_told_in_one_line() -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["random", "stratified_random", "local_search", "morea", "nsga2"])
 def test_the_paper_s_large_space_with_its_37008_bits(name: str) -> None:
     space = LargeSpace(layers=12, heads=12, units=3072)
@@ -259,6 +260,7 @@ def test_more_than_two_objectives(name: str, settings: dict, count: int) -> None
     assert len(seen) == 13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in SEARCHERS if n not in ("random", "grid")] + ["ehvi_plain"])
 def test_beats_random_search_on_a_synthetic_medium_space(name: str) -> None:
     """After 20 evaluations, mean of 2 seeds: uniform draws are all of about the same size."""

@@ -257,6 +257,7 @@ def test_spread_vectors_reach_all_sizes_where_uniform_draws_do_not() -> None:
     assert np.histogram(uniform, bins=10, range=(0, 1))[0][:2].sum() == 0
 
 
+@pytest.mark.slow
 @bayesian
 def test_beats_random_search_on_a_synthetic_small_space(name: str, settings: dict) -> None:
     """After 20 evaluations, mean of 3 seeds."""

@@ -23,6 +23,8 @@ from supernet.runtime.errors import UserError
 from supernet.runtime.files import weights_digest
 from supernet.runtime.state import DONE, mark_running, read_state, run_lock
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def runs(supernet_folder, tmp_path):
