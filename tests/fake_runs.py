@@ -1,5 +1,7 @@
 """Run folders of stage two as searches write them, without a model: the error is a formula of what is kept."""
 
+import json
+
 import numpy as np
 
 from search.report.front import front_of
@@ -147,3 +149,9 @@ def test_score(evaluated: Evaluated):
 
 
 test_score.__test__ = False  # a helper, not a test
+
+
+def trials_in(folder):
+    """Everything of the trials but how long they took."""
+    rows = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "elapsed")} for row in rows]

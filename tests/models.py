@@ -1,9 +1,11 @@
 """Tiny random models, from a configuration: no network, no files."""
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from supernet.data.tokens import TokenizedSplit
 from supernet.models.families import FAMILIES
 
 DEBERTA = {
@@ -43,6 +45,8 @@ SAME_AS = {"camembert": "roberta", "xlm-roberta": "roberta"}
 FAMILY_NAMES = sorted(FAMILIES.keys() - SAME_AS.keys())
 """What tests go through that hold for every family."""
 
+families = pytest.mark.parametrize("family", FAMILY_NAMES)
+
 
 def tiny_config(family, num_labels=3, **values):
     """4 layers of 4 heads and 10 units, 16 hidden features, 50 words. `family` may be one of `VARIANTS`."""
@@ -78,3 +82,12 @@ def double_stays_double(monkeypatch):
     monkeypatch.setattr(
         torch.Tensor, "float", lambda t, *a, **k: t if t.dtype == torch.float64 else to_single(t, *a, **k)
     )
+
+
+def split_of(rows=6, choices=0, regression=False, longest=9):
+    """Rows of 4 and more tokens."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(4, longest + 1, rows * max(1, choices))
+    ids = rng.integers(5, 50, lengths.sum()).astype(np.int32)
+    labels = rng.normal(size=rows).astype(np.float32) if regression else rng.integers(0, 3, rows)
+    return TokenizedSplit(ids, np.concatenate([[0], np.cumsum(lengths)]), None, labels, max(1, choices))

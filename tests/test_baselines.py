@@ -14,28 +14,17 @@ from search.baselines.table import BASELINES
 from search.baselines.widths import DROP_ORDERS
 from search.options.search import DROPS, BaselineOptions
 from supernet.data.batches import collate
-from supernet.data.tokens import TokenizedSplit
 from supernet.models.families import architecture_of, family_of
 from supernet.models.losses import cross_entropy
 from supernet.models.slicing import extract
 from supernet.runtime.errors import UserError
 from supernet.space.cost import encoder_params, params_share
 from supernet.space.subnetwork import LayerSlice, SubNetwork
-from tests.models import FAMILY_NAMES, VARIANTS, double_stays_double, tiny_model  # noqa: F401
+from tests.models import FAMILY_NAMES, VARIANTS, double_stays_double, families, split_of, tiny_model  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("double_stays_double")
-families = pytest.mark.parametrize("family", FAMILY_NAMES)
 methods = pytest.mark.parametrize("method", sorted(BASELINES))
 BUDGETS = (1.0, 0.9, 0.75, 0.5, 0.25, 0.05)
-
-
-def split_of(rows=6, choices=0, regression=False, longest=9):
-    """Rows of 4 and more tokens."""
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(4, longest + 1, rows * max(1, choices))
-    ids = rng.integers(5, 50, lengths.sum()).astype(np.int32)
-    labels = rng.normal(size=rows).astype(np.float32) if regression else rng.integers(0, 3, rows)
-    return TokenizedSplit(ids, np.concatenate([[0], np.cumsum(lengths)]), None, labels, max(1, choices))
 
 
 def prune(model, method, budgets=BUDGETS, split=None, **values):

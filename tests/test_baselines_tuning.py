@@ -11,8 +11,7 @@ from supernet.data.batches import collate
 from supernet.models.families import architecture_of, family_of
 from supernet.models.slicing import extract, view
 from supernet.space.subnetwork import LayerSlice, SubNetwork
-from tests.models import FAMILY_NAMES, VARIANTS, double_stays_double, tiny_model  # noqa: F401
-from tests.test_baselines import families, split_of
+from tests.models import FAMILY_NAMES, VARIANTS, double_stays_double, families, split_of, tiny_model  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("double_stays_double")
 

@@ -7,24 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from supernet.artifact import Supernet, SupernetInfo, find_supernet, load_supernet, save_supernet
-from supernet.options.data import DataOptions
-from supernet.options.training import Distillation, OrderOptions
+from supernet.artifact import Supernet, find_supernet, load_supernet, save_supernet
 from supernet.runtime.errors import UserError
-from supernet.space.sampling import SamplingOptions
-from supernet.space.spaces import SpaceOptions
-from supernet.space.strategies import Strategy
-from tests.conftest import read_task
+from tests.fake_supernets import info
 from tests.models import tiny_model
-
-
-def info(**values):
-    known = {"task": read_task("rte", max_length=40), "data": DataOptions(dir="/data"), "model": "tiny"}
-    known |= {"space": SpaceOptions("medium"), "sampling": SamplingOptions(), "order": OrderOptions("importance")}
-    known |= {"distillation": Distillation(temperature=2.0)}
-    known |= {"splits": {"train": "a", "validation": "b", "test": "c"}}
-    known |= {"strategy": Strategy("full", k=1), "seed": 4, "validation_error": {"largest": 0.25}}
-    return SupernetInfo(**known | values)
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from supernet.runtime.files import write_json
 from supernet.space.cost import Workload
 from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.fake_runs import make_run
+from tests.machine import Machine
 from tests.models import tiny_model
-from tests.test_latency import Machine
 
 pytestmark = pytest.mark.slow
 

@@ -37,8 +37,9 @@ from supernet.runtime.files import write_json
 from supernet.space.cost import Workload
 from supernet.space.spaces import SpaceOptions, search_space
 from supernet.space.subnetwork import LayerSlice, Sizes, SubNetwork
+from tests.fake_supernets import info
+from tests.machine import Machine
 from tests.models import FAMILY_NAMES, tiny_model
-from tests.test_checkpoint import info
 
 SHORT = Workload(2, 8)
 CONDITIONS = Conditions("some processor", 1, "2.13.0", "float32", SHORT, "abcd1234")
@@ -56,27 +57,6 @@ def clock_of(*durations):
     """A clock by which runs take these seconds, again and again."""
     readings = iter(t for n in count() for t in (0.0, durations[n % len(durations)]))
     return lambda: next(readings)
-
-
-class Machine:
-    """Tells the time of the sub-networks of a model: a second around the layers, and a second for each of them.
-
-    Args:
-        model: The supernet.
-        load: How much longer everything takes than on a quiet machine, by the time that has passed.
-
-    Attributes:
-        wall, processor: The time that has passed, and what the processor was at work for the model.
-    """
-
-    def __init__(self, model, load=lambda wall: 1.0):
-        self.load, self.wall, self.processor = load, 0.0, 0.0
-        for module in (model.classifier, *model.base_model.encoder.layer):
-            module.register_forward_hook(lambda *_: self.work(1.0))
-
-    def work(self, seconds):
-        self.wall += seconds * self.load(self.wall)
-        self.processor += seconds
 
 
 def nets_of(model, *layers):

@@ -27,6 +27,7 @@ from supernet.runtime.files import folder_lock
 from supernet.runtime.processes import accelerate_session
 from supernet.space.cost import Workload, encoder_params, total_flops, total_params
 from supernet.training.train import train
+from tests.fake_runs import trials_in
 
 EVALUATIONS = 14
 
@@ -38,12 +39,6 @@ def costs_of(evaluated):
 def run(supernet_folder, output, *overrides):
     fixed = [f"supernet={supernet_folder}", f"output_dir={output}", f"max_evaluations={EVALUATIONS}"]
     return search(load_config("search", SearchConfig, [*fixed, *overrides]))
-
-
-def trials_in(folder):
-    """Everything of the trials but how long they took."""
-    rows = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("seconds", "elapsed")} for row in rows]
 
 
 @pytest.mark.pictures

@@ -12,8 +12,8 @@ from search.options.search import SearchConfig
 from search.run import search as run_search
 from search.run_folder import read_run
 from supernet.console.config import load_config
+from tests.fake_runs import trials_in
 from tests.launched import run_two
-from tests.test_search_resume import trials_in
 
 
 def second_process_dies():

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests import kill_job
+from tests.fake_runs import trials_in
 from tests.launched import run as run_forked
 
 KILLS, EVALUATIONS = 10, 50
@@ -12,12 +13,6 @@ KILLS, EVALUATIONS = 10, 50
 
 def night(searcher):
     return pytest.param(searcher, marks=pytest.mark.nightly)
-
-
-def trials_in(folder):
-    """Everything of the trials but how long they took."""
-    rows = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("seconds", "elapsed")} for row in rows]
 
 
 @pytest.mark.slow
