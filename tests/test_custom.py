@@ -187,7 +187,7 @@ def test_rows_can_be_limited(tmp_path):
 
 
 def test_the_stored_task_gives_the_same_rows_again(tmp_path, tokenizer):
-    options = DataOptions(dir=str(write(tmp_path / "a.csv", records())), cache_dir=str(tmp_path / "c"), text="text")
+    options = DataOptions(dir=str(write(tmp_path / "a.csv", records())), cache_dir=str(tmp_path / "c"), text=("text",))
     first = load_task(read_task("custom"), options, tokenizer)
     stored_task = shaped(Task, json.loads(json.dumps(asdict(first.task))))
     stored_options = shaped(DataOptions, json.loads(json.dumps(asdict(options))))

@@ -16,6 +16,7 @@ from supernet.console.progress import plain_console
 from supernet.options.training import TrainConfig
 from supernet.runtime.files import prepare_folder
 from supernet.runtime.processes import accelerate_session, lock_run_folder
+from supernet.runtime.shapes import normalised
 from supernet.runtime.signals import stop_request
 from supernet.training.compiling import compiled_layers
 from supernet.training.importance import write_importance
@@ -38,7 +39,7 @@ def train(config: TrainConfig) -> Path:
         UserError: if the output folder, the model or the rows cannot be used, or differ from those of a previous run.
         SystemExit: if a signal asks the training to stop, after a checkpoint is written.
     """
-    given, config = config.train.mixed_precision, with_precision(config)
+    given, config = config.train.mixed_precision, with_precision(normalised(config))
     folder, target = config.folder, config.folder / "supernet"
     check_trackers(config.tracking)
     with accelerate_session(given, log_with=config.tracking.to, logging_dir=folder / "tensorboard") as accelerator:
