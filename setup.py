@@ -1,4 +1,4 @@
-"""All settings are in setup.cfg. This adds the description: README.md, with links that work outside the repository."""
+"""All settings are in setup.cfg. This adds the description: README.md, with links into the repository that it names."""
 
 import configparser
 import re
@@ -18,4 +18,5 @@ def description(readme: str, source: str) -> str:
 settings = configparser.ConfigParser()
 settings.read(ROOT / "setup.cfg", encoding="utf-8")
 urls = dict(line.split(" = ") for line in settings["metadata"]["project_urls"].strip().splitlines())
-setup(long_description=description((ROOT / "README.md").read_text("utf-8"), urls["Source"]))
+text = (ROOT / "README.md").read_text("utf-8")
+setup(long_description=description(text, urls["Source"]) if "Source" in urls else text)
