@@ -294,16 +294,18 @@ def test_all_of_it_together_trains_as_a_plain_training(configure, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [range(1), pytest.param(range(4), marks=pytest.mark.nightly)], ids=len)
-def test_compiled_layers_have_the_same_gradients_and_few_graphs(steps, configure, trainer):
-    """Traced as for a compiler, but run by torch's own kernels; and recomputed, too."""
+@pytest.mark.parametrize(
+    ("backend", "steps"), [("eager", range(2)), pytest.param("aot_eager", range(4), marks=pytest.mark.nightly)], ids=str
+)
+def test_compiled_layers_have_the_same_gradients_and_few_graphs(backend, steps, configure, trainer):
+    """Traced as for a compiler, but run by torch's kernels, and recomputed. At night backward is traced as well."""
     its = trainer(configure("train.gradient_checkpointing=true"))
     expected = [gradients(its, step) for step in steps]
     kinds = [type(layer) for layer in family_of(its.model.config).layers_of(its.model)]
     torch._dynamo.reset()
     counters = importlib.import_module("torch._dynamo.utils").counters
     counters.clear()
-    with compiled_layers(its.model, backend="aot_eager"):
+    with compiled_layers(its.model, backend=backend):
         for step in steps:
             assert_equal(gradients(its, step), expected[step], rtol=0, atol=1e-11)
         assert 1 <= counters["stats"]["unique_graphs"] <= 20
