@@ -18,7 +18,7 @@ from search.report.export import escaped
 from search.report.front import curve_of, front_of, hypervolume_of
 from search.report.one_run import print_report, write_results
 from search.report.overlay import ReportConfig, find_runs, report
-from search.report.results import check_front, read_results
+from search.report.results import check_front, read_results, trivial_predictor
 from search.report.summary import BUDGETS, mean_curve, report_of
 from search.run_folder import TRIALS_FILE, read_run
 from search.select import SelectConfig, select
@@ -535,3 +535,9 @@ def test_a_damaged_front_is_named(tmp_path):
     with pytest.raises(UserError, match=r"front.json cannot be used .* remove it"):
         read_results(run)
     assert math.isfinite(hypervolume_of(all_evaluated(run.trials), run.info))
+
+
+@pytest.mark.parametrize(("metric", "name"), [("f1", "majority class"), ("spearman", "constant prediction")])
+def test_the_trivial_predictor_is_called_after_the_kind_of_task(metric, name, tmp_path):
+    (run,) = runs_of(tmp_path, {})
+    assert trivial_predictor(replace(run.info, metric=metric)) == name

@@ -124,8 +124,8 @@ def test_free_observations_are_no_members_of_regularised_evolution() -> None:
 
 def test_evolution_starts_at_random_until_there_is_a_population() -> None:
     random = [s for s, _ in search(searcher("random", MEDIUM), MEDIUM, 9)]
-    for name in ("morea", "nsga2"):
-        found = [s for s, _ in search(searcher(name, MEDIUM, population=6, sample_size=2), MEDIUM, 9)]
+    for name, options in (("morea", {"sample_size": 2}), ("nsga2", {})):
+        found = [s for s, _ in search(searcher(name, MEDIUM, population=6, **options), MEDIUM, 9)]
         assert found[:6] == random[:6]
         assert found != random
 

@@ -1,9 +1,9 @@
-"""MO-ASHA: random sub-networks, of which those that look poor after some epochs are stopped.
+"""MO-ASHA: it trains random sub-networks, and stops those that look poor after some epochs.
 
-Syne Tune's scheduler decides at *rungs* (1, 3, 9, ... reports): a trial goes on if it is among the best third of all
-that came so far, by non-dominated sorting. What Syne Tune 0.16 leaves to be put right: its own priority takes ranks for
-an order and an order for ranks, so that it stops whichever trial; distances within a front are taken in the objectives'
-own units, where millions of parameters drown an error; proposals are not seeded and may repeat.
+Syne Tune's scheduler decides at *rungs* (1, 3, 9, ... reports): a trial continues if it is among the best third that
+reached the rung, by non-dominated sorting. This module corrects three faults of Syne Tune 0.16: its priority confuses
+ranks with an order, so that it stops arbitrary trials; distances within a front have the objectives' own units, where
+millions of parameters outweigh an error; proposals are not seeded and may repeat.
 
 Source: Schmucker et al., "Multi-objective asynchronous successive halving", arXiv:2106.12639, 2021.
 """
@@ -25,7 +25,7 @@ from search.searchers.schedulers import make_scheduler
 from supernet.space.base import SearchSpace
 
 REPORTS = "reports"
-"""What trials count their progress in: evaluations so far."""
+"""The unit of a trial's progress: number of evaluations so far."""
 
 
 class NonDominatedRank(MOPriority):
@@ -61,9 +61,10 @@ class SubNetworkMOASHA(MOASHA):
         metrics: Names of the objectives in what it is told, all minimised.
         first: Number of the objective whose best comes first in each front.
         seed: Of the proposals.
-        reports: Of a trial that is not stopped.
-        grace: Reports before the first decision.
-        reduction_factor: One in so many goes on at each rung; the next rung is so many times as far.
+        reports: Number of reports of a trial that is not stopped.
+        grace: Number of reports before the first decision.
+        reduction_factor: The best 1/reduction_factor of the trials continue at each rung, to reduction_factor times as
+            many reports.
     """
 
     def __init__(
@@ -90,19 +91,19 @@ class SubNetworkMOASHA(MOASHA):
         )
 
     def suggest(self) -> TrialSuggestion | None:
-        """A random sub-network that was not tried; None if there is none."""
+        """A random sub-network that was not tried before; None if none is left."""
         return self._proposals.suggest()
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:
-        """Nothing is left to decide, and its last report was told; the searcher learns that it was tried."""
+        """Tells the searcher that the trial was tried; its last report has been told already."""
         del self.trial_info[trial.trial_id]
         self._proposals.on_trial_complete(trial, result)
 
     def on_trial_remove(self, trial: Trial) -> None:
-        """It was stopped: tried all the same."""
+        """A stopped trial was tried too."""
         self.on_trial_error(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
-        """Tried, and of no use. What it reported before stays in the rungs."""
+        """A failed trial was tried too. Its earlier reports stay in the rungs."""
         del self.trial_info[trial.trial_id]
         self._proposals.on_trial_error(trial)

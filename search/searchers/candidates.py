@@ -17,8 +17,7 @@ from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
 
 ENUMERABLE = 4096
-"""Spaces with at most so many vectors are gone through whole."""
-
+"""If a space has at most so many vectors, all of them are candidates."""
 
 POOL = 300
 """Candidates of each kind looked at for one proposal in larger spaces."""

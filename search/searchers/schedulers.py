@@ -41,8 +41,8 @@ class SubNetworkSearcher(BaseSearcher):
         space: Where the sub-networks come from.
         propose: The next one, after the first three.
         seed: Of the proposals.
-        learns: Whether proposals follow from results. One that does not learn is not to know of byproducts either,
-            which come at other moments if several sub-networks are evaluated at once.
+        learns: Whether proposals depend on results. A searcher that does not learn must not know byproducts either:
+            they come at other times if several sub-networks are evaluated at once.
 
     Attributes:
         config_space: Syne Tune's view of the space: one integer for each entry of a vector.
@@ -69,7 +69,7 @@ class SubNetworkSearcher(BaseSearcher):
         return dict(zip(self.config_space, self.space.encode(subnet), strict=True))
 
     def on_trial_complete(self, trial_id: int, config: dict[str, Any], metrics: Sequence[float]) -> None:
-        """Records what a sub-network costs.
+        """Records the objectives of a sub-network.
 
         Raises:
             ValueError: if a metric is not finite; report such a trial by `on_trial_error`.
@@ -106,7 +106,7 @@ class SubNetworkSearcher(BaseSearcher):
             self._byproducts.add(subnet)
 
     def mark_pending(self, subnet: SubNetwork) -> None:
-        """Takes a sub-network for one that was suggested and is not told yet, as in the search that is resumed."""
+        """Marks a sub-network as suggested and not told yet, as it was in the search that is resumed."""
         self._pending.add(subnet)
 
     @staticmethod
@@ -170,7 +170,7 @@ def make_scheduler(
 
 
 class AskTell:
-    """Asks a scheduler for sub-networks and tells it what they cost.
+    """Asks a scheduler for sub-networks and tells it their objectives.
 
     Syne Tune's own AskTellScheduler numbers trials by what was asked, which a resumed search has not, and fails when
     a space is exhausted.
@@ -208,7 +208,7 @@ class AskTell:
         self._ours().observe(subnet, metrics)
 
     def mark_pending(self, subnet: SubNetwork) -> None:
-        """Says that a sub-network has been asked for, in an earlier sitting, and is not told yet.
+        """Marks a sub-network as asked for, before the search was interrupted, and not told yet.
 
         Raises:
             TypeError: if the scheduler is not `make_scheduler`'s.

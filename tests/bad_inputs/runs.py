@@ -186,6 +186,6 @@ ROWS = [
         (put("run/run.json", '{"seed": 1, "seed": 2}'),)),
     Bad("front.json is cut off at 90", "select", _SELECT, ("run/front.json cannot be used", "no JSON"),
         (cut("run/front.json", 90),)),
-    Bad("trials without run.json", "search", _GOING_ON, ("has trials.jsonl, and no run.json",),
+    Bad("trials without run.json", "search", _GOING_ON, ("has trials.jsonl, but no run.json",),
         (remove("searched/search/mine/run.json"),)),
 ]  # fmt: skip
