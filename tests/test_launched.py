@@ -11,6 +11,8 @@ import torch
 
 from tests.launched import Process, run, run_two
 
+pytestmark = pytest.mark.slow
+
 
 def tell():
     tasks = len(list(Path("/proc/self/task").iterdir())) if sys.platform == "linux" else threading.active_count()

@@ -29,6 +29,8 @@ from supernet.space.cost import Workload, encoder_params, total_flops, total_par
 from supernet.training.train import train
 from tests.fake_runs import trials_in
 
+pytestmark = pytest.mark.slow
+
 EVALUATIONS = 14
 
 
