@@ -140,7 +140,7 @@ def test_choices_from_files_of_the_users_own(folder):
             {"label": 3},
             "label 3 in column 'label' is not allowed; task 'swag' takes ids or class names: 0 (ending0), 1",
         ),
-        ({"ending1": 5}, "train.jsonl:1: column 'ending1' holds 5, it must hold text"),
+        ({"ending1": 5}, "train.jsonl:1: column 'ending1' holds 5; it must hold text"),
         ({"sent1": "", "sent2": " "}, "train.jsonl:1: no text in column sent1, sent2"),
     ],
 )
@@ -157,7 +157,7 @@ def test_bad_rows_of_choices_are_told(folder, change, message):
     ("values", "message"),
     [
         ({"choices": ["a"]}, "the columns of two or more choices"),
-        ({"choices": ["sent1", "b"]}, "columns that are not among the choices, as sent1 is"),
+        ({"choices": ["sent1", "b"]}, "columns that are not among the choices (sent1 is)"),
         ({"label": "ending0"}, "a column that is not among the texts"),
         ({"metric": "f1"}, "give accuracy for choice"),
         ({"classes": ["a", "b"]}, "either two or more classes, or label_range=[low, high] for regression, or choices"),

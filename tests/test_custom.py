@@ -121,7 +121,7 @@ def test_columns_are_found_by_name_or_by_what_remains(tmp_path, columns, options
         (["title", "body", "topic"], {}, "has the columns title, body, topic: which is the text? besides the label "
          "'topic' "
          "there are 2; say data.text=COLUMN or data.text=[FIRST,SECOND]"),
-        (["a", "b"], {}, "which is the label? none has a usual name; say data.label=COLUMN (the first line of a CSV"),
+        (["a", "b"], {}, "which is the label? no column has a usual name; say data.label=COLUMN (the first line of a"),
         (["text", "label", "class"], {}, "'label' and 'class' may be the label; say data.label=COLUMN"),
         (["id", "label"], {}, "which is the text? there is only the label 'label'"),
         (["text", "label"], {"text": "txt"}, "column 'txt' is missing; there are: text, label; name the file's "
@@ -287,8 +287,8 @@ GOOD = "".join(f"word {i},{'xy'[i % 2]}\n" for i in range(10))
         ("all.jsonl", '[{"text": "a", "label": 1}]', "is not a JSON object; one object per line is needed (pandas: "
          "to_json("),
         ("all.jsonl", '[\n{"text": "a", "label": 1}\n]', "all.jsonl:1: this is one JSON array; one object per line"),
-        ("all.jsonl", '{"text": 3, "label": 1}\n', "all.jsonl:1: column 'text' holds 3, it must hold text"),
-        ("all.jsonl", '{"text": "a", "label": [1, 2]}\n', "label [1, 2] in column 'label' must be one name or number"),
+        ("all.jsonl", '{"text": 3, "label": 1}\n', "all.jsonl:1: column 'text' holds 3; it must hold text"),
+        ("all.jsonl", '{"text": "a", "label": [1, 2]}\n', "[1, 2] in column 'label' must be a single name or number"),
         ("all.jsonl", '{"text": "a", "label": null}\n', "all.jsonl:1: no label in column 'label'; fill it in"),
         ("all.jsonl", '{"text": "a", "label": NaN}\n', "all.jsonl:1: no label in column 'label'; fill it in"),
         ("all.parquet", "x", "all.parquet cannot be read as Parquet"),
@@ -348,10 +348,10 @@ def test_what_is_odd_but_possible_is_noted(tmp_path):
     labels = ["Good", "good", *["bad"] * 20, "rare"]
     rows = [{"text": f"w {i}", "label": label} for i, label in enumerate(labels * 2)][:-1]
     notes = " | ".join(load(write(tmp_path / "all.csv", rows)).provenance.notes)
-    assert "classes with a single row, which is either learnt or tested: rare" in notes
+    assert "classes with a single row, which is used either to train or to evaluate: rare" in notes
     assert "classes that differ in capital letters only: Good, good" in notes
     two = load(write(tmp_path / "two.csv", records()), task=read_task("custom", metric="f1"))
-    assert "F1 is that of class 'good'" in " ".join(two.provenance.notes)
+    assert "F1 is computed for class 'good'" in " ".join(two.provenance.notes)
 
 
 @pytest.mark.parametrize(

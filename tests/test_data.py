@@ -299,7 +299,7 @@ def test_parquet_columns_and_nulls_are_checked(tmp_path):
 def test_a_missing_test_split_and_two_files_for_one_are_told(tmp_path):
     sst2(tmp_path)
     write_table(tmp_path / "train.csv", GOOD, ",")
-    assert "split 'train' is not one file, or lacks a part: train.csv, train.jsonl; leave one" in message_of(
+    assert "split 'train' is not a single file, or lacks a part: train.csv, train.jsonl; keep" in message_of(
         load, tmp_path
     )
     (tmp_path / "train.csv").unlink()

@@ -237,7 +237,7 @@ def test_a_nul_is_no_text(tmp_path, name):
     file = write(tmp_path / name, records(20))
     content = file.read_bytes().replace(b"tree 4", b"tr\0ee 4")
     file.write_bytes(content)
-    assert f"{name}:{content[: content.index(0)].count(10) + 1}: a NUL character is no text" in message_of(load, file)
+    assert f"{name}:{content[: content.index(0)].count(10) + 1}: a NUL character is not text" in message_of(load, file)
 
 
 def test_a_known_task_reads_its_files_alike(tmp_path):

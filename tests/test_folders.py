@@ -81,9 +81,12 @@ def test_parts_are_read_in_the_order_of_their_numbers(tmp_path):
 )
 def test_files_that_are_not_one_split_are_refused(tmp_path, parts):
     message = message_of(load, make(tmp_path, *parts, "test.csv"))
-    assert "split 'train' is not one file, or lacks a part: " in message
+    assert "split 'train' is not a single file, or lacks a part: " in message
     assert all(name in message for name in parts)
-    assert "leave one, or all parts train_1, train_2 and so on; or name a single file with data.dir=FILE" in message
+    assert (
+        "keep a single file, or all parts train_1, train_2 and so on; or name a single file with data.dir=FILE"
+        in message
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,7 @@ def test_a_clone_of_a_hub_data_set_has_its_files_in_data(tmp_path):
 def test_a_lone_test_file_is_not_taken_for_training_rows(tmp_path, name):
     make(tmp_path, name)
     message = message_of(load, tmp_path)
-    assert f"the only data file is {name}, by its name not the training rows" in message
+    assert f"the only data file is {name}, which is not a name of training rows" in message
     assert f"or say data.dir={tmp_path / name} to split this file into all three" in message
     assert len(load(tmp_path / name).train) == 14
     shutil.move(tmp_path / name, tmp_path / f"reviews{(tmp_path / name).suffix}")

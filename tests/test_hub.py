@@ -314,11 +314,11 @@ def test_what_cannot_be_meant(hub, model_folder):
     assert "'some--bert/x' is no name of a repository; check it: OWNER/NAME" in (
         one_line(model, name_or_path="some--bert/x")
     )
-    assert "has configurations, none of them rte; name one with data.hub=nyu-mll/glue data.hub_config=NAME: sst2" in (
+    assert "has no configuration 'rte'; name a configuration with data.hub=nyu-mll/glue data.hub_config=NAME: sst2" in (
         one_line(rows, "rte")
     )
     for given in (["task=stdlib"], ["task=sst2", "data.dir=here"]):
-        assert "data.hub_revision=v1 is for rows from the hub, and these are not" in (
+        assert "data.hub_revision=v1 is for rows from the hub, but the rows are not from there" in (
             one_line(load_config, "train", TrainConfig, [*given, "data.hub_revision=v1"])
         )
 

@@ -102,7 +102,10 @@ def test_whole_numbers_as_pandas_writes_them_beside_a_missing_one_are_the_same(t
     rows = load(tmp_path)
     assert rows.task.classes == tuple(train)
     assert rows.test.labels.tolist() == [0, 1] * 10
-    assert f"labels of the test rows are read so: {test[0]} as {train[0]}, {test[1]} as {train[1]}" in notes_of(rows)
+    assert (
+        f"labels of the test rows are read as other labels: {test[0]} as {train[0]}, {test[1]} as {train[1]}"
+        in notes_of(rows)
+    )
 
 
 @pytest.mark.parametrize(("train", "test"), [(["1.1", "2.1"], "1.10"), (["1", "2"], "01"), (["100", "2"], "1E2")])
@@ -111,7 +114,7 @@ def test_a_label_that_is_a_class_as_a_number_only_is_told(tmp_path, train, test)
     write(tmp_path / "test.csv", records(20, [test, train[1]]))
     message = message_of(load, tmp_path, task=read_task("custom", kind="classification"))
     assert f"test.csv:2: label '{test}' in column 'label' is not allowed" in message
-    assert f"as a number it is the class '{train[0]}': write it so in all files" in message
+    assert f"as a number it is the class '{train[0]}': write it as '{train[0]}' in all files" in message
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_decimal_commas_may_be_classes(tmp_path):
         (["0,5", "1.5"], "all.csv:2: label '0,5' in column 'label' has a decimal comma, and '1.5' ("),
         (
             ["1,000", "2,500", "12"],
-            "all.csv:2: label '1,000' in column 'label' may have a decimal comma or one between",
+            "all.csv:2: label '1,000' in column 'label' may have a decimal comma or a comma between",
         ),
     ],
 )
@@ -202,7 +205,7 @@ def test_a_comma_between_thousands_may_be_said_to_be_decimal(tmp_path):
     rows = load(file, task=read_task("custom", kind="regression", decimal="comma"))
     assert rows.task.label_range == (1.0, 2.5)
     message = message_of(load, file, task=read_task("custom", text=["text"], label="label", label_range=[0, 5]))
-    assert "say task.decimal=comma if numbers are written so" in message
+    assert "say task.decimal=comma if numbers have decimal commas" in message
     assert "task.decimal 'komma' is unknown; allowed: comma, point" in message_of(read_task, "custom", decimal="komma")
 
 
@@ -218,10 +221,10 @@ def test_rows_may_be_left_out_by_their_labels(tmp_path, name, typed):
     file = write(tmp_path / name, data)
     rows = load(file)
     assert rows.task.classes == ("-1", "0", "1", "2")
-    assert (
-        "class '-1' (3 of 60 training rows) may stand for no label: data.ignore_labels=[-1] leaves such rows out"
-        in notes_of(rows)
+    note = (
+        "class '-1' (3 of 60 training rows) may mean that there is no label: data.ignore_labels=[-1] leaves such rows"
     )
+    assert f"{note} out" in notes_of(rows)
     left = load(file, ignore_labels=typed)
     assert left.task.classes == ("0", "1", "2")
     assert labels_by_text(left) == {row["text"]: str(row["label"]) for row in data if row["label"] != -1}
@@ -271,7 +274,7 @@ def test_labels_to_be_left_out_are_what_is_typed(typed, labels):
 )
 def test_classes_that_may_stand_for_no_label_are_named(tmp_path, labels, noted):
     rows = load(write(tmp_path / "all.csv", records(90, labels)))
-    note = f"may stand for no label: data.ignore_labels=[{labels[0]}] leaves such rows out"
+    note = f"may mean that there is no label: data.ignore_labels=[{labels[0]}] leaves such rows out"
     assert (note in notes_of(rows)) == noted
 
 
@@ -279,7 +282,7 @@ def test_a_number_of_a_regression_that_may_stand_for_no_label_is_named(tmp_path)
     data = records(60, ["0.5", "1.5", "2.5"])
     data[7]["label"] = data[9]["label"] = "-1"
     file = write(tmp_path / "all.csv", data)
-    assert "label '-1' (2 of 60 training rows) may stand for no label" in notes_of(load(file))
+    assert "label '-1' (2 of 60 training rows) may mean that there is no label" in notes_of(load(file))
     assert load(file, ignore_labels=-1).task.label_range == (0.5, 2.5)
 
 
@@ -289,7 +292,7 @@ def test_numbers_with_fractions_beside_labels_that_are_missing_are_asked(tmp_pat
     data[7]["label"] = missing
     file = write(tmp_path / "all.csv", data)
     message = message_of(load, file)
-    assert f"all.csv:9: label '{missing}' in column 'label' is no number as the others are" in message
+    assert f"all.csv:9: label '{missing}' in column 'label' is not a number, but other labels are" in message
     assert f"data.ignore_labels=[{missing}] to leave such rows out, or task.kind=classification" in message
     assert load(file, ignore_labels=[missing]).task.label_range == (0.5, 2.5)
 
@@ -299,7 +302,7 @@ def test_a_class_called_nan_is_asked(tmp_path, text):
     data = records(30, ["bread", text, "rice"])
     file = write(tmp_path / "all.csv", data)
     message = message_of(load, file)
-    assert f"all.csv:3: label '{text}' in column 'label' may be a class, or no label; say" in message
+    assert f"all.csv:3: label '{text}' in column 'label' may be a class or a missing label; say" in message
     assert "data.ignore_labels=[nan] to leave such rows out, or name all classes: task.classes=[...," in message
     assert load(file, ignore_labels=float("nan")).task.classes == ("bread", "rice")
     rows = load(file, task=read_task("custom", classes=["bread", text, "rice"]))

@@ -309,7 +309,7 @@ def test_a_table_of_other_conditions_is_refused(tmp_path, values, said):
     with pytest.raises(UserError) as error:
         load_table(tmp_path / "latency.json", replace(CONDITIONS, **values), sizes=SIZES)
     threads = "OMP_NUM_THREADS=2 " if "threads" in values else ""
-    assert f"latency.json is for {said}; build one with '{threads}plm-supernet profile" in one_line(error)
+    assert f"latency.json is for {said}; build a table with '{threads}plm-supernet profile" in one_line(error)
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path):

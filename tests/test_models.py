@@ -161,5 +161,5 @@ def test_a_model_has_the_head_that_its_task_needs(folder, name):
 def test_an_open_task_is_not_whole():
     spec = read_task("custom")
     assert spec.is_open
-    with pytest.raises(UserError, match="task 'custom' is not whole"):
+    with pytest.raises(UserError, match="task 'custom' is not complete"):
         spec.resolve()

@@ -122,12 +122,12 @@ def _with_decimal(task: TaskSpec, splits: Sequence[LabelCounts]) -> tuple[TaskSp
     if points := [other for other in place_of if "." in other]:
         raise UserError(
             f"{place_of[name]}: label '{name}' in column '{task.label}' has a decimal comma, and '{points[0]}'"
-            f" ({place_of[points[0]]}) a point; write all alike, or say {classes}"
+            f" ({place_of[points[0]]}) has a decimal point; write all in the same way, or say {classes}"
         )
     if all(map(_THOUSANDS.fullmatch, commas)):
         raise UserError(
-            f"{place_of[name]}: label '{name}' in column '{task.label}' may have a decimal comma or one between"
-            f" thousands; say task.decimal=comma for the first, leave it out for the second, or say {classes}"
+            f"{place_of[name]}: label '{name}' in column '{task.label}' may have a decimal comma or a comma"
+            f" between thousands; say task.decimal=comma for the first, leave it out for the second, or say {classes}"
         )
     number = parse_number(name, comma=True)
     note = f"labels have decimal commas: '{name}' is {number} (task.kind={CLASSIFICATION} for classes)"
@@ -146,8 +146,8 @@ def _kind(task: TaskSpec, train: LabelCounts, given: tuple[str, ...]) -> tuple[s
         return CLASSIFICATION, []
     if words and all(name.lower() in NO_LABEL for name in words):
         raise UserError(
-            f"{train.places[train.names.index(words[0])]}: label '{words[0]}' in column '{task.label}' is no number as"
-            f" the others are; say data.ignore_labels=[{','.join(words)}] to leave such rows out, or"
+            f"{train.places[train.names.index(words[0])]}: label '{words[0]}' in column '{task.label}' is not a"
+            f" number, but other labels are; say data.ignore_labels=[{','.join(words)}] to leave such rows out, or"
             f" task.kind={CLASSIFICATION} if all are classes"
         )
     if words:
@@ -208,8 +208,8 @@ def _check_classes(counts: Mapping[str, int], train: LabelCounts, column: str) -
     for name, place in zip(train.names, train.places, strict=True):
         if name.lower() == "nan":
             raise UserError(
-                f"{place}: label '{name}' in column '{column}' may be a class, or no label; say"
-                f" data.ignore_labels=[nan] to leave such rows out, or name all classes: task.classes=[...,{name}]"
+                f"{place}: label '{name}' in column '{column}' may be a class or a missing label;"
+                f" say data.ignore_labels=[nan] to leave such rows out, or name all classes: task.classes=[...,{name}]"
             )
     rows = train.rows
     scattered = len(counts) > MAX_CLASSES or 2 * len(counts) > rows
@@ -235,12 +235,12 @@ def _check_classes(counts: Mapping[str, int], train: LabelCounts, column: str) -
 def _class_notes(task: TaskSpec, names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
     notes = []
     if single := [name for name, count in counts.items() if count == 1]:
-        notes.append(f"classes with a single row, which is either learnt or tested: {listing(single)}")
+        notes.append(f"classes with a single row, which is used either to train or to evaluate: {listing(single)}")
     notes += alike_notes(names)
     missing = [name for name in names if name.lower() in NO_LABEL] + _lone_negative(counts)
     notes += [_no_label_note("class", name, counts[name], sum(counts.values())) for name in missing]
     if task.metric == "f1":
-        notes.append(f"F1 is that of class '{names[-1]}' (task.classes=[OTHER,THIS] to change it)")
+        notes.append(f"F1 is computed for class '{names[-1]}' (task.classes=[OTHER,THIS] to change it)")
     return notes
 
 
@@ -258,6 +258,6 @@ def _lone_negative(counts: Mapping[str, int]) -> list[str]:
 
 def _no_label_note(what: str, name: str, count: int, rows: int) -> str:
     return (
-        f"{what} '{name}' ({count} of {rows} training rows) may stand for no label: data.ignore_labels=[{name}] leaves"
-        " such rows out"
+        f"{what} '{name}' ({count} of {rows} training rows) may mean that there is no label:"
+        f" data.ignore_labels=[{name}] leaves such rows out"
     )

@@ -58,7 +58,7 @@ def infer_columns(task: TaskSpec, columns: Sequence[str], where: str) -> tuple[T
         reason = f"besides the label '{label}' there are {len(rest)}" if rest else f"there is only the label '{label}'"
         raise _unclear(columns, where, f"which is the text? {reason}; say data.text=COLUMN or data.text=[FIRST,SECOND]")
     notes = [how_label] if how_label else []
-    return replace(task, label=label, text=(rest[0],)), [*notes, f"text is column '{rest[0]}', the only other one"]
+    return replace(task, label=label, text=(rest[0],)), [*notes, f"text is column '{rest[0]}', the only other column"]
 
 
 def _label_column(task: TaskSpec, columns: Sequence[str], where: str) -> tuple[str, str]:
@@ -68,11 +68,12 @@ def _label_column(task: TaskSpec, columns: Sequence[str], where: str) -> tuple[s
         return named[0], f"label is column '{named[0]}', by its name"
     others = [name for name in candidates if not is_index(name)]
     if not named and task.text and len(others) == 1:
-        return others[0], f"label is column '{others[0]}', the only other one"
+        return others[0], f"label is column '{others[0]}', the only other column"
     unusual = [name for name in others if name.strip().lower() not in TEXT_NAMES]
     if not named and len(others) == 2 and len(unusual) == 1:
-        return unusual[0], f"label is column '{unusual[0]}', as the other one is called '{_other(others, unusual[0])}'"
-    doubt = f"{' and '.join(repr(name) for name in named)} may be the label" if named else "none has a usual name"
+        label, other = unusual[0], _other(others, unusual[0])
+        return label, f"label is column '{label}', because the other column is called '{other}'"
+    doubt = f"{' and '.join(repr(name) for name in named)} may be the label" if named else "no column has a usual name"
     raise _unclear(columns, where, f"which is the label? {doubt}; say data.label=COLUMN")
 
 

@@ -91,7 +91,9 @@ def lines(file: Path) -> Iterator[str]:
         with file.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
                 if b"\0" in line:
-                    raise UserError(f"{file}:{number}: a NUL character is no text; save the file as UTF-8, or mend it")
+                    raise UserError(
+                        f"{file}:{number}: a NUL character is not text; save the file as UTF-8 or repair it"
+                    )
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as e:
         byte = f"byte 0x{e.object[e.start]:02x}"
@@ -247,6 +249,6 @@ def _shown_by_lines(file: Path, dialect: Dialect, joined: list[range] | None) ->
         return True
     a, b = joined[0][0], joined[0][-1]
     raise UserError(
-        f"{file}:{b}: a quote opens in line {a} and closes in line {b}, though each line in between could be a row; say"
-        " data.quotes=literal if quotes are part of the texts, or data.quotes=csv if they enclose them"
+        f"{file}:{b}: a quote opens in line {a} and closes in line {b}, but each line in between could be a row; say"
+        " data.quotes=literal if quotes are part of the texts, or data.quotes=csv if quotes enclose the texts"
     )

@@ -60,8 +60,8 @@ def local_source(task: TaskSpec, place: str, quotes: str = "auto") -> RawDataset
 def _checked_file(task: TaskSpec, file: Path) -> Path:
     if not task.validation_splits:
         raise UserError(
-            f"data.dir={file} is a file; task '{task.name}' has a file for each split: give the folder they lie in, "
-            "or say task=custom for a file of your own"
+            f"data.dir={file} is a file; task '{task.name}' has a file for each split: give the folder with its files,"
+            " or say task=custom for a file of your own"
         )
     if file.suffix.lower() not in SUFFIXES:
         raise UserError(f"data.dir={file}: '{file.suffix}' files cannot be read; allowed endings: {_endings()}")
@@ -76,7 +76,7 @@ def _only_file(task: TaskSpec, folder: Path) -> Path:
     for name in (*task.validation_splits, *task.test_splits):
         if _parts(folder, name):
             raise UserError(
-                f"{folder}: the only data file is {files[0].name}, by its name not the training rows; add those as"
+                f"{folder}: the only data file is {files[0].name}, which is not a name of training rows; add those as"
                 f" train{files[0].suffix}, or say data.dir={files[0]} to split this file into all three"
             )
     return files[0]
@@ -100,8 +100,8 @@ def _task_folder(task: TaskSpec, directory: str) -> tuple[Path, list[Path]]:
     if not os.path.isdir(root):
         kind = "a file or folder" if task.validation_splits else "a folder"
         raise UserError(
-            f"data.dir={directory} is not {kind}; give the folder of the task's files, or the one above"
-            + (", or one file" if task.validation_splits else "")
+            f"data.dir={directory} is not {kind}; give the folder of the task's files, or the folder above it"
+            + (", or a single file" if task.validation_splits else "")
         )
     named = [entry for entry in _entries(root) if plain(entry.name) == plain(task.name)]
     inside = [*sorted(named, key=lambda entry: (entry.name != task.name, entry.name)), root / "data"]
@@ -147,8 +147,8 @@ def find_split(task: TaskSpec, folder: Path, field: str) -> list[Path]:
         if not _is_whole(parts):
             files = ", ".join(file.name for _, _, file in parts)
             raise UserError(
-                f"{folder}: split '{name}' is not one file, or lacks a part: {files}; leave one, or all parts"
-                f" {name}_1, {name}_2 and so on"
+                f"{folder}: split '{name}' is not a single file, or lacks a part: {files}; keep a single file, or all"
+                f" parts {name}_1, {name}_2 and so on"
                 + ("; or name a single file with data.dir=FILE" if task.validation_splits else "")
             )
     check_one_name(task, field, list(found), str(folder))

@@ -66,8 +66,9 @@ def _from_hub(task: TaskSpec, commit: str) -> DatasetBuilder:
         if (configurations := re.search(r"\[.*\]", str(error))) is None:
             raise
         names = configurations[0].strip("[]").replace("'", "")
+        wanted = f"configuration '{task.hub_config}'" if task.hub_config else "default configuration"
         raise UserError(
-            f"data set '{task.hub}' has configurations, none of them {task.hub_config or 'the default'}; name one with "
+            f"data set '{task.hub}' has no {wanted}; name a configuration with "
             f"data.hub={task.hub} data.hub_config=NAME: {names}"
         ) from error
     if builder.hash != commit:  # what the library does if it does not reach the hub: any commit in the cache

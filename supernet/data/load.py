@@ -181,7 +181,7 @@ def _taken_as(task: Task, split: str, gathered: RawSplit) -> list[str]:
         return []
     names = [name for name in gathered.labels.names if name not in task.classes and other_writing(name) in task.classes]
     taken = [f"{name} as {other_writing(name)}" for name in names]
-    return [f"labels of the {split} rows are read so: {listing(taken)}"] if taken else []
+    return [f"labels of the {split} rows are read as other labels: {listing(taken)}"] if taken else []
 
 
 def _files(parts: Sequence[Shard]) -> list[str]:

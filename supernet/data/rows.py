@@ -189,7 +189,7 @@ def _bad_label(task: TaskSpec, label: object, place: str) -> UserError:
         return UserError(
             f"{place}: no label in column '{task.label}'; fill it in or remove the row{_way_out(task, label)}"
         )
-    return UserError(f"{where} must be one name or number")
+    return UserError(f"{where} must be a single name or number")
 
 
 def _way_out(task: TaskSpec, label: object) -> str:
@@ -219,7 +219,7 @@ def _checked_texts(task: TaskSpec, texts: list[Any], source: str, number: int) -
 def _no_text(value: object) -> str | None:
     """What a value is instead of text, None if it is text or missing."""
     if not isinstance(value, str):
-        return None if is_missing(value) else f"{shown(value)}, it must hold text"
+        return None if is_missing(value) else f"{shown(value)}; it must hold text"
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -97,7 +97,7 @@ class Curve:
     def __post_init__(self) -> None:
         if not self.widths or len(self.ms) != len(self.widths):
             raise WrongValue(
-                f"there are {len(self.widths)} widths and {len(self.ms)} ms; it must be one for each width"
+                f"there are {len(self.widths)} widths and {len(self.ms)} ms; each width needs a value of ms"
             )
         if any(low >= high for low, high in pairwise(self.widths)):
             raise WrongValue.at("widths", self.widths, "ascending")
@@ -131,11 +131,13 @@ class LatencyTable:
             WrongValue: if not.
         """
         if len(self.kinds) != sizes.layers:
-            raise WrongValue.at("kinds", self.kinds, f"a list of {sizes.layers}, one for each layer of the model")
+            raise WrongValue.at(
+                "kinds", self.kinds, f"a list of {sizes.layers} numbers, one for each layer of the model"
+            )
         both = (("attention", self.attention, sizes.heads), ("feed_forward", self.feed_forward, sizes.units))
         for name, curves, most in both:
             if max(self.kinds) >= len(curves):
-                raise WrongValue(f"{name} has {len(curves)} curves, and kinds names number {max(self.kinds)}")
+                raise WrongValue(f"{name} has {len(curves)} curves, but kinds has number {max(self.kinds)}")
             if wrong := next((curve for curve in curves if curve.widths[-1] != most), None):
                 raise WrongValue.at(f"{name}.widths", wrong.widths, f"up to the model's {most}")
 
@@ -184,7 +186,7 @@ def load_table(path: Path, conditions: Conditions, *, sizes: Sizes) -> LatencyTa
 
 def _how_to_build(threads: int | None = None) -> str:
     setting = "" if threads is None else f"OMP_NUM_THREADS={threads} "
-    return f"build one with '{setting}{typed_command('profile')} supernet=FOLDER'"
+    return f"build a table with '{setting}{typed_command('profile')} supernet=FOLDER'"
 
 
 def _processor() -> str:

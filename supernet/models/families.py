@@ -174,6 +174,7 @@ def family_of(config: PreTrainedConfig) -> Family:
     if on := [switch for switch in family.refused if getattr(config, switch, False)]:
         raise UserError(
             f"{on[0]} is on in this {config.model_type}'s config.json; such a model cannot be sliced; take another"
+            " model"
         )
     return family
 
@@ -194,6 +195,6 @@ def architecture_of(config: PreTrainedConfig) -> Architecture:
     except Exception as error:  # transformers checks little of a configuration, and raises errors of all classes
         where = f"{config.name_or_path or 'a model'}'s config.json"
         raise UserError(
-            f"{where} describes a model that cannot be built ({first_line(error)}); take another"
+            f"{where} describes a model that cannot be built ({first_line(error)}); take another model"
         ) from error
     return count_architecture(family, model)

@@ -27,7 +27,7 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.
 _SHOWN = 200
 """Characters of a library's error that are shown."""
 PRETRAINED, TEACHER = "pre-trained model", "teacher"
-AGAIN = "fetch the model again, or take another"
+AGAIN = "fetch the model again, or take another model"
 
 _COUNT = Annotated[int, Within(1, MOST)]
 _SIZES: dict[str, Any] = {

@@ -159,7 +159,7 @@ def _check_depth(folder: Path, config: PreTrainedConfig, unused: Iterable[str]) 
         if layers := [int(found[1]) for found in (re.search(path, name) for name in unused) if found]:
             raise UserError(
                 f"{folder}/config.json says that there are {config.num_hidden_layers} layers, and the weights have "
-                f"{max(layers) + 1}; put it right, or {AGAIN}"
+                f"{max(layers) + 1}; correct config.json, or {AGAIN}"
             )
 
 
@@ -203,12 +203,12 @@ def load_tokenizer(folder: Path, config: PreTrainedConfig | None = None) -> PreT
         largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest < 0 or tokenizer.pad_token_id is None:
         lacking = "tokens" if largest < 0 else "padding token (pad_token)"
-        raise UserError(f"the tokenizer in {folder} has no {lacking}; fetch it again, or put its files right")
+        raise UserError(f"the tokenizer in {folder} has no {lacking}; fetch it again, or correct its files")
     config = read_config(folder) if config is None else config
     if largest >= config.vocab_size:
         raise UserError(
             f"the tokenizer in {folder} has {largest + 1} tokens, its model only {config.vocab_size}; "
-            "they do not belong together"
+            "the two do not belong together"
         )
     return tokenizer
 

@@ -105,7 +105,7 @@ class Names(Labels):
         """The class that is the same number, written in another way."""
         number = parse_number(name)
         same = [known for known in task.answers if number is not None and parse_number(known) == number]
-        return f"as a number it is the class '{same[0]}': write it so in all files" if same else ""
+        return f"as a number it is the class '{same[0]}': write it as '{same[0]}' in all files" if same else ""
 
     def counts(self, labels_n: np.ndarray, names: int) -> np.ndarray:
         """How often each number occurs."""
@@ -150,7 +150,7 @@ class Numbers(Labels):
     def advice(self, task: LabelNames, name: str) -> str:
         """How to say that numbers have a decimal comma."""
         comma = parse_number(name) is None and parse_number(name, comma=True) is not None
-        return "say task.decimal=comma if numbers are written so" if comma else ""
+        return "say task.decimal=comma if numbers have decimal commas" if comma else ""
 
     def counts(self, labels_n: np.ndarray, names: int) -> np.ndarray:
         """Empty."""

@@ -122,7 +122,7 @@ class TaskSpec:
         if self.label is not None and self.label in (*self.text, *self.choices):
             raise self._error("label", self.label, f"a column that is not among the texts ({', '.join(self.text)})")
         if both := [name for name in self.text if name in self.choices]:
-            raise self._error("text", list(self.text), f"columns that are not among the choices, as {both[0]} is")
+            raise self._error("text", list(self.text), f"columns that are not among the choices ({both[0]} is)")
 
     def _check_whole(self) -> None:
         """Without a kind nothing may be left open."""
@@ -232,7 +232,7 @@ class Task(TaskSpec):
         super().__post_init__()
         if self.is_open or self.kind not in KINDS:
             raise UserError(
-                f"task '{self.name}' is not whole: its kind, columns, classes or the range of its labels are missing"
+                f"task '{self.name}' is not complete: its kind, columns, classes or the range of its labels are missing"
             )
 
     @property

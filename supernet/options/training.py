@@ -136,7 +136,7 @@ class TrainOptions:
                 at_least(f"train.{key}", count, 1)
         positive("train.learning_rate", self.learning_rate)
         if self.max_grad_norm is not None:
-            positive("train.max_grad_norm", self.max_grad_norm, what=", or null, which does not clip")
+            positive("train.max_grad_norm", self.max_grad_norm, what=", or null for no clipping")
         within("train.warmup", self.warmup, 0, 1, what=", as a share of the steps")
         one_of("train.mixed_precision", self.mixed_precision, (AUTO, *PRECISIONS))
 
@@ -224,13 +224,13 @@ class TrainConfig:
         one_of("resume", self.resume, RESUME)
         if self.distillation.teacher is not None and not self.strategy.distils:
             raise UserError(
-                f"distillation.teacher={self.distillation.teacher} would never be asked: strategy "
+                f"distillation.teacher={self.distillation.teacher} has no effect: strategy "
                 f"'{self.strategy.name}' does not distil; use strategy=full or kd, or distillation.teacher=null"
             )
         if self.data.hub_revision is not None and self.data.source_of(self.task) != "hub":
             raise UserError(
-                f"data.hub_revision={self.data.hub_revision} is for rows from the hub, and these are not; leave it "
-                "out, or name a data set there with data.hub=NAME"
+                f"data.hub_revision={self.data.hub_revision} is for rows from the hub, but the rows are not from there;"
+                " leave it out, or name a data set on the hub with data.hub=NAME"
             )
 
     @property

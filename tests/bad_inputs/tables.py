@@ -11,9 +11,9 @@ _VALUES = (
     ("around_ms", "fast", 'around_ms is "fast"; it must be a number'),
     ("around_ms", _NAN, "around_ms is NaN; it must be a finite number"),
     ("around_ms", DROPPED, "around_ms is missing"),
-    ("kinds", [], "kinds is []; it must be a list of 4, one for each layer of the model"),
+    ("kinds", [], "kinds is []; it must be a list of 4 numbers, one for each layer"),
     ("kinds", [0, 0, 0], "kinds is [0, 0, 0]; it must be a list of 4"),
-    ("kinds", [0, 0, 0, 5], "attention has 1 curves, and kinds names number 5"),
+    ("kinds", [0, 0, 0, 5], "attention has 1 curves, but kinds has number 5"),
     ("kinds", [0, 0, 0, -1], "kinds[3] is -1; it must be 0 or more"),
     ("kinds", None, "kinds is null; it must be a list"),
     ("attention", [], "attention has 0 curves"),
@@ -50,17 +50,17 @@ _OTHERS = (
 
 ROWS = [
     *(
-        Bad(f"table: {key} = {value!s:.20}", "search", _USE, ("/table cannot be used", words, "build one with"),
+        Bad(f"table: {key} = {value!s:.20}", "search", _USE, ("/table cannot be used", words, "build a table with"),
             (change("table", key, value),))
         for key, value, words in _VALUES
     ),
     *(
-        Bad(f"table of another {key}", "search", _USE, ("/table is for", words, "build one with"),
+        Bad(f"table of another {key}", "search", _USE, ("/table is for", words, "build a table with"),
             (change("table", key, value),))
         for key, value, words in _OTHERS
     ),
     *(
-        Bad(f"table: {what}", "search", _USE, ("latency table", "/table cannot be used", "build one with"),
+        Bad(f"table: {what}", "search", _USE, ("latency table", "/table cannot be used", "build a table with"),
             (put("table", content),))
         for what, content in SOME_BAD_JSON.items()
     ),

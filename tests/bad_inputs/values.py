@@ -15,7 +15,7 @@ _NUMBERS = (
     ("train", "train.weight_decay", "-0.1", "must be from 0 to 100"),
     ("train", "train.warmup", "1.5", "from 0 to 1"),
     ("train", "train.warmup", "nan", "from 0 to 1"),
-    ("train", "train.max_grad_norm", "0", "or null, which does not clip"),
+    ("train", "train.max_grad_norm", "0", "or null for no clipping"),
     ("train", "train.micro_batch_size", "0", "must be 1 or more"),
     ("train", "train.length_window", "0", "must be 1 or more"),
     ("train", "train.keep_checkpoints", "0", "must be 1 or more"),
