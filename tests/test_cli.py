@@ -72,7 +72,7 @@ def test_mistakes_give_one_line_and_no_traceback(data_folder, tmp_path):
 def test_help_can_be_read(script):
     done = command(script, "--help")
     assert done.returncode == 0
-    assert "Choices (name=value)" in done.stdout
+    assert "Options (key=value)" in done.stdout
     assert "Hydra" not in done.stdout
 
 

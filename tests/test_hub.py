@@ -512,4 +512,4 @@ def finetuning(config, folder):
     supernet = load_supernet(folder)
     options = replace(supernet.info.data, hub_revision=supernet.info.revisions["data"])
     data = load_task(supernet.info.task, options, supernet.tokenizer)
-    return Finetuning(config, "no", folder, supernet, data, objectives=None, folder=folder.parent)
+    return Finetuning(config, "no", folder, supernet, data, weight_shared=None, folder=folder.parent)
