@@ -94,12 +94,12 @@ def measure(model: PreTrainedModel, workload: Workload) -> list[list[float]]:
         whole_ms = measure_latency(model, workload).median_ms
         return lambda n: measure_latency(extract(model, subnets[n], share=True), workload).median_ms / whole_ms
 
-    found = []
+    shares = []
     for method, busy in ((in_turns, False), (in_turns, True), (alone, True)):
         with busy_processes(cores) if busy else nullcontext():
             share_of = method()
-            found.append([share_of(n) for n in range(LAYERS)])
-    return found
+            shares.append([share_of(n) for n in range(LAYERS)])
+    return shares
 
 
 def print_table(shares_wrl: np.ndarray, errors_wrl: np.ndarray) -> None:

@@ -96,12 +96,12 @@ def main() -> None:
         times = [clock()]
         expected = paper.logits(subnet)
         times.append(clock())
-        found = evaluator.logits(extract(model, subnet, share=True))
+        logits = evaluator.logits(extract(model, subnet, share=True))
         times.append(clock())
         depths = evaluator.early_exit_logits(extract(model, subnet, share=True))
         times.append(clock())
-        for logits in (found, depths[0]):
-            np.testing.assert_allclose(logits, expected, atol=1e-4 if precision == "no" else 0.1)
+        for sliced in (logits, depths[0]):
+            np.testing.assert_allclose(sliced, expected, atol=1e-4 if precision == "no" else 0.1)
         taken = dict(zip(seconds, np.diff(times).tolist(), strict=True))
         seconds = {method: seconds[method] + taken[method] for method in seconds}
         print(f"{subnet!s:36} " + "   ".join(f"{method} {s:7.3f} s" for method, s in taken.items()), flush=True)

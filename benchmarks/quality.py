@@ -174,9 +174,9 @@ def measure(cell: Cell, data_dir: str | None) -> dict[str, Any]:
         return evaluator.error(extract(supernet.model, subnet, share=True))
 
     subnets = list(itertools.islice(draws(supernet, cell.seed), SAMPLES))
-    found = [(params_share(a, s), error(validate, s), i) for i, s in enumerate(subnets)]
+    evaluated = [(params_share(a, s), error(validate, s), i) for i, s in enumerate(subnets)]
     best, front = float("inf"), []
-    for share, validation, i in sorted(found):
+    for share, validation, i in sorted(evaluated):
         if validation < best:
             best = validation
             front.append(Point(subnets[i], share, validation, error(test, subnets[i])))
@@ -189,7 +189,7 @@ def measure(cell: Cell, data_dir: str | None) -> dict[str, Any]:
         "train_s": round(trained - start, 1),
         "search_s": round(time.perf_counter() - trained, 1),
         "front": [[p.subnet.to_json(), p.share, p.validation, p.test] for p in front],
-        "trials": [[round(share, 5), round(validation, 5)] for share, validation, _ in found],
+        "trials": [[round(share, 5), round(validation, 5)] for share, validation, _ in evaluated],
         "device": device_name(device),
     }
 

@@ -170,8 +170,8 @@ def seconds_after(candidate: SearcherOptions, synthetic: Synthetic, observations
         seconds.append(time.process_time() - start)
         if subnet is None:
             break
-        for each in (draws, searcher):
-            each.tell(subnet, synthetic.costs(subnet))
+        for learner in (draws, searcher):
+            learner.tell(subnet, synthetic.costs(subnet))
     return statistics.median(seconds[observations:])
 
 

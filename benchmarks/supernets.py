@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--output_dir", default="runs/supernets")
     arguments = parser.parse_args()
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    volumes: dict[str, dict[str, dict[str, float]]] = {}
     for task in arguments.tasks:
         output = f"output_dir={arguments.output_dir}/{task}"
         supernet = train(load_config("train", TrainConfig, [*training(task, arguments.data), output]))
@@ -56,7 +56,7 @@ def main() -> None:
         for name in BASELINES:
             run([*common, f"baseline={name}"])
         report(load_config("report", ReportConfig, [output]))
-        found[task] = {
+        volumes[task] = {
             name: {
                 f"after_{n}": round(float(np.mean([curve.hypervolume[n - 1] for curve in of_seeds])), 4)
                 for n in (50, 300)
@@ -64,7 +64,7 @@ def main() -> None:
             }
             for name, of_seeds in curves.items()
         }
-    print(json.dumps(found))
+    print(json.dumps(volumes))
 
 
 def training(task: str, data: str) -> list[str]:

@@ -76,7 +76,7 @@ def compare(arguments: argparse.Namespace) -> None:
     counts = {"steps": arguments.steps, "evaluations": arguments.subnets}
     with ExitStack() as stack:
         children = {method: stack.enter_context(child(spins)) for method, spins in METHODS.items()}
-        machine = [answer(each) for each in children.values()].pop()
+        machine = [answer(process) for process in children.values()].pop()
         in_turns(children, dict.fromkeys(counts, 1), turns=1)  # to warm up
         beside: dict[int, Rates] = {}
         for busy in arguments.busy:

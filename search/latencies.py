@@ -80,10 +80,10 @@ class Latencies:
             mixed_precision=self._mixed_precision,
             clocks=self._clocks,
         )
-        found = {
+        full = {
             self.subnet: _stated(1.0, timing.low_ms / timing.median_ms, timing.high_ms / timing.median_ms, whole_ms)
         }
-        return found | {s: _stated(x.median, x.low, x.high, whole_ms) for s, x in zip(others, shares, strict=True)}
+        return full | {s: _stated(x.median, x.low, x.high, whole_ms) for s, x in zip(others, shares, strict=True)}
 
     def drift(self) -> float:
         """The full model's latency now, as a share of its latency at the beginning of the run."""

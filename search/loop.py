@@ -52,7 +52,7 @@ class Dialogue:
         at_once: Number of sub-networks that a round asks for before any result is told.
 
     Attributes:
-        told: The trials of finished rounds, in order.
+        finished: The trials of finished rounds, in order.
         failures: Number of failed trials in a row since this process began.
     """
 
@@ -67,7 +67,7 @@ class Dialogue:
     ) -> None:
         self.searcher, self.objectives, self.file, self.on_trial = searcher, objectives, file, on_trial
         self.at_once, self.failures = at_once, 0
-        self.told: list[Trial] = []
+        self.finished: list[Trial] = []
         whole = len(file.trials) - len(file.trials) % at_once
         for trial in file.trials[:whole]:
             self._tell(trial)
@@ -105,7 +105,7 @@ class Dialogue:
             self.searcher.tell(trial.subnet, self._chosen(trial.outcome.metrics))
         for byproduct in trial.outcome.byproducts:
             self.searcher.observe(byproduct.subnet, self._chosen(byproduct.metrics))
-        self.told.append(trial)
+        self.finished.append(trial)
 
     def _chosen(self, metrics: Metrics) -> Metrics:
         return {name: metrics[name] for name in self.objectives}
@@ -141,7 +141,7 @@ def run_search(
         asked: list[tuple[SubNetwork, float | None]] | None = None
         if dialogue is not None:
             subnets = dialogue.ask(max_evaluations - len(dialogue.file.trials))
-            asked = [(subnet, evaluate.bound(subnet, dialogue.told)) for subnet in subnets]
+            asked = [(subnet, evaluate.bound(subnet, dialogue.finished)) for subnet in subnets]
         asked = broadcast_from_main(accelerator, asked)
         if not asked:
             break

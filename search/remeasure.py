@@ -29,19 +29,19 @@ def remeasured(
     The trials stay as they are. The front keeps its members, even if a new latency makes one of them dominated; they
     are sorted again.
     """
-    found = latencies.again([tested.evaluated.subnet for tested in results.shown], model_of)
+    measured = latencies.again([tested.evaluated.subnet for tested in results.shown], model_of)
 
     def renewed(tested: Tested) -> Tested:
         e = tested.evaluated
-        return replace(tested, evaluated=replace(e, metrics={**e.metrics, **found[e.subnet]}))
+        return replace(tested, evaluated=replace(e, metrics={**e.metrics, **measured[e.subnet]}))
 
     cost = main_cost(run.info.objectives)
     front = sorted(map(renewed, results.front), key=lambda tested: -tested.evaluated.metrics[cost])
     results = replace(results, front=front, full=None if results.full is None else renewed(results.full))
     latest = {tested.evaluated.subnet: tested.evaluated for tested in results.shown}
     known = list(({e.subnet: e for e in all_evaluated(run.trials)} | latest).values())
-    said = [_slower(known), _scattered(known), _inexact(latencies.full, found[latencies.subnet], latencies.drift())]
-    return results, [line for line in (*said, _dominated(run, results)) if line]
+    lines = [_slower(known), _scattered(known), _inexact(latencies.full, measured[latencies.subnet], latencies.drift())]
+    return results, [line for line in (*lines, _dominated(run, results)) if line]
 
 
 def _slower(evaluated: Sequence[Evaluated]) -> str:

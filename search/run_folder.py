@@ -134,11 +134,11 @@ def supernet_of(run: RunRecord) -> Path:
     Raises:
         UserError: if it is in neither place, or only with other weights than those that were searched.
     """
-    told = Path(run.info.supernet)
-    places = (told, run.folder.resolve().parent.parent / "train" / told.parent.name / told.name)
+    recorded = Path(run.info.supernet)
+    places = (recorded, run.folder.resolve().parent.parent / "train" / recorded.parent.name / recorded.name)
     problem = UserError(
-        f"the supernet of {run.folder} is gone: it was in {told}, and is not in {places[1]} either; repeat the search "
-        "with supernet=FOLDER, which resumes the run and records the new place"
+        f"the supernet of {run.folder} is gone: it was in {recorded}, and is not in {places[1]} either; repeat the "
+        "search with supernet=FOLDER, which resumes the run and records the new place"
     )
     for folder in [place for place in dict.fromkeys(places) if (place / "supernet.json").exists()]:
         try:

@@ -149,12 +149,12 @@ def _print(console: Console, run: RunRecord, choice: Choice, results: Results) -
 
 def _lines(choice: Choice, scores: Mapping[SubNetwork, float]) -> list[Line]:
     """The chosen sub-network and those to compare it with, each once."""
-    found: dict[SubNetwork, Line] = {}
+    lines: dict[SubNetwork, Line] = {}
     for mark, e in (("chosen", choice.chosen), ("largest as good", choice.largest), (FULL, choice.full)):
         if e is not None:
-            marks = f"{found[e.subnet].mark}, {mark}" if e.subnet in found else mark
-            found[e.subnet] = Line(marks, e, scores.get(e.subnet))
-    return list(found.values())
+            marks = f"{lines[e.subnet].mark}, {mark}" if e.subnet in lines else mark
+            lines[e.subnet] = Line(marks, e, scores.get(e.subnet))
+    return list(lines.values())
 
 
 def _shown(name: str, metrics: Metrics) -> str:
@@ -177,11 +177,11 @@ def _find_run(config: SelectConfig) -> Path:
     if config.run is not None:
         return user_path(config.run)
     folder = user_path(config.output_dir) / "search"
-    found = [file.parent / TRIALS_FILE for file in folder.glob(f"*/{RUN_FILE}") if (file.parent / TRIALS_FILE).exists()]
-    if not found:
+    files = [file.parent / TRIALS_FILE for file in folder.glob(f"*/{RUN_FILE}") if (file.parent / TRIALS_FILE).exists()]
+    if not files:
         first = f"run '{typed_command('search')}' first, or name a run with run=FOLDER"
         raise UserError(f"there is no run in {folder}; {first}")
-    return max(found, key=lambda path: (path.stat().st_mtime, path)).parent
+    return max(files, key=lambda path: (path.stat().st_mtime, path)).parent
 
 
 def main() -> None:

@@ -211,11 +211,11 @@ def not_finite(metrics: Metrics) -> str:
 
 def all_evaluated(trials: Iterable[Trial]) -> list[Evaluated]:
     """Every sub-network that trials evaluated, once each, in order of the first evaluation."""
-    found: dict[SubNetwork, Evaluated] = {}
+    first: dict[SubNetwork, Evaluated] = {}
     for trial in trials:
         for evaluated in trial.evaluated:
-            found.setdefault(evaluated.subnet, evaluated)
-    return list(found.values())
+            first.setdefault(evaluated.subnet, evaluated)
+    return list(first.values())
 
 
 def best_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> Evaluated | None:

@@ -21,7 +21,7 @@ from supernet.options.task import Task
 from supernet.options.training import IMPORTANCE, Distillation, OrderOptions
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
-from supernet.runtime.files import atomic_folder, check_weights, weights_digest, write_json
+from supernet.runtime.files import atomic_folder, check_weights, supernet_in, weights_digest, write_json
 from supernet.runtime.reading import load_json, read_record, unusable
 from supernet.runtime.shapes import Amount, Count, WrongValue
 from supernet.runtime.state import unfinished
@@ -180,11 +180,10 @@ def find_supernet(given: str | None, output_dir: Path) -> Path:
         folder = user_path(given)
         if not os.path.isdir(folder):
             raise UserError(f"supernet={given}: there is no such folder")
-        if (folder / "supernet").is_dir():
-            return folder / "supernet"
-        if not (folder / INFO_FILE).exists() and (state := unfinished(folder)) is not None:
+        supernet = supernet_in(folder)
+        if supernet == folder and not (folder / INFO_FILE).exists() and (state := unfinished(folder)) is not None:
             raise UserError(f"supernet={given}: its training {state}, and there is no supernet yet; {_WAIT}")
-        return folder
+        return supernet
     candidates = list(output_dir.glob(f"train/*/supernet/{INFO_FILE}"))
     if not candidates:
         trainings = unfinished_trainings(output_dir)

@@ -223,7 +223,7 @@ def test_a_known_cost_in_another_unit_is_noticed(name: str) -> None:
     asked.tell(SMALL.largest, {"error": 0.2, "cost": 100.0})
     for subnet in (SMALL.smallest, SMALL.middle):
         asked.tell(subnet, smooth(SMALL, subnet))
-    with pytest.raises(ValueError, match="is it the same unit"):
+    with pytest.raises(ValueError, match="are the units the same"):
         asked.ask()
 
 

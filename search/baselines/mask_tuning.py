@@ -53,9 +53,9 @@ class Walk:
         """Goes on until so many layers are behind."""
         if done > self.done:
             for i, batch in enumerate(self.batches):
-                with _only(self.layers, range(self.done, done), self._outputs[i]) as said:
+                with _only(self.layers, range(self.done, done), self._outputs[i]) as output:
                     self.model(**batch.inputs)
-                self._outputs[i] = said[0]
+                self._outputs[i] = output[0]
             self.done = done
 
     def observe(self, i: int, projection: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,22 +84,22 @@ def _only(layers: nn.ModuleList, run: range, before: Any) -> Iterator[list[Any]]
     So the model's own code computes everything around the layers, whatever its family passes to them.
 
     Yields:
-        A list of one item, what the last computed layer said.
+        A list of one item, the output of the last computed layer.
     """
-    said = [before]
+    last_output = [before]
 
     def repeat(*args: Any, **kwargs: Any) -> Any:
-        return said[0]
+        return last_output[0]
 
     def remember(module: nn.Module, args: Any, output: Any) -> None:
-        said[0] = output
+        last_output[0] = output
 
     idle = [layer for j, layer in enumerate(layers) if j not in run]
     handle = layers[run[-1]].register_forward_hook(remember)
     for layer in idle:
         layer.__dict__["forward"] = repeat
     try:
-        yield said
+        yield last_output
     finally:
         handle.remove()
         for layer in idle:

@@ -71,10 +71,10 @@ class Records:
             UserError: if epochs.jsonl is damaged.
         """
         cut_half_written_line(self._epochs)
-        found: dict[SubNetwork, dict[float, dict[str, float]]] = {}
+        by_subnet: dict[SubNetwork, dict[float, dict[str, float]]] = {}
         for report in read_lines(self._epochs, Report, "remove the file, and fewer trials may be stopped"):
-            found.setdefault(report.subnet, {})[report.metrics[REPORTS]] = dict(report.metrics)
-        return found
+            by_subnet.setdefault(report.subnet, {})[report.metrics[REPORTS]] = dict(report.metrics)
+        return by_subnet
 
     def add_result(self, subnet: SubNetwork, metrics: Mapping[str, float], *, seconds: float, weights: Path) -> Trial:
         """Writes a trial that was trained, and keeps its weights while no other trial dominates it."""

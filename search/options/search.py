@@ -15,7 +15,7 @@ from search.options.searchers import MOASHA, SEARCHER_OPTIONS, SearcherOptions
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import MAX_SEED, UserError, at_least, one_of, within
 from supernet.runtime.fields import COUNTED_APART, NO_EFFECT, counts_as, identity, names, variants
-from supernet.runtime.files import digest, file_sha256, folder_name
+from supernet.runtime.files import digest, file_sha256, folder_name, supernet_name
 from supernet.runtime.precision import AUTO, PRECISIONS
 from supernet.runtime.storage import user_path
 from supernet.space.cost import Workload
@@ -199,7 +199,6 @@ class SearchConfig:
             supernet_folder: Where the supernet lies.
             supernet: What is known of it, in plain values.
         """
-        run = supernet_folder.parent.name if supernet_folder.name == "supernet" else supernet_folder.name
         way = f"{FINETUNE}-{self.label}" if self.mode == FINETUNE else self.label
-        made = folder_name(run, way, f"seed{self.seed}", digest([self.identity(), supernet]))
+        made = folder_name(supernet_name(supernet_folder), way, f"seed{self.seed}", digest([self.identity(), supernet]))
         return user_path(self.output_dir) / "search" / (made if self.name is None else folder_name(self.name))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from search.objectives import FOR_WORKLOAD
 from search.options.search import BASELINE
 from search.run_folder import RunInfo, RunRecord
-from supernet.runtime.files import digest, folder_name
+from supernet.runtime.files import digest, folder_name, supernet_name
 from supernet.runtime.shapes import flatten
 
 K = TypeVar("K", bound=Hashable)
@@ -49,10 +49,10 @@ def _clock(info: RunInfo) -> str:
 
 def by_key(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
     """Values by what they have in common, in the order in which it first appears."""
-    found: dict[K, list[V]] = defaultdict(list)
+    lists: dict[K, list[V]] = defaultdict(list)
     for value in values:
-        found[key(value)].append(value)
-    return dict(found)
+        lists[key(value)].append(value)
+    return dict(lists)
 
 
 def series_of(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, list[RunRecord]]:
@@ -78,7 +78,7 @@ def series_of(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, l
     settings = [key for identity in identities for key in identity if key.startswith("settings.")]
     for keys in (["kind"], ["model"], ["test_run"], settings):
         _name_differences(names, identities, keys)
-    supernets = [{"supernet": _supernet_name(info), "weights": info.weights} for info in infos]
+    supernets = [{"supernet": supernet_name(Path(info.supernet)), "weights": info.weights} for info in infos]
     for key in ("supernet", "weights"):
         _name_differences(names, supernets, [key])
     # Groups differ in something, so that with all of it no two have the same name.
@@ -90,8 +90,8 @@ def _identity(info: RunInfo, pool_supernets: bool) -> dict[str, Any]:
     """What repetitions have in common."""
     values = flatten(asdict(replace(info, sizes=None)))
     # The space follows from the weights; older runs have another name for the same one.
-    told_by_weights = "weights" if pool_supernets else "space"
-    left_out = {*_SEEDS, "supernet", "majority_error", "sizes", told_by_weights}
+    implied_by_weights = "weights" if pool_supernets else "space"
+    left_out = {*_SEEDS, "supernet", "majority_error", "sizes", implied_by_weights}
     return {k: v for k, v in values.items() if k not in left_out and not k.startswith("reference.")}
 
 
@@ -102,8 +102,3 @@ def _name_differences(names: list[list[str]], values: Sequence[dict[str, Any]], 
             if len({json.dumps(values[i].get(key)) for i in same}) > 1:
                 for i in same:
                     names[i].append(f"{key.rpartition('.')[2]} {values[i].get(key)}")
-
-
-def _supernet_name(info: RunInfo) -> str:
-    folder = Path(info.supernet)
-    return folder.parent.name if folder.name == "supernet" else folder.name

@@ -54,7 +54,7 @@ def print_report(console: Console, run: RunRecord, results: Results, *, remarks:
     title = f"Pareto front of {info.task}: {', '.join(info.objectives)}"
     show_table(console, table_of(lines, info, results, title=title))
     more = len(evaluated) - (len(run.trials) - failed)
-    said = [
+    counts = [
         f"{len(run.trials)} evaluations",
         *([f"{failed} failed"] if failed else []),
         *([f"{more} further sub-networks scored by early exits"] if more else []),
@@ -62,8 +62,8 @@ def print_report(console: Console, run: RunRecord, results: Results, *, remarks:
         f"hypervolume {hypervolume_of(evaluated, info):.4f}",
     ]
     console.print(
-        f"{', '.join(said)} (of {' x '.join(OBJECTIVES[name].label for name in info.objectives)}, each divided by its "
-        "reference)"
+        f"{', '.join(counts)} (of {' x '.join(OBJECTIVES[name].label for name in info.objectives)}, each divided by "
+        "its reference)"
     )
     for line in filter(None, [info.conditions, *notes(results), *remarks]):
         console.print(line)

@@ -112,7 +112,7 @@ def find_runs(patterns: Sequence[str], default: Path) -> list[Path]:
     Raises:
         UserError: if a pattern, or the default folder, has none.
     """
-    found: dict[Path, None] = {}
+    chosen: dict[Path, None] = {}
     for pattern in patterns or [str(default / "*")]:
         path = user_path(pattern)
         folders = sorted(Path(match) for match in glob(str(path))) if has_magic(pattern) else [path]
@@ -122,8 +122,8 @@ def find_runs(patterns: Sequence[str], default: Path) -> list[Path]:
             raise UserError(
                 f"there is no run in {pattern}; run '{typed_command('search')}' first, or name others with runs=[...]"
             )
-        found |= dict.fromkeys(folders)
-    return list(found)
+        chosen |= dict.fromkeys(folders)
+    return list(chosen)
 
 
 def _write(folder: Path, all_series: Mapping[str, Sequence[RunRecord]], console: Console, config: ReportConfig) -> None:

@@ -82,8 +82,8 @@ def latex_table(values: Report) -> str:
         r"\hline",
     ]
     for series in _rows(values):
-        found = [spread for entry in _entries(series) for spread in (entry["error"], entry["test"])]
-        cells = [_text(spread).replace("±", r"$\pm$ ") for spread in (series["hypervolume"], *found)]
+        spreads = [spread for entry in _entries(series) for spread in (entry["error"], entry["test"])]
+        cells = [_text(spread).replace("±", r"$\pm$ ") for spread in (series["hypervolume"], *spreads)]
         lines.append(" & ".join([escaped(series["name"]), str(len(series["runs"]) or ""), *cells]) + r" \\")
     return "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
 

@@ -87,7 +87,7 @@ def report_of(
         "majority": _majority(info, results.values(), budgets),
         "normalisation": NORMALISATION,
         "spread": SPREAD,
-        "notes": [*notes_on(all_series), *_supernets_full_nets(all_series, results)],
+        "notes": [*notes_on(all_series), *_notes_on_full_models(all_series, results)],
         "axes": {name: {"title": axis.title, "scale": axis.scale} for name, axis in axes.items()},
         "shown": _HOW_SHOWN,
         "groups": [_series(name, runs, results, budgets, whole_ms) for name, runs in all_series.items()],
@@ -96,11 +96,11 @@ def report_of(
 
 def _common_latency(all_series: Mapping[str, Sequence[RunRecord]]) -> float | None:
     """The median of the full model's latencies at the beginning of the runs; None if no run measured latency."""
-    found = _latencies_of_full_nets(all_series)
-    return float(np.median(found)) if found else None
+    latencies = _latencies_of_full_models(all_series)
+    return float(np.median(latencies)) if latencies else None
 
 
-def _latencies_of_full_nets(all_series: Mapping[str, Sequence[RunRecord]]) -> list[float]:
+def _latencies_of_full_models(all_series: Mapping[str, Sequence[RunRecord]]) -> list[float]:
     infos = [run.info for runs in all_series.values() for run in runs]
     return [info.reference["latency_ms"] for info in infos if "latency_share" in info.reference]
 
@@ -122,16 +122,16 @@ def notes_on(all_series: Mapping[str, Sequence[RunRecord]]) -> list[str]:
 
 def _of_other_moments(all_series: Mapping[str, Sequence[RunRecord]]) -> list[str]:
     """A note if the full model was much faster in some runs: milliseconds of different runs cannot be compared then."""
-    found = _latencies_of_full_nets(all_series)
-    if not found or max(found) <= (1 + CHANGED) * min(found):
+    latencies = _latencies_of_full_models(all_series)
+    if not latencies or max(latencies) <= (1 + CHANGED) * min(latencies):
         return []
     return [
-        f"the full model took {min(found):.2f} to {max(found):.2f} ms when these runs began; all latencies are "
-        f"restated for a full model of {np.median(found):.2f} ms"
+        f"the full model took {min(latencies):.2f} to {max(latencies):.2f} ms when these runs began; all latencies are "
+        f"restated for a full model of {np.median(latencies):.2f} ms"
     ]
 
 
-def _supernets_full_nets(all_series: Mapping[str, Sequence[RunRecord]], results: Mapping[Path, Results]) -> list[str]:
+def _notes_on_full_models(all_series: Mapping[str, Sequence[RunRecord]], results: Mapping[Path, Results]) -> list[str]:
     """Which series have no full model of their own."""
     names = [name for name, runs in all_series.items() if any(results[run.folder].full_is_supernets for run in runs)]
     return [f"series '{name}' did not evaluate the full model; the one shown is the supernet's" for name in names]
@@ -144,8 +144,8 @@ def _without_chance(name: str, runs: Sequence[RunRecord]) -> list[str]:
         return []
     alike: dict[tuple[object, ...], list[RunRecord]] = {}
     for run in runs:
-        told = ((t.subnet, t.outcome.metrics and t.outcome.metrics["error"]) for t in run.trials[:length])
-        alike.setdefault(tuple(told), []).append(run)
+        trials = ((t.subnet, t.outcome.metrics and t.outcome.metrics["error"]) for t in run.trials[:length])
+        alike.setdefault(tuple(trials), []).append(run)
     return [
         f"the seed had no influence on {len(same)} runs of series '{name}', whose {length} trials are the same: "
         f"{', '.join(f'{run.folder.name} (seed {run.info.seed})' for run in same)}; their spread does not show chance"
@@ -218,7 +218,7 @@ def _run(run: RunRecord, results: Results, budgets: Sequence[float], whole_ms: f
     info, scores, cost = run.info, results.test_scores, main_cost(run.info.objectives)
     front = {e.subnet for e in front_of(run)}
     evaluated = results.final(all_evaluated(run.trials))
-    full = _full_net(evaluated, results)
+    full = _full_model(evaluated, results)
     best = [best_within(evaluated, {cost: share * info.reference[cost]}) for share in budgets]
 
     def stated(e: Evaluated) -> dict[str, float]:
@@ -255,7 +255,7 @@ def _run(run: RunRecord, results: Results, budgets: Sequence[float], whole_ms: f
     }
 
 
-def _full_net(evaluated: Sequence[Evaluated], results: Results) -> Evaluated | None:
+def _full_model(evaluated: Sequence[Evaluated], results: Results) -> Evaluated | None:
     """The full model as the end of the run measured it; before the end, as a trial did."""
     if results.full is not None:
         return results.full.evaluated
@@ -273,17 +273,17 @@ def _spread(values: Sequence[float]) -> Spread:
     return {"mean": float(np.mean(values)), "std": deviation, "low": min(values), "high": max(values)}
 
 
-def _within(share: float, found: Sequence[Mapping[str, Any] | None]) -> BudgetErrors:
-    errors = _errors(found)
+def _within(share: float, best_r: Sequence[Mapping[str, Any] | None]) -> BudgetErrors:
+    errors = _errors(best_r)
     return {"share": share, "error": errors["error"], "test": errors["test"]}
 
 
-def _errors(found: Sequence[Mapping[str, Any] | None]) -> Errors:
+def _errors(best_r: Sequence[Mapping[str, Any] | None]) -> Errors:
     """Error and test metric of one sub-network of each run of a series; None unless every run has it."""
-    known = [b for b in found if b is not None]
-    complete = len(known) == len(found)
+    known = [b for b in best_r if b is not None]
+    complete = len(known) == len(best_r)
     tested = [b["test"] for b in known if b["test"] is not None]
     return {
         "error": _spread([b["error"] for b in known]) if complete else None,
-        "test": _spread(tested) if complete and len(tested) == len(found) else None,
+        "test": _spread(tested) if complete and len(tested) == len(best_r) else None,
     }

@@ -79,12 +79,12 @@ def table_of(lines: Sequence[Line], info: RunInfo, results: Results, *, title: s
 
 def spread_of(metrics: Metrics) -> list[tuple[str, str]]:
     """Spread and share of a measured latency: headings and their values."""
-    found = []
+    columns = []
     if "latency_low_ms" in metrics:
-        found.append(("latency quartiles", f"{metrics['latency_low_ms']:.2f}-{metrics['latency_high_ms']:.2f}"))
+        columns.append(("latency quartiles", f"{metrics['latency_low_ms']:.2f}-{metrics['latency_high_ms']:.2f}"))
     if "latency_share" in metrics:
-        found.append(("latency share", f"{metrics['latency_share']:.1%}"))
-    return found
+        columns.append(("latency share", f"{metrics['latency_share']:.1%}"))
+    return columns
 
 
 def _show_scores(score: float | None, results: Results, *, is_full: bool = False) -> tuple[str, str]:
@@ -97,14 +97,14 @@ def notes(results: Results) -> list[str]:
     """What a reader of a table should know about the full model, a sentence each."""
     if results.full is None:
         return ["the full model has no result on the test rows"]
-    found, metrics = [], results.full.evaluated.metrics
+    lines, metrics = [], results.full.evaluated.metrics
     if results.full_is_supernets:
         return ["this run did not evaluate the full model, so the supernet's is shown; it is not part of the front"]
     if metrics.get("stopped"):
-        found.append(f"the training of the full model was stopped early, after {metrics['epochs']:g} epochs")
+        lines.append(f"the training of the full model was stopped early, after {metrics['epochs']:g} epochs")
     if not results.full_on_front:
-        found.append("the full model is not on the front: a cheaper sub-network is at least as good on validation rows")
-    return found
+        lines.append("the full model is not on the front: a cheaper sub-network is at least as good on validation rows")
+    return lines
 
 
 def show_table(console: Console, table: Table) -> None:

@@ -102,7 +102,7 @@ def propose_known_cost(history: History, rng: np.random.Generator, *, formulas: 
     Raises:
         ValueError: if a formula contradicts what was told.
     """
-    if not history.told:
+    if not history.results:
         return history.unseen_sample(rng)
     surrogate = Surrogate.of(history, formulas)
     cells_2sm = cells_of(surrogate.objectives_fm, reference_point(surrogate.objectives_fm))

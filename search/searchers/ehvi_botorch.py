@@ -50,7 +50,7 @@ def propose_plain(history: History, rng: np.random.Generator) -> SubNetwork | No
         Daulton et al., "Differentiable expected hypervolume improvement for parallel multi-objective Bayesian
         optimization", NeurIPS 2020.
     """
-    if not history.told:
+    if not history.results:
         return history.unseen_sample(rng)
     space, surrogate = history.space, Surrogate.of(history, {}, with_size=False)
     cells_2sm = cells_of(surrogate.objectives_fm, reference_point(surrogate.objectives_fm))

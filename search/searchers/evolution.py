@@ -40,7 +40,7 @@ def local_search(history: History, rng: np.random.Generator) -> SubNetwork | Non
         history: What was seen.
         rng: Of this trial.
     """
-    if not history.told:
+    if not history.results:
         return history.unseen_sample(rng)
     space, (subnets, objectives_nm) = history.space, history.by_cost()
     front = [subnets[i] for i in np.flatnonzero(pareto_front(objectives_nm, keep_equal=True))]
@@ -68,10 +68,10 @@ def morea(history: History, rng: np.random.Generator, *, population: int, sample
         Real et al., "Regularized evolution for image classifier architecture search", AAAI 2019; the multi-objective
         version of the paper, with the ranks of Deb et al., 2002, in place of its epsilon-net.
     """
-    members = [subnet for subnet in history.told if subnet not in history.byproducts][-population:]
+    members = [subnet for subnet in history.results if subnet not in history.byproducts][-population:]
     if history.trials < population or not members:
         return history.unseen_sample(rng)
-    ranked = survivors_of(np.array([history.told[subnet] for subnet in members]), population, rng)
+    ranked = survivors_of(np.array([history.results[subnet] for subnet in members]), population, rng)
 
     def child() -> np.ndarray:
         sample = ranked[rng.choice(len(ranked), size=min(sample_size, len(ranked)), replace=False)]
@@ -98,7 +98,7 @@ def nsga2(history: History, rng: np.random.Generator, *, population: int) -> Sub
         Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE TEC 2002; steady: Durillo
         et al., "On the effect of the steady-state selection scheme in multi-objective genetic algorithms", EMO 2009.
     """
-    if history.trials < population or len(history.told) < 2:
+    if history.trials < population or len(history.results) < 2:
         return history.unseen_sample(rng)
     space, (subnets, objectives_nm) = history.space, history.by_cost()
     problem = PymooProblem(n_var=len(space.bounds), n_obj=objectives_nm.shape[1], xl=space.lower, xu=space.upper)
@@ -130,9 +130,9 @@ def survivors_of(objectives_nm: np.ndarray, count: int, rng: np.random.Generator
     """
     # Only the fronts that survivors come from: making individuals is what takes the time.
     rows = np.concatenate(NonDominatedSorting().do(objectives_nm, n_stop_if_ranked=count))
-    told = Population.new("F", objectives_nm[rows], "row", rows)
+    population = Population.new("F", objectives_nm[rows], "row", rows)
     problem = PymooProblem(n_var=1, n_obj=objectives_nm.shape[1])
-    return RankAndCrowding().do(problem, told, n_survive=min(count, len(rows)), random_state=rng)
+    return RankAndCrowding().do(problem, population, n_survive=min(count, len(rows)), random_state=rng)
 
 
 def one_changed(space: SearchSpace, vector_d: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -123,12 +123,12 @@ def fit(inputs_nd: np.ndarray, targets_n: np.ndarray, *, rows: np.ndarray | None
     fitted_nd, fitted_n = (inputs_nd, targets_n) if rows is None else (inputs_nd[rows], targets_n[rows])
     start = np.append(np.full(d, math.log(d) / 2 + START), NOISE_MEAN)
     bounds = [tuple(map(math.log, LENGTH_BOUNDS))] * d + [tuple(map(math.log, NOISE_BOUNDS))]
-    found = minimize(_loss, start, (fitted_nd, fitted_n), jac=True, method="L-BFGS-B", bounds=bounds)
-    if not np.isfinite(found.fun):
+    optimum = minimize(_loss, start, (fitted_nd, fitted_n), jac=True, method="L-BFGS-B", bounds=bounds)
+    if not np.isfinite(optimum.fun):
         warnings.warn(
-            f"Gaussian process not fitted, its hyper-parameters are the default: {found.message}", stacklevel=2
+            f"Gaussian process not fitted, its hyper-parameters are the default: {optimum.message}", stacklevel=2
         )
-    theta = found.x if np.isfinite(found.fun) else start
+    theta = optimum.x if np.isfinite(optimum.fun) else start
     factor_nn, _ = _factored(theta, fitted_nd)
     return GaussianProcess(
         inputs_nd, targets_n, np.exp(theta[:-1]), math.exp(theta[-1]), _prior_mean(factor_nn, fitted_n)

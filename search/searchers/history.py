@@ -30,7 +30,7 @@ class History:
     """
 
     space: SearchSpace
-    told: Mapping[SubNetwork, tuple[float, ...]]
+    results: Mapping[SubNetwork, tuple[float, ...]]
     byproducts: Collection[SubNetwork] = frozenset()
     pending: Collection[SubNetwork] = frozenset()
     failed: Collection[SubNetwork] = frozenset()
@@ -38,7 +38,7 @@ class History:
     @cached_property
     def seen(self) -> set[SubNetwork]:
         """Every sub-network that is not to be proposed again."""
-        return {*self.told, *self.pending, *self.failed}
+        return {*self.results, *self.pending, *self.failed}
 
     @property
     def trials(self) -> int:
@@ -63,13 +63,13 @@ class History:
 
         For searchers that do not care about the order told: sums of floats, and so proposals, depend on the order.
         """
-        rows = sorted(((self.space.encode(s), costs, s) for s, costs in self.told.items()), key=lambda row: row[0])
+        rows = sorted(((self.space.encode(s), costs, s) for s, costs in self.results.items()), key=lambda row: row[0])
         vectors, costs, subnets = zip(*rows, strict=True)
         return list(subnets), np.array(vectors), np.array(costs, dtype=float)
 
     def by_cost(self) -> tuple[list[SubNetwork], np.ndarray]:
         """The n sub-networks told and their (n, m) costs, in the order of the costs; equal ones in the order told."""
-        rows = sorted(self.told.items(), key=lambda row: row[1])
+        rows = sorted(self.results.items(), key=lambda row: row[1])
         return [subnet for subnet, _ in rows], np.array([costs for _, costs in rows], dtype=float)
 
 

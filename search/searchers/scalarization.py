@@ -49,7 +49,7 @@ def random_scalarization(history: History, rng: np.random.Generator, *, formulas
     Raises:
         ValueError: if a formula contradicts what was told.
     """
-    if not history.told:
+    if not history.results:
         return history.unseen_sample(rng)
     surrogate = Surrogate.of(history, formulas)
     m = surrogate.objectives_fm.shape[1]

@@ -51,14 +51,14 @@ class SubNetworkSearcher(BaseSearcher):
     def __init__(self, space: SearchSpace, propose: Propose, *, seed: int, learns: bool = True) -> None:
         super().__init__({name: randint(low, high) for name, (low, high) in space.bounds.items()}, random_seed=seed)
         self.space, self._propose, self._learns = space, propose, learns
-        self._told: dict[SubNetwork, tuple[float, ...]] = {}
+        self._results: dict[SubNetwork, tuple[float, ...]] = {}
         self._byproducts: set[SubNetwork] = set()
         self._pending: set[SubNetwork] = set()
         self._failed: set[SubNetwork] = set()
 
     def suggest(self, **kwargs: Any) -> dict[str, int] | None:
         """The vector of the next sub-network by the names of its entries; None if none is left."""
-        history = History(self.space, self._told, self._byproducts, self._pending, self._failed)
+        history = History(self.space, self._results, self._byproducts, self._pending, self._failed)
         subnet = history.first_unseen((self.space.largest, self.space.smallest, self.space.middle))
         if subnet is None:
             # A generator per trial, not one for the search: its state need not be restored on resuming.
@@ -78,8 +78,8 @@ class SubNetworkSearcher(BaseSearcher):
         costs = self._finite(subnet, metrics)
         for others in (self._pending, self._failed, self._byproducts):
             others.discard(subnet)
-        self._told.pop(subnet, None)  # a trial's age counts from when it is told, not from when it was observed
-        self._told[subnet] = costs
+        self._results.pop(subnet, None)  # a trial's age counts from when it is told, not from when it was observed
+        self._results[subnet] = costs
 
     def on_trial_error(self, trial_id: int, config: dict[str, Any] | None = None) -> None:
         """Remembers a sub-network that could not be evaluated, so that it is not suggested again.
@@ -100,9 +100,9 @@ class SubNetworkSearcher(BaseSearcher):
             ValueError: if a metric is not finite.
         """
         costs = self._finite(subnet, metrics)
-        known = subnet in self._told or subnet in self._pending or subnet in self._failed
+        known = subnet in self._results or subnet in self._pending or subnet in self._failed
         if self._learns and not known:
-            self._told[subnet] = costs
+            self._results[subnet] = costs
             self._byproducts.add(subnet)
 
     def mark_pending(self, subnet: SubNetwork) -> None:

@@ -68,11 +68,11 @@ class Surrogate:
         Raises:
             ValueError: if a formula contradicts what was told.
         """
-        space, (told, told_nd, objectives_nm) = history.space, history.sorted()
+        space, (subnets, vectors_nd, objectives_nm) = history.space, history.sorted()
         n, m = objectives_nm.shape
         pending = sorted(history.pending, key=space.encode)
-        vectors_fd = np.array([*told_nd.tolist(), *map(space.encode, pending)])
-        known_fk = formula_values(formulas, [*told, *pending])
+        vectors_fd = np.array([*vectors_nd.tolist(), *map(space.encode, pending)])
+        known_fk = formula_values(formulas, [*subnets, *pending])
         columns = sorted(formulas)
         _check(known_fk[:n], objectives_nm[:, columns])
 
@@ -158,8 +158,10 @@ def standardised(values_n: np.ndarray) -> np.ndarray:
     return centred_n / std if std > 1e-12 * np.abs(values_n).max() else np.zeros_like(values_n)
 
 
-def _check(known_nk: np.ndarray, told_nk: np.ndarray) -> None:
-    wrong = ~np.isclose(known_nk, told_nk, rtol=1e-6, atol=1e-9 * np.abs(told_nk).max(initial=0.0))
+def _check(computed_nk: np.ndarray, observed_nk: np.ndarray) -> None:
+    wrong = ~np.isclose(computed_nk, observed_nk, rtol=1e-6, atol=1e-9 * np.abs(observed_nk).max(initial=0.0))
     if wrong.any():
-        known, told = known_nk[wrong][0], told_nk[wrong][0]
-        raise ValueError(f"the formula gives {known:g} for a sub-network told to cost {told:g}; is it the same unit?")
+        computed, observed = computed_nk[wrong][0], observed_nk[wrong][0]
+        raise ValueError(
+            f"the formula gives {computed:g} for a sub-network that costs {observed:g}; are the units the same?"
+        )

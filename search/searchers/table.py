@@ -60,14 +60,12 @@ class Searcher:
 
     Attributes:
         make: How it proposes, for a problem.
-        description: In one line, for people.
         refuses: Why it cannot search a space and what to do instead, for people; None if it can.
         learns: Whether its proposals follow from results.
         draws: Whether it draws anything for a space, so that the seed counts.
     """
 
     make: Callable[[Problem], Propose]
-    description: str
     refuses: Callable[[SearchSpace], str | None] = lambda space: None
     learns: bool = True
     draws: Callable[[SearchSpace], bool] = lambda space: True
@@ -131,26 +129,23 @@ def _many_points(space: SearchSpace) -> str | None:
 
 
 SEARCHERS: dict[str, Searcher] = {
-    "random": Searcher(lambda problem: random, "uniform draws", learns=False),
-    "stratified_random": Searcher(_stratified_random, "draws spread evenly over numbers of parameters", learns=False),
+    "random": Searcher(lambda problem: random, learns=False),
+    "stratified_random": Searcher(_stratified_random, learns=False),
     "grid": Searcher(
         lambda problem: partial(grid, seed=problem.seed),
-        "a factorial grid in an order whose every prefix fills the space",
         _many_points,
         learns=False,
     ),
-    "local_search": Searcher(lambda problem: local_search, "members of the front, one entry changed"),
-    "morea": Searcher(_morea, "multi-objective regularised evolution"),
-    "nsga2": Searcher(_nsga2, "non-dominated sorting genetic algorithm"),
+    "local_search": Searcher(lambda problem: local_search),
+    "morea": Searcher(_morea),
+    "nsga2": Searcher(_nsga2),
     "ehvi": Searcher(
         _ehvi,
-        "Bayesian: expected hypervolume improvement",
         _many_entries,
         draws=lambda space: space.size > ENUMERABLE,  # of fewer, all are compared, and the best is the best
     ),
     "random_scalarization": Searcher(
         lambda problem: partial(random_scalarization, formulas=problem.formulas),
-        "Bayesian: expected improvement of randomly weighted objectives",
         _many_entries,
     ),
 }

@@ -63,12 +63,12 @@ def choice_of(group: str, options: Any) -> str:
         group: Of conf/GROUP/*.yaml.
         options: A dataclass made of that group's values, with a `name` among them.
     """
-    found: dict[str, list[str]] = {}
+    different: dict[str, list[str]] = {}
     for choice in groups_of("train")[group]:
         values = values_in(f"{group}/{choice}.yaml")
         if values["name"] == options.name:
             chosen = dataclasses.asdict(type(options)(**values))
             pairs = dataclasses.asdict(options).items()
-            found[choice] = [f"{key} {value}" for key, value in pairs if value != chosen[key]]
-    choice = min(found, key=lambda name: (len(found[name]), name))
-    return ", ".join([choice, *found[choice]])
+            different[choice] = [f"{key} {value}" for key, value in pairs if value != chosen[key]]
+    choice = min(different, key=lambda name: (len(different[name]), name))
+    return ", ".join([choice, *different[choice]])

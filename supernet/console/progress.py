@@ -41,29 +41,29 @@ class WorkProgress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._progress, self._total, self._unit, self._later, self._clock = progress, total, unit, later, clock
-        self._description, self._said, self._done, self._worked = description, "", done, 0
+        self._description, self._text, self._done, self._worked = description, "", done, 0
         self._start = self._last = clock()
         self.left: float | None = None
-        self._task = progress.add_task(description, total=total, completed=done, said="")
+        self._task = progress.add_task(description, total=total, completed=done, text="")
 
-    def advance(self, said: str | None = None, *, worked: bool = True) -> None:
+    def advance(self, text: str | None = None, *, worked: bool = True) -> None:
         """One more is done.
 
         Args:
-            said: What there is to say from now on; None leaves it as it was.
+            text: What there is to say from now on; None leaves it as it was.
             worked: Whether it was done now, and so tells the pace; False if it was known already.
         """
         now = self._clock()
         self._done += 1
-        if said is not None:
-            self._said, self._last = said, now
+        if text is not None:
+            self._text, self._last = text, now
         if worked:
             self._worked += 1
         elif not self._worked:
             self._start = now
         if self._worked and self._total is not None:
             self.left = (self._total - self._done + self._later) * (now - self._start) / self._worked
-        self._progress.update(self._task, completed=self._done, said=self._words())
+        self._progress.update(self._task, completed=self._done, text=self._words())
 
     @property
     def is_stale(self) -> bool:
@@ -79,7 +79,7 @@ class WorkProgress:
 
     def _words(self) -> str:
         left = "" if self.left is None else f"about {duration(self.left)} left"
-        return "  ".join(filter(None, (self._said, left)))
+        return "  ".join(filter(None, (self._text, left)))
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def show_progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         *(() if total is None else (MofNCompleteColumn(),)),
-        TextColumn("{task.fields[said]}", markup=False),
+        TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         shown = WorkProgress(progress, description, total, unit=unit, done=done, later=later, clock=clock)

@@ -68,6 +68,16 @@ def folder_name(*parts: str) -> str:
     return "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts)
 
 
+def supernet_in(folder: Path) -> Path:
+    """The folder of a supernet: the one in a training's run folder, otherwise the folder itself."""
+    return folder / "supernet" if (folder / "supernet").is_dir() else folder
+
+
+def supernet_name(folder: Path) -> str:
+    """Name of a supernet: that of its training's run folder, or of its own folder if it lies elsewhere."""
+    return folder.parent.name if folder.name == "supernet" else folder.name
+
+
 def prepare_folder(folder: Path) -> None:
     """Makes a folder and checks that it is writable, before hours of work depend on it.
 

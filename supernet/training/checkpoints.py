@@ -135,8 +135,8 @@ def newest_checkpoint(folder: Path, trainer: Trainer, warn: Callable[[str], obje
             chosen = str(path)
             break
         warn(f"checkpoint {path} is damaged and is skipped: {damage}")
-    found = broadcast_from_main(trainer.accelerator, chosen)
-    return None if found is None else Path(found)
+    newest = broadcast_from_main(trainer.accelerator, chosen)
+    return None if newest is None else Path(newest)
 
 
 def load_checkpoint(

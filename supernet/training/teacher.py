@@ -14,6 +14,7 @@ from supernet.models.pretrained import check_model, load_tokenizer, read_classif
 from supernet.options.task import Task
 from supernet.options.training import SAME, TOP, Distillation
 from supernet.runtime.errors import UserError
+from supernet.runtime.files import supernet_in
 from supernet.runtime.storage import user_path
 
 
@@ -45,20 +46,20 @@ def load_teacher(
         except UserError as error:
             raise UserError(f"{given}: {error}") from error
     teacher = read_classifier(folder, task)
-    its_tokenizer = load_tokenizer(folder, teacher.config)
-    same_inputs = set(its_tokenizer.model_input_names) == set(tokenizer.model_input_names)
-    if not same_inputs or its_tokenizer.get_vocab() != tokenizer.get_vocab():
+    teacher_tokenizer = load_tokenizer(folder, teacher.config)
+    same_inputs = set(teacher_tokenizer.model_input_names) == set(tokenizer.model_input_names)
+    if not same_inputs or teacher_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise UserError(f"{given} has another vocabulary than the model; give a teacher with the model's own tokenizer")
     if options.hidden_weight > 0 and teacher.config.hidden_size != student.config.hidden_size:
         raise UserError(
             f"{given} has a hidden size of {teacher.config.hidden_size}, the model {student.config.hidden_size}; "
             "use distillation.hidden_weight=0 or a teacher of the same hidden size"
         )
-    layers, its_layers = student.config.num_hidden_layers, teacher.config.num_hidden_layers
-    if options.hidden_weight > 0 and options.hidden_map == SAME and its_layers != layers:
+    layers, teacher_layers = student.config.num_hidden_layers, teacher.config.num_hidden_layers
+    if options.hidden_weight > 0 and options.hidden_map == SAME and teacher_layers != layers:
         raise UserError(
-            f"{given} has {its_layers} layers, the model {layers}; use distillation.hidden_map={TOP} or a teacher of "
-            "as many layers"
+            f"{given} has {teacher_layers} layers, the model {layers}; use distillation.hidden_map={TOP} or a teacher "
+            "of as many layers"
         )
     teacher.to(device)  # type: ignore[arg-type]  # transformers hides the type of `to`
     return teacher.eval().requires_grad_(False)
@@ -72,8 +73,7 @@ def teacher_folder(options: Distillation) -> Path | None:
     """
     if options.teacher is None:
         return None
-    folder = user_path(options.teacher)
-    folder = folder / "supernet" if (folder / "supernet").is_dir() else folder
+    folder = supernet_in(user_path(options.teacher))
     if not (folder / "config.json").is_file():
         raise UserError(
             f"distillation.teacher={options.teacher}: no such folder, or no config.json in it; give a fine-tuned "
