@@ -168,7 +168,7 @@ def test_excels_first_line_names_the_delimiter(tmp_path, first, ending):
 def test_excel_may_name_any_delimiter(tmp_path, delimiter):
     file = tmp_path / "all.csv"
     file.write_text(f"sep={delimiter}\n" + "".join(delimiter.join(row) + "\n" for row in [("text", "label"), *PLAIN]))
-    assert dialect_of(file) == Dialect(delimiter, told=True)
+    assert dialect_of(file) == Dialect(delimiter, sep_line=True)
     assert len(all_texts(load(file))) == 30
 
 

@@ -1,8 +1,8 @@
 """Batches of rows of similar length.
 
 A batch is padded to its longest row. In random batches of GLUE sentences a third to a half of the tokens are padding,
-computed for nothing in every one of the forward passes that a training step makes and in every evaluation of a
-sub-network. Rows of similar length need almost none. Training groups only inside windows of some tens of batches of
+and every forward pass of a training step and every evaluation of a sub-network computes them for nothing. Rows of
+similar length need almost no padding. In training, rows are sorted only within windows of some tens of batches of
 shuffled rows, so that the batches still differ from epoch to epoch.
 
 Shape letters: B rows of a batch, C sequences of a row, T tokens of its longest sequence, S sequences of a batch.
@@ -26,7 +26,7 @@ class Batch:
 
     Attributes:
         inputs: Keyword arguments of the model, int64, each (B, T), or (B, C, T) if C > 1: input_ids, attention_mask
-            only if some sequence is padded (without one attention runs faster), token_type_ids if the model has them.
+            only if some sequence is padded (attention is faster without a mask), token_type_ids if the model has them.
         labels: (B,).
         rows: (B,). The rows' numbers in the split.
     """
@@ -56,7 +56,7 @@ def collate(split: TokenizedSplit, rows: np.ndarray, pad_token_id: int, device: 
     # Padded places read some token of the same split, which is then overwritten.
     places_ST = np.minimum(starts_S[:, None] + columns_T, len(split.ids) - 1)
     arrays = {"input_ids": np.where(mask_ST, split.ids[places_ST], pad_token_id).astype(np.int64)}
-    if several or not mask_ST.all():  # some models of multiple choice cannot do without
+    if several or not mask_ST.all():  # some models of multiple choice need the mask
         arrays["attention_mask"] = mask_ST.astype(np.int64)
     if split.token_type_ids is not None:
         arrays["token_type_ids"] = np.where(mask_ST, split.token_type_ids[places_ST], 0).astype(np.int64)
@@ -90,12 +90,12 @@ def training_batches(
 def evaluation_batches(split: TokenizedSplit, max_tokens: int, rows: np.ndarray | None = None) -> list[np.ndarray]:
     """The row numbers of batches for evaluation: every row once, longest first, as many as fit.
 
-    Longest first, so that a batch that does not fit into memory fails at once. The same for every call.
+    Longest first, so that a batch that does not fit into memory fails at once. Every call gives the same batches.
 
     Args:
         max_tokens: Upper limit of sequences times longest sequence; a row that has more by itself is a batch of its
             own.
-        rows: The rows' numbers, if they are not all.
+        rows: The rows' numbers; None for all rows.
     """
     lengths = split.lengths * split.sequences
     rows = np.arange(len(split)) if rows is None else rows

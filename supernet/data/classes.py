@@ -1,7 +1,7 @@
-"""What the labels of the user's own data are: classes, and which, or numbers of a regression.
+"""What the labels of the user's own data are: classes, and their names, or numbers of a regression.
 
-A task may leave that open (`TaskSpec.is_open`). It is then inferred from the labels of the rows, and notes for the
-summary that is shown before training say what was inferred.
+A task may leave this open (`TaskSpec.is_open`). Then it is inferred from the labels of the rows, and notes in the
+summary before training say what was inferred.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FEW_ROWS = 10
 WIDE_RANGE = 20.0
 """Larger labels of a regression are far from the predictions of a new classifier."""
 NO_LABEL = ("none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nan", "nat", "unlabeled", "unlabelled", "no label")
-"""What may be a class, but often stands for a label that is missing; in lower case."""
+"""Names that may be a class, but often mean that the label is missing; in lower case."""
 
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
@@ -33,12 +33,12 @@ _LEADING_ZERO = re.compile(r"[+-]?0\d")
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """The distinct labels of a split, in the order in which they came.
+    """The distinct labels of a split, in the order of their first rows.
 
     Attributes:
         names: Of the labels, as `labels.label_name` gives them.
         counts: Rows of each.
-        places: Where each was first seen, "file:line".
+        places: Where each label comes first, "file:line".
     """
 
     names: Sequence[str]
@@ -58,8 +58,8 @@ def infer_labels(
     Args:
         task: With its columns.
         train: Labels of the training rows, which say what the classes are.
-        others: Of the other splits; the label range has to hold for them too.
-        given: Class names that the source itself has for the label's column, or none.
+        others: Labels of the other splits; the label range has to hold for them too.
+        given: Class names that the source itself has for the label's column; empty if it has none.
 
     Raises:
         UserError: if the labels describe no task.
@@ -96,11 +96,11 @@ def _infer_range(
 
 
 _VALUES = {"classes": _infer_classes, "label_range": _infer_range}
-"""How the values of a task are inferred that say what its labels are."""
+"""How to infer the value of a task that says what its labels are."""
 
 
 def _sorted(names: Sequence[str]) -> list[str]:
-    """By number if all are numbers, else by letters; those that are equal in that as they are written."""
+    """By number if all are numbers, else by letters in lower case; ties as they are written."""
     numbers = {name: parse_number(name) for name in names}
     if any(number is None for number in numbers.values()):
         return sorted(names, key=lambda name: (name.lower(), name))
@@ -112,7 +112,7 @@ def _sorted(names: Sequence[str]) -> list[str]:
 
 def _with_decimal(task: TaskSpec, splits: Sequence[LabelCounts]) -> tuple[TaskSpec, list[str]]:
     """The task with decimal commas if its labels have them, and a note."""
-    place_of = {name: place for found in splits for name, place in zip(found.names, found.places, strict=True)}
+    place_of = {name: place for labels in splits for name, place in zip(labels.names, labels.places, strict=True)}
     commas = [name for name in place_of if _COMMA.fullmatch(name)]
     read = (parse_number(name, comma="," in name) for name in place_of)
     if task.decimal == "comma" or not commas or any(number is None for number in read):
@@ -135,10 +135,10 @@ def _with_decimal(task: TaskSpec, splits: Sequence[LabelCounts]) -> tuple[TaskSp
 
 
 def _kind(task: TaskSpec, train: LabelCounts, given: tuple[str, ...]) -> tuple[str, list[str]]:
-    """Regression or classification, and why if it is not plain.
+    """Regression or classification, and a note if it is not obvious.
 
     Raises:
-        UserError: if the labels are numbers but for some that stand for no label.
+        UserError: if the labels are numbers, except some that mean a missing label.
     """
     numbers = {name: task.number(name) for name in train.names}
     words = [name for name, number in numbers.items() if number is None]
@@ -159,7 +159,7 @@ def _kind(task: TaskSpec, train: LabelCounts, given: tuple[str, ...]) -> tuple[s
 
 
 def _codes(numbers: Mapping[str, float | None]) -> list[str]:
-    """Labels that are codes, as numbers are not written so: with a leading zero, or one in two ways, 1.1 and 1.10."""
+    """Labels that are codes, not numbers: with a leading zero, or the same number in two ways, 1.1 and 1.10."""
     if leading := [name for name in numbers if _LEADING_ZERO.match(name)]:
         return leading
     seen: dict[float | None, str] = {}
@@ -245,7 +245,7 @@ def _class_notes(task: TaskSpec, names: Sequence[str], counts: Mapping[str, int]
 
 
 def _lone_negative(counts: Mapping[str, int]) -> list[str]:
-    """The one class with a negative number, such as -1, if it is rare or nothing speaks for it: 1 beside -1 does."""
+    """The only class with a negative number, such as -1, if it is rare or there is no class 1 that matches it."""
     numbers = {name: parse_number(name) for name in counts}
     negative = [name for name, number in numbers.items() if number is not None and number < 0]
     if len(negative) != 1 or None in numbers.values():

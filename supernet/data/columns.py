@@ -1,7 +1,6 @@
 """Which columns of the user's own data are the text and the label.
 
-A task may leave these open (`TaskSpec.is_open`). Notes for the summary that is shown before training say what was
-inferred.
+A task may leave these open (`TaskSpec.is_open`). Notes in the summary before training say what was inferred.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ TEXT_NAMES = (
     "text", "texts", "sentence", "review", "body", "content", "document", "message", "comment", "question", "tweet",
     "title", "description", "utterance", "query",
 )  # fmt: skip
-"""What a text's column is usually called; only looked at where the label's column has no usual name."""
+"""Usual names of a text's column. They only count where the label's column has no usual name."""
 INDEX_NAMES = re.compile(
     r"|_?id|idx|index|guid|uid|uuid|(row|line)_?(id|nr|no|num|number|index)|rownames|rowid|level_0"
     r"|unnamed: \d+(\.\d+)*|__index_level_\d+__|__index__|\.\.\.\d+"
 )
 """Columns that number the rows, as people, pandas, polars and R call them, in lower case. They are neither text nor
-label unless they are asked for."""
+label unless the user names them."""
 
 
 def is_index(column: str) -> bool:
@@ -42,11 +41,11 @@ def infer_columns(task: TaskSpec, columns: Sequence[str], where: str) -> tuple[T
     """The task with its text and label columns, and notes on how they were found.
 
     Args:
-        columns: Of the training rows.
+        columns: Columns of the training rows.
         where: The file, for messages.
 
     Raises:
-        UserError: if it is not clear which columns are meant; lists them and says what to give.
+        UserError: if it is not clear which columns are meant; it lists the columns and says what to give.
     """
     check_columns(task.columns, columns, where)
     present = [name for name in columns if name not in task.choices]

@@ -1,8 +1,8 @@
 """CSV and TSV files: what separates their columns, and whether their quotes enclose fields or are part of the texts.
 
-Neither is said in such a file. A quote that is taken for one that encloses swallows all rows up to the next quote, and
-a text that runs over lines is torn apart if its quotes are taken for text. What the lines show decides; if they do not
-show it, the user is asked.
+The file itself says neither. If a quote is wrongly taken as the start of a field, it swallows all rows up to the next
+quote. If quotes are wrongly taken as text, a field that runs over lines is torn apart. The lines decide; if they do
+not show it, the user has to say it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Dialect:
 
     Attributes:
         delimiter: What separates the columns.
-        literal: Whether quotes are ordinary characters, as in GLUE's own files, instead of enclosing a field.
-        told: Whether the first line is Excel's `sep=;`, which names the delimiter and is no row.
+        literal: Whether quotes are ordinary characters, as in GLUE's own files. Otherwise they enclose a field.
+        sep_line: Whether the first line is Excel's `sep=;`, which names the delimiter and is not a row.
     """
 
     delimiter: str
     literal: bool = False
-    told: bool = False
+    sep_line: bool = False
 
     def records(self, file: Path) -> Iterator[tuple[int, list[str]]]:
         """Number of the last line and fields of each record. Raises a UserError if its quotes are wrong."""
@@ -51,24 +51,24 @@ class Dialect:
             return
         reader = self.reader(file)
         try:
-            yield from ((reader.line_num + self.told, row) for row in reader)
+            yield from ((reader.line_num + self.sep_line, row) for row in reader)
         except csv.Error as e:
             raise UserError(
-                f"{file}:{reader.line_num + self.told}: not valid CSV ({e}); double the quotes inside of quotes, or say"
-                " data.quotes=literal if quotes are part of the texts"
+                f"{file}:{reader.line_num + self.sep_line}: not valid CSV ({e}); double the quotes inside of quotes, or"
+                " say data.quotes=literal if quotes are part of the texts"
             ) from None
 
     def reader(self, file: Path) -> Any:
         """The csv module's reader, for quotes that enclose."""
         # Strict: otherwise a quote that is never closed would silently swallow the rest of the file.
-        return csv.reader(islice(csv_lines(file), self.told, None), delimiter=self.delimiter, strict=True)
+        return csv.reader(islice(csv_lines(file), self.sep_line, None), delimiter=self.delimiter, strict=True)
 
     def lines(self, file: Path) -> Iterator[tuple[int, list[str]]]:
-        """Number and fields of each line, quotes being ordinary characters."""
-        # In GLUE's TSV files a lone carriage return is part of a text, unless all lines end so.
+        """Number and fields of each line. Quotes are ordinary characters."""
+        # In GLUE's TSV files a lone carriage return is part of a text, unless all lines end with it.
         at_feeds = self.delimiter == "\t" and "\r" not in next(lines(file), "").rstrip("\r\n")
         all_lines = lines(file) if at_feeds else csv_lines(file)
-        for number, line in islice(enumerate(all_lines, start=1), self.told, None):
+        for number, line in islice(enumerate(all_lines, start=1), self.sep_line, None):
             yield number, line.rstrip("\r\n").split(self.delimiter)
 
     def rows(self, file: Path) -> Iterator[tuple[int, list[str]]]:
@@ -76,9 +76,9 @@ class Dialect:
         return ((number, row) for number, row in self.lines(file) if any(value.strip() for value in row))
 
     def notes(self, file: Path) -> list[str]:
-        """What a reader of the table should know of it."""
+        """What a reader of the table should know about the file."""
         named = _NAMES.get(self.delimiter, repr(self.delimiter))
-        separated = self.told or (self.delimiter != "," and file.suffix.lower() == ".csv")
+        separated = self.sep_line or (self.delimiter != "," and file.suffix.lower() == ".csv")
         notes = [f"{file.name}: columns are separated by {named}"] if separated else []
         if self.literal:
             notes.append(f"{file.name}: quotes are part of the texts (data.quotes=csv if they enclose fields)")
@@ -119,16 +119,16 @@ def dialect_of(file: Path, quotes: str = "auto") -> Dialect:
         quotes: csv: they enclose fields. literal: they are text. auto: what the lines show.
 
     Raises:
-        UserError: if the file cannot be read, or the lines do not show which of the two quotes are.
+        UserError: if the file cannot be read, or the lines do not show what its quotes mean.
     """
     excel = _EXCEL.fullmatch(next(csv_lines(file), ""))
-    dialect = Dialect(excel[1] if excel else _delimiter(file), told=excel is not None)
+    dialect = Dialect(excel[1] if excel else _delimiter(file), sep_line=excel is not None)
     literal = quotes == "literal" or (quotes == "auto" and _quotes_are_literal(file, dialect))
     return replace(dialect, literal=literal)
 
 
 def _delimiter(file: Path) -> str:
-    """For CSV what divides the first rows into the most fields, as many in each; if need be the first row alone."""
+    """For CSV: what divides the first rows into the most fields, all into equally many; else only the first row."""
     if file.suffix.lower() == ".tsv":
         return "\t"
 
@@ -143,9 +143,9 @@ def _delimiter(file: Path) -> str:
 def _quotes_are_literal(file: Path, dialect: Dialect) -> bool:
     """Whether quotes are ordinary characters.
 
-    They enclose fields if that gives records of one length, each on its own line, or if some line is no row by itself.
-    Else every line is a row, and quotes as such make records of several lines, or none at all: see `_shown_by_lines`.
-    In a TSV file that cannot be read with them they are always literal, as those of GLUE are.
+    Quotes enclose fields if that gives records of equal length, each on its own line, or if some line alone is not a
+    row. Otherwise every line is a row, and enclosing quotes give records of several lines, or an error: see
+    `_shown_by_lines`. If a TSV file cannot be read with enclosing quotes, they are literal, as in GLUE.
     """
     valid, joined = _records(file, dialect)
     if valid and not joined:
@@ -159,14 +159,14 @@ def _quotes_are_literal(file: Path, dialect: Dialect) -> bool:
 
 
 def _records(file: Path, dialect: Dialect) -> tuple[bool, list[range]]:
-    """Whether records are of one length if quotes enclose fields, and the lines of each that has several."""
+    """Whether records have equal length if quotes enclose fields; and the line numbers of records of several lines."""
     reader = dialect.reader(file)
     joined, width, last = [], 0, 0
     try:
         for row in reader:
             first, last = last + 1, reader.line_num
             if last > first:
-                joined.append(range(first + dialect.told, last + 1 + dialect.told))
+                joined.append(range(first + dialect.sep_line, last + 1 + dialect.sep_line))
             if any(field.strip() for field in row):
                 width = width or len(row)
                 if len(row) != width:
@@ -177,11 +177,11 @@ def _records(file: Path, dialect: Dialect) -> tuple[bool, list[range]]:
 
 
 class _Column:
-    """A column of a file whose lines are all rows: what the lines in doubt have, and what of it other lines have.
+    """A column of a file whose lines are all rows: the values of the lines in doubt, and which of them recur.
 
     Args:
         records: Which record each line in doubt belongs to, if quotes enclose fields.
-        values: What the line has in this column.
+        values: The line's value in this column.
     """
 
     def __init__(self, records: Sequence[int], values: Sequence[str]) -> None:
@@ -191,16 +191,16 @@ class _Column:
         self.numeric = True
 
     def compare(self, value: str) -> None:
-        """Takes note of a value that another line has."""
+        """Notes a value of another line."""
         if value in self.wanted:
             self.elsewhere.add(value)
         self.numeric = self.numeric and _is_number(value)
 
     def fitting(self, *, repeated: bool = False) -> int:
-        """How many lines in doubt have what the others have: the same value, or a number where they have numbers.
+        """How many lines in doubt look like the others: with the same value, or a number where others have numbers.
 
         Args:
-            repeated: Whether a value fits as well that several lines of one record have.
+            repeated: Whether a value that several lines of one record share fits as well.
         """
         return sum(
             count
@@ -214,19 +214,19 @@ def _is_number(value: str) -> bool:
 
 
 def _shown_by_lines(file: Path, dialect: Dialect, joined: list[range] | None) -> bool:
-    """Whether quotes are literal in a file of which every line could be a row.
+    """Whether quotes are literal in a file where every line could be a row.
 
-    Rows that a pair of stray quotes joins look like all others: some column, the label's, has in each of them what it
-    has elsewhere. Of a text of several lines only one line, its first or its last, can have that. A field on one line
-    that is enclosed in quotes speaks against literal quotes.
+    If a pair of stray quotes joins rows, these rows look like all others: the label's column has a value in each of
+    them that other rows have too. In a real text of several lines, only its first or its last line can have such a
+    value. A field on one line that is enclosed in quotes speaks against literal quotes.
 
     Args:
-        joined: Lines of the records that have several, or None if quotes cannot enclose fields in this file.
+        joined: Line numbers of the records of several lines, or None if quotes cannot enclose fields in this file.
 
     Raises:
         UserError: if the signs contradict one another.
     """
-    record_of = {number: record for record, of in enumerate(joined or ()) for number in of}
+    record_of = {number: record for record, numbers in enumerate(joined or ()) for number in numbers}
     doubtful = [(record_of[number], row) for number, row in dialect.rows(file) if number in record_of]
     records = [record for record, _ in doubtful]
     columns = [_Column(records, values) for values in zip(*(row for _, row in doubtful), strict=True)]
@@ -245,7 +245,7 @@ def _shown_by_lines(file: Path, dialect: Dialect, joined: list[range] | None) ->
     if max((column.fitting(repeated=True) for column in columns), default=0) <= len(joined):
         return False
     all_fit = compared and max(column.fitting() for column in columns) == len(doubtful)
-    if dialect.delimiter == "\t" or (all_fit and not enclosed):  # in TSV files quotes are literal as a rule
+    if dialect.delimiter == "\t" or (all_fit and not enclosed):  # in TSV files quotes are usually literal
         return True
     a, b = joined[0][0], joined[0][-1]
     raise UserError(

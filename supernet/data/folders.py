@@ -1,4 +1,4 @@
-"""Data files on the user's disk: which file of a folder is which split, and which is none."""
+"""Data files on the user's disk: which file of a folder belongs to which split."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from supernet.options.task import TaskSpec
 from supernet.runtime.errors import UserError
 from supernet.runtime.storage import user_path
 
-_NUMBER = r"[-_. ]?(?:part)?[-_. ]?(?P<number>\d+)(?:[-_]of[-_](?P<of>\d+)(?:-[0-9a-f]+)?)?"
-"""What follows a split's name in the name of a part: train_1, train-00000-of-00002, and as clones of hub data sets have
-it train-00000-of-00001-0a1b2c3d4e5f6a7b."""
+_NUMBER = r"[-_. ]?(?:part)?[-_. ]?(?P<number>\d+)(?:[-_]of[-_](?P<total>\d+)(?:-[0-9a-f]+)?)?"
+"""What follows a split's name in the name of a part: train_1, train-00000-of-00002, and, in clones of hub data sets,
+train-00000-of-00001-0a1b2c3d4e5f6a7b."""
 _OTHER_DATA = re.compile(
     r".*\.(txt|dat|ndjson|xlsx?|ods|arrow|feather|pkl|pickle|npz?|db|sqlite3?|zip|tar|gz|tgz|bz2|xz|zst|7z)",
     re.IGNORECASE,
@@ -24,7 +24,7 @@ _OTHER_DATA = re.compile(
 
 
 def local_source(task: TaskSpec, place: str, quotes: str = "auto") -> RawDataset:
-    """The files of a task in a folder; or one file, for a task that can be split into all three splits.
+    """The files of a task in a folder; or a single file, if the task allows to split it into all three splits.
 
     Args:
         task: Names its splits.
@@ -32,7 +32,7 @@ def local_source(task: TaskSpec, place: str, quotes: str = "auto") -> RawDataset
         quotes: What quotes in CSV and TSV files are, see `delimited.dialect_of`.
 
     Raises:
-        UserError: if there is nothing to be used, or it is not clear what.
+        UserError: if there is no file to use, or it is not clear which.
     """
     path = user_path(place)
     if os.path.isfile(path):
@@ -46,7 +46,7 @@ def local_source(task: TaskSpec, place: str, quotes: str = "auto") -> RawDataset
     if not test and not task.validation_splits:
         raise _no_file(task, folder, task.test_splits)
     used = {*train, *validation, *test}
-    places = dict.fromkeys((path, folder))  # the one that was named, and the one in it that was chosen
+    places = dict.fromkeys((path, folder))  # the folder that the user named, and the task's folder in it
     others = [file for place in places for file in _entries(place) if file not in used and _is_data(file)]
     unused = [f"file {file}" for file in others]
     unused += [f"folder {other} (data.dir={other} to use it)" for other in passed_over]
@@ -90,7 +90,7 @@ def _file_part(file: Path, quotes: str) -> Shard:
 def _task_folder(task: TaskSpec, directory: str) -> tuple[Path, list[Path]]:
     """The folder itself if the training file lies there; else the task's folder in it, or a clone's folder `data`.
 
-    sst2, SST-2 and SST_2 are the same. Also the folders of that kind that have files, but are not used.
+    sst2, SST-2 and SST_2 are the same name. Also returns such folders that have files but are not used.
     """
 
     def plain(name: str) -> str:
@@ -136,14 +136,14 @@ def find_split(task: TaskSpec, folder: Path, field: str) -> list[Path]:
 
     Args:
         task: Names the split in `field`: train_splits, validation_splits or test_splits.
-        folder: Of the files.
-        field: See there.
+        folder: Where the files are.
+        field: Name of the task's field, see above.
 
     Raises:
         UserError: if there are two files for a split, or parts are missing.
     """
-    found = {name: parts for name in getattr(task, field) if (parts := _parts(folder, name))}
-    for name, parts in found.items():
+    parts_of = {name: parts for name in getattr(task, field) if (parts := _parts(folder, name))}
+    for name, parts in parts_of.items():
         if not _is_whole(parts):
             files = ", ".join(file.name for _, _, file in parts)
             raise UserError(
@@ -151,27 +151,27 @@ def find_split(task: TaskSpec, folder: Path, field: str) -> list[Path]:
                 f" parts {name}_1, {name}_2 and so on"
                 + ("; or name a single file with data.dir=FILE" if task.validation_splits else "")
             )
-    check_one_name(task, field, list(found), str(folder))
-    return [file for _, _, file in next(iter(found.values()), [])]
+    check_one_name(task, field, list(parts_of), str(folder))
+    return [file for _, _, file in next(iter(parts_of.values()), [])]
 
 
 def _parts(folder: Path, name: str) -> list[tuple[int | None, int | None, Path]]:
-    """Number, how many there are by the name, and file of each part; None where the name does not say it."""
+    """Number, total and file of each part; number or total is None where the file's name does not have it."""
     endings = "|".join(suffix[1:] for suffix in SUFFIXES)
     pattern = re.compile(rf"{re.escape(name)}(?:{_NUMBER})?\.(?:{endings})", re.IGNORECASE)
 
     def number(text: str | None) -> int | None:
         return None if text is None else int(text)
 
-    found = [(match, entry) for entry in _entries(folder) if (match := pattern.fullmatch(entry.name))]
-    parts = [(number(match["number"]), number(match["of"]), entry) for match, entry in found]
+    matches = [(match, entry) for entry in _entries(folder) if (match := pattern.fullmatch(entry.name))]
+    parts = [(number(match["number"]), number(match["total"]), entry) for match, entry in matches]
     return sorted(parts, key=lambda part: (part[0] is not None, part[0] or 0))
 
 
 def _is_whole(parts: Sequence[tuple[int | None, int | None, Path]]) -> bool:
     """Whether the files are one split: one file, or all parts, each once. train and train_2 are two parts."""
     numbers = [number for number, _, _ in parts]
-    totals = {of for _, of, _ in parts}
+    totals = {total for _, total, _ in parts}
     if totals not in ({None}, {len(parts)}):
         return False
     from_one = list(range(1, len(parts) + 1))

@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face hub, at one commit; from the cache if the hub cannot be reached.
 
-Loading scripts are never executed; the library has given them up.
+Loading scripts are never executed; the library no longer supports them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class HubData:
     """A data set of the hub.
 
     Attributes:
-        splits: By name.
-        revision: The commit that they are of.
+        splits: The splits by name.
+        revision: Their commit.
         notes: What a reader of the table should know.
     """
 
@@ -43,7 +43,7 @@ def load(task: TaskSpec, revision: str | None) -> HubData:
     """The data set of a task.
 
     Raises:
-        UserError: if it cannot be had.
+        UserError: if it can neither be fetched nor read from the cache.
     """
     repository = Repository("dataset", str(task.hub), revision, "data.hub_revision")
     instead = (
@@ -60,7 +60,7 @@ def load(task: TaskSpec, revision: str | None) -> HubData:
 
 
 def _from_hub(task: TaskSpec, commit: str) -> DatasetBuilder:
-    try:  # with its prefix the name cannot be taken for that of a folder here
+    try:  # with this prefix the name cannot be taken for a folder's
         builder = datasets.load_dataset_builder(f"hf://datasets/{task.hub}", task.hub_config, revision=commit)
     except ValueError as error:
         if (configurations := re.search(r"\[.*\]", str(error))) is None:
@@ -71,7 +71,7 @@ def _from_hub(task: TaskSpec, commit: str) -> DatasetBuilder:
             f"data set '{task.hub}' has no {wanted}; name a configuration with "
             f"data.hub={task.hub} data.hub_config=NAME: {names}"
         ) from error
-    if builder.hash != commit:  # what the library does if it does not reach the hub: any commit in the cache
+    if builder.hash != commit:  # without the hub the library takes any commit of the cache
         raise ConnectionError(f"the hub was not reached, and the cache has another commit, {builder.hash}")
     if not Path(builder.cache_dir).is_dir():
         print_on_main(f"fetching data set '{task.hub}' from the hub")
@@ -79,15 +79,15 @@ def _from_hub(task: TaskSpec, commit: str) -> DatasetBuilder:
 
 
 def _from_cache(task: TaskSpec, commit: str, trouble: Exception) -> DatasetBuilder:
-    """What an earlier download of this commit has left; if no configuration is named, there must be only one."""
+    """What an earlier download of this commit left. If no configuration is named, the cache must have exactly one."""
     *owner, name = str(task.hub).split("/")
     dataset = camelcase_to_snakecase(name)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "___".join([*owner, dataset])
     configuration = "*" if task.hub_config is None else glob.escape(task.hub_config)
-    found = [path for path in folder.glob(f"{configuration}/*/{commit}") if path.is_dir()]
-    if len(found) != 1:
+    folders = [path for path in folder.glob(f"{configuration}/*/{commit}") if path.is_dir()]
+    if len(folders) != 1:
         raise trouble
-    config_name, version = found[0].parts[-3:-1]
+    config_name, version = folders[0].parts[-3:-1]
     names = {"dataset_name": dataset, "config_name": config_name, "version": version, "hash": commit}
     return Cache(repo_id=str(task.hub), **names)
 

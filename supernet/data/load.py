@@ -1,4 +1,4 @@
-"""Loads a task's rows and splits them, as in the paper or as the user's own files are split.
+"""Loads a task's rows and splits them, as the paper does or as the user's own files do.
 
 `load_rows` gives the rows as text, `load_task` as tokens. Rows are checked and stored column by column.
 Texts are in memory once: splits share them, and a split's texts are freed when it is tokenised.
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 TRAIN_SHARE = 0.7
 SHOWN_FILES = 20
-"""Files of a split that the table names; of more the first and the last."""
+"""The table names at most this many files of a split; of longer lists the first and the last file."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the rows come from, for the summary that is shown before training.
+    """Where the rows come from, for the summary before training.
 
     Attributes:
         origins: Short name of the source of each split's rows.
@@ -104,13 +104,13 @@ def load_task(task: TaskSpec, options: DataOptions, tokenizer: PreTrainedTokeniz
 def load_rows(task: TaskSpec, options: DataOptions) -> TaskRows:
     """A task's rows as text, split.
 
-    For a task without `validation_splits`, as those of GLUE, as in the paper: the training rows of the source are
-    split by `split_rows`, the test rows are its development set. For one with (task custom) the splits are taken as
-    they are; if only one of validation and test rows is there, those are the test rows; what lacks is split off the
-    training rows.
+    A task without `validation_splits`, such as those of GLUE, is split as in the paper: `split_rows` divides the
+    training rows of the source, and the development set gives the test rows. A task with `validation_splits` (task
+    custom) keeps its splits. If the source has only validation rows or only test rows, they are the test rows. A
+    missing split is taken from the training rows.
 
     Raises:
-        UserError: if the source cannot be used, or a row is not as the task says; with file and line number.
+        UserError: if the source cannot be used, or a row does not fit the task; names file and line.
     """
     options = options.normalised()
     task = options.applied_to(task)
@@ -118,10 +118,10 @@ def load_rows(task: TaskSpec, options: DataOptions) -> TaskRows:
     notes = list(source.notes)
     named = task.label is not None or bool(task.text)
     if not task.text or task.label is None:
-        task, said = _with_columns(task, source.train[0])
-        notes += said
-    parts, said = _usable(task, source)
-    notes += [note for split in parts.values() for part in split for note in part.notes] + said
+        task, more = _with_columns(task, source.train[0])
+        notes += more
+    parts, more = _usable(task, source)
+    notes += [note for split in parts.values() for part in split for note in part.notes] + more
     gathered = _gathered(task, parts, options)
     notes += [note for split in gathered.values() for note in split.notes]
     if not named:
@@ -129,16 +129,16 @@ def load_rows(task: TaskSpec, options: DataOptions) -> TaskRows:
     if task.is_open:
         others = [part.labels for name, part in gathered.items() if name != "train"]
         given = source.train[0].classes(task.label_column)
-        task, said = infer_labels(task, gathered["train"].labels, others, given)
-        notes += said
+        task, more = infer_labels(task, gathered["train"].labels, others, given)
+        notes += more
     whole = task.resolve()
     notes += [note for name, split in gathered.items() for note in _taken_as(whole, name, split)]
     rows = {name: part.rows(whole) for name, part in gathered.items()}
     del gathered
-    (train, validation, test), origins, said = _divide(
+    (train, validation, test), origins, more = _divide(
         task, options, rows, {name: _origin(parts[name]) for name in parts}
     )
-    notes += [*said, *shared_texts(train, validation, test)]
+    notes += [*more, *shared_texts(train, validation, test)]
     files = tuple(dict.fromkeys(name for split in parts.values() for name in _files(split)))
     provenance = Provenance(origins, files, _unused(task, parts, source), tuple(notes), source.revision)
     return TaskRows(train, validation, test, whole, provenance)
@@ -152,7 +152,7 @@ def _with_columns(task: TaskSpec, part: Shard) -> tuple[TaskSpec, list[str]]:
 
 
 def _gathered(task: TaskSpec, parts: Mapping[str, list[Shard]], options: DataOptions) -> dict[str, RawSplit]:
-    """The rows of each split, without those whose labels are to be ignored; each of these labels has to be there."""
+    """The rows of each split, without the rows of ignored labels. A UserError if no row has an ignored label."""
     written = {label: spellings(label) for label in options.ignore_labels}
     ignored = frozenset[str | None]().union(*written.values())
     gathered = {name: gather(task, parts[name], ignored) for name in parts}
@@ -165,7 +165,7 @@ def _gathered(task: TaskSpec, parts: Mapping[str, list[Shard]], options: DataOpt
 
 
 def _check_header(task: TaskSpec, part: Shard, train: RawSplit) -> None:
-    """Raises a UserError if the name of the label's column is a label too: the columns, as guessed, are a row."""
+    """Raises a UserError if the name of the label's column is a label too: the first line is then probably a row."""
     if task.label in train.labels.names and not any(name.lower() in TEXT_NAMES for name in task.text):
         count = train.labels.counts[train.labels.names.index(task.label)]
         raise UserError(
@@ -176,7 +176,7 @@ def _check_header(task: TaskSpec, part: Shard, train: RawSplit) -> None:
 
 
 def _taken_as(task: Task, split: str, gathered: RawSplit) -> list[str]:
-    """Notes on labels that are written otherwise than the class that they stand for: 1.0 for 1."""
+    """Notes on labels that are not written like their class: 1.0 for 1."""
     if task.label_ids:
         return []
     names = [name for name in gathered.labels.names if name not in task.classes and other_writing(name) in task.classes]
@@ -185,13 +185,13 @@ def _taken_as(task: Task, split: str, gathered: RawSplit) -> list[str]:
 
 
 def _files(parts: Sequence[Shard]) -> list[str]:
-    """The files of a split; of very many the first and the last."""
+    """The files of a split; of long lists the first and the last."""
     names = list(dict.fromkeys(part.name for part in parts))
     return names if len(names) <= SHOWN_FILES else [f"{names[0]} to {names[-1]} ({len(names)} files)"]
 
 
 def _unused(task: TaskSpec, parts: Mapping[str, list[Shard]], source: RawDataset) -> tuple[str, ...]:
-    """What there is in the files and beside them, but is not used."""
+    """Columns of the files, and other files, that are not used."""
     columns = dict.fromkeys(column for split in parts.values() for part in split for column in part.columns())
     unused = [column for column in columns if column not in task.columns]
     return (*([f"columns {listing(unused, 50)}"] if unused else []), *source.unused)
@@ -221,7 +221,7 @@ def _source(task: TaskSpec, options: DataOptions) -> RawDataset:
 
 
 def _usable(task: TaskSpec, source: RawDataset) -> tuple[dict[str, list[Shard]], list[str]]:
-    """The parts of each split that has any, and notes. Test rows without labels are of no use."""
+    """The parts of each split that has parts, and notes. Test rows without labels are not used."""
     splits = {"train": source.train, "validation": source.validation, "test": source.test}
     notes = []
     if task.validation_splits and source.test and not labelled(source.test, task.label_column):
@@ -236,9 +236,9 @@ def _usable(task: TaskSpec, source: RawDataset) -> tuple[dict[str, list[Shard]],
 def split_rows(
     rows: TextSplit, seed: int, max_rows: int | None, max_validation_rows: int | None
 ) -> tuple[TextSplit, TextSplit]:
-    """The paper's split of the training rows: shuffle, keep `max_rows`, the first 70 % are for training.
+    """The paper's split of the training rows: shuffle, keep `max_rows`, use the first 70 % for training.
 
-    The others are for validation, at most `max_validation_rows` of them.
+    The other rows are for validation, but at most `max_validation_rows` of them.
 
     Raises:
         UserError: if one of the two would be empty.
@@ -251,7 +251,7 @@ def split_rows(
 
 
 def _shuffled(rows: TextSplit, seed: int, max_rows: int | None, *, least_rest: int = 1) -> tuple[list[int], int]:
-    """Row numbers in random order, and how many of them are for training; `least_rest` have to be left."""
+    """Row numbers in random order, and how many of them are for training; at least `least_rest` must remain."""
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     order = order[:max_rows]

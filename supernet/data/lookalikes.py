@@ -1,6 +1,6 @@
-"""Classes that a reader would take for one: their names differ in capitals, in characters that cannot be seen or so.
+"""Classes that look the same to a reader: their names differ only in capitals, in invisible characters or the like.
 
-They stay what they are in the file, different classes; a note names them.
+They stay different classes, as they are in the file; a note names them.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _VARIANTS = re.compile("[\ufe00-\ufe0f]")  # how the character before is drawn
 
 
 def alike_notes(names: Sequence[str]) -> list[str]:
-    """A note for each kind of difference that is easily overlooked, with the classes that differ in nothing else."""
-    notes, told = [], set[str]()
+    """A note for each kind of difference that is easy to overlook, with the classes that differ only in it."""
+    notes, named = [], set[str]()
     for difference, reduced, shown in _DIFFERENCES:
         groups: dict[Hashable, list[str]] = {}
         for name in names:
             groups.setdefault(reduced(name), []).append(name)
-        alike = [name for same in groups.values() if len(same) > 1 and not told.issuperset(same) for name in same]
+        alike = [name for same in groups.values() if len(same) > 1 and not named.issuperset(same) for name in same]
         if alike:
             notes.append(f"classes that differ in {difference} only: {listing(map(shown, alike))}")
-            told.update(alike)
+            named.update(alike)
     return notes
 
 
 def _as_seen(name: str) -> str:
-    """Without what cannot be seen; letters with accents in one piece; blanks all alike."""
+    """The name without invisible characters; each letter with its accent is one character; all blanks are alike."""
     composed = unicodedata.normalize("NFKC", _VARIANTS.sub("", name))
     return " ".join("".join(c for c in composed if c.isspace() or unicodedata.category(c) not in _UNSEEN).split())
 
@@ -52,4 +52,4 @@ _DIFFERENCES: tuple[tuple[str, Callable[[str], Hashable], Callable[[str], str]],
     ("how a number is written", _number, str),
     ("capital letters and signs at the ends", _bare, ascii),
 )
-"""What is different, what of a name is compared, and how a name is shown."""
+"""The difference in words, the part of a name that is compared, and how a name is shown."""

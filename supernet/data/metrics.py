@@ -23,7 +23,7 @@ def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """F1 of class 1 against class 0, 0 to 1; 0.0 where class 1 is neither predicted nor there."""
+    """F1 of class 1 against class 0, 0 to 1; 0.0 if no row has class 1 and none is predicted."""
     return float(f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0.0))
 
 
@@ -33,9 +33,10 @@ def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Spearman's rank correlation, -1 to 1; 0.0 by convention where a side is constant or holds NaN: it ranks nothing.
+    """Spearman's rank correlation, -1 to 1; 0.0 by convention if a side is constant or holds NaN.
 
-    Undefined in those cases, but the smallest sub-network does answer every row the same, and its error is then 1.0.
+    It is undefined in these cases. They occur: the smallest sub-network predicts the same for every row. Its error is
+    then 1.0.
     """
     if np.isnan(predictions).any() or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
         return 0.0
@@ -65,7 +66,7 @@ def score(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if predictions.ndim != 1 or predictions.shape != labels.shape or not len(labels):
         raise ValueError(f"predictions {predictions.shape} and labels {labels.shape} must both be (n,) with n >= 1")
-    # Degenerate predictions are ordinary for small sub-networks: their value is defined above, a warning helps nobody.
+    # Degenerate predictions are ordinary for small sub-networks: their score is defined above; no warning is needed.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         return METRICS[metric](predictions, labels)
@@ -79,11 +80,11 @@ def error(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
 def majority_score(task: Task, labels: np.ndarray, *, known: np.ndarray) -> float:
     """The score on `labels` of the trivial predictor: it always predicts what suits the labels `known` best.
 
-    Matthews and Spearman correlations of one prediction are 0, its F1 is 0 unless it is class 1.
+    Matthews and Spearman correlations of a constant prediction are 0. Its F1 is 0 unless it predicts class 1.
 
     Args:
         labels: (n,). True labels.
-        known: (k,). Labels of rows that may choose the prediction: others than test rows.
+        known: (k,). Labels of the rows that the prediction is chosen by; not test rows.
     """
     prediction = task.labels.trivial_prediction(known, len(task.answers))
     return score(task.metric, np.broadcast_to(prediction, labels.shape), labels)

@@ -1,4 +1,4 @@
-"""Readers of data files: JSON Lines, CSV, TSV and Parquet, as records of the wanted columns, one after the other.
+"""Readers of data files: JSON Lines, CSV, TSV and Parquet, as an iterator of records of the wanted columns.
 
 An error message about a file names the file and the line.
 """
@@ -33,7 +33,7 @@ def shown(value: object) -> str:
 
 
 def listing(names: Iterable[str], most: int = 12) -> str:
-    """Names of columns or classes in one line; many are counted, and those that are whole texts are cut short."""
+    """Names of columns or classes in one line. Long names are cut short; names beyond `most` are counted only."""
     short = [" ".join(name.split()) or "''" for name in names]
     shown_names = [name if len(name) <= 40 else f"{name[:37]}..." for name in short[:most]]
     more = f" and {len(short) - most} more" if len(short) > most else ""
@@ -46,7 +46,7 @@ def numbered(values: Iterable[Sequence[Any]]) -> Iterator[Record]:
 
 
 def check_columns(wanted: Sequence[str], present: Iterable[str], where: str) -> None:
-    """Raises a UserError if a wanted column is not there once; `where` is the file, with the line if there is one."""
+    """Raises a UserError unless each wanted column is there exactly once; `where` is the file, or file:line."""
     present = [str(name) for name in present]
     for column in wanted:
         if column not in present:
@@ -148,7 +148,7 @@ class Reader:
     """How a file of one format is read.
 
     Attributes:
-        columns: Names of the columns, of JSON Lines those of the first object; none if the file is empty.
+        columns: Names of the columns (JSON Lines: of the first object); empty if the file is empty.
         records: The values of the wanted columns, row by row.
         notes: What a reader of the table should know of the file.
     """

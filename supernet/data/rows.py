@@ -1,4 +1,4 @@
-"""Rows as text, checked one by one and kept column by column, each text once.
+"""Rows as text: checked row by row and stored column by column, each text once.
 
 An error message about a row names the file and the line.
 """
@@ -26,7 +26,7 @@ class TextSplit:
     """Rows as text.
 
     Attributes:
-        columns: One or two lists of n texts, then one for each choice.
+        columns: One or two lists of n texts, then a list for each choice.
         labels: n labels, of the type `Labels.dtype` of the task's kind.
     """
 
@@ -48,21 +48,21 @@ class TextSplit:
 
 
 def shared_texts(train: TextSplit, validation: TextSplit, test: TextSplit) -> list[str]:
-    """Notes on how many rows have the text of a training row, or for test rows of a validation row."""
+    """Notes on how many rows have the same text as a training row; test rows also as a validation row."""
     learnt, chosen_by, tested = train.keys(), validation.keys(), test.keys()
     notes = []
-    for name, keys, seen, of in (
+    for name, keys, seen, source in (
         ("validation", chosen_by, learnt, "training"),
         ("test", tested, np.concatenate([learnt, chosen_by]), "training or validation"),
     ):
         if count := _count_seen(keys, seen):
-            same = f"{count} of {len(keys)} {name} rows have the same text as a {of} row"
+            same = f"{count} of {len(keys)} {name} rows have the same text as a {source} row"
             notes.append(f"{same}, so the error looks smaller than it is")
     return notes
 
 
 def _count_seen(keys_m: np.ndarray, seen_n: np.ndarray) -> int:
-    """How many of the keys are among those that were seen; O((m + n) log n), some bytes a row."""
+    """How many of the keys are among the seen keys; O((m + n) log n) time, some bytes per row."""
     seen_n = np.sort(seen_n)
     nearest_m = seen_n[np.minimum(np.searchsorted(seen_n, keys_m), len(seen_n) - 1)]
     return int(np.sum(nearest_m == keys_m))
@@ -70,13 +70,13 @@ def _count_seen(keys_m: np.ndarray, seen_n: np.ndarray) -> int:
 
 @dataclass(frozen=True, eq=False)
 class RawSplit:
-    """One split's rows, with labels as numbers of their names.
+    """One split's rows. A label is stored as the position of its name.
 
     Attributes:
         columns: Lists of n texts.
         codes: (n,) int32. Positions in `labels.names`.
         labels: The distinct labels.
-        left_out: How many rows have been left out for a label that is to be ignored, by that label.
+        left_out: Number of rows that were left out, by their ignored label.
         notes: What a reader of the table should know.
     """
 
@@ -87,7 +87,7 @@ class RawSplit:
     notes: tuple[str, ...]
 
     def rows(self, task: Task) -> TextSplit:
-        """The rows with label ids or numbers. Raises a UserError if a label is none of the task's."""
+        """The rows with label ids or numbers. Raises a UserError if the task has no such label."""
         values = [task.parse_label(name) for name in self.labels.names]
         for name, value, place in zip(self.labels.names, values, self.labels.places, strict=True):
             if value is None:
@@ -96,15 +96,15 @@ class RawSplit:
 
 
 def gather(task: TaskSpec, parts: Sequence[Shard], ignored: Set[str | None] = frozenset()) -> RawSplit:
-    """Checks the records of one split and puts them into columns. Labels are checked so far as the task is known.
+    """Checks the records of one split and puts them into columns. Labels are checked if the task is not open.
 
     Args:
         task: With its columns.
-        parts: Of the split.
-        ignored: Labels of rows to be left out, as they are written; None for those that are missing.
+        parts: Parts of the split.
+        ignored: Labels of rows to leave out, as they are written; None for missing labels.
 
     Raises:
-        UserError: if a row cannot be used, or there is none.
+        UserError: if a row cannot be used, or there are no rows.
     """
     whole = None if task.is_open else task.resolve()
     columns: tuple[list[str], ...] = tuple([] for _ in (*task.text, *task.choices))
@@ -140,7 +140,7 @@ def gather(task: TaskSpec, parts: Sequence[Shard], ignored: Set[str | None] = fr
 
 
 def _data_rows(task: TaskSpec, part: Shard, notes: list[str]) -> Iterator[tuple[int, list[Any], object]]:
-    """Number, texts and label of each row. Those that name the columns again, as in files that were joined, are noted.
+    """Number, texts and label of each row. Repeated headers, as in joined files, are skipped and noted.
 
     Raises:
         UserError: if the columns are named again in another order.
@@ -158,7 +158,7 @@ def _data_rows(task: TaskSpec, part: Shard, notes: list[str]) -> Iterator[tuple[
 
 
 def _is_header(names: list[str], values: Sequence[object], place: str) -> bool:
-    """Whether a row is the names of the columns. Raises a UserError if it has them in another order."""
+    """Whether a row repeats the names of the columns. Raises a UserError if their order is another."""
     row = [_plain(str(value)) for value in values]
     if row != names and sorted(row) == sorted(names):
         raise UserError(f"{place}: the columns are named again, in another order; split the file here into two")
@@ -166,12 +166,12 @@ def _is_header(names: list[str], values: Sequence[object], place: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A column's name in lower case, without blanks around it and the mark that a file of its own begins with."""
+    """A column's name in lower case, without blanks around it and without a byte order mark."""
     return name.strip().removeprefix("\ufeff").strip().lower()
 
 
 def _classes_by_id(task: TaskSpec, part: Shard) -> tuple[str, ...]:
-    """The names that the source gives to the ids in its labels' column, if the task's classes are these; or none.
+    """The names that the source gives to the ids in the label's column; empty if the task has other classes.
 
     An id is then replaced by its name before anything reads it: the names may be numbers themselves.
     """
@@ -193,7 +193,7 @@ def _bad_label(task: TaskSpec, label: object, place: str) -> UserError:
 
 
 def _way_out(task: TaskSpec, label: object) -> str:
-    """What to do about a label that is none of the task's."""
+    """What to do about a label that the task does not have."""
     name, kind = label_name(label), task.known_kind
     if name is not None and kind is not None and (advice := kind.labels.advice(task, name)):
         return f"; {advice}"
@@ -204,7 +204,7 @@ def _way_out(task: TaskSpec, label: object) -> str:
 
 
 def _checked_texts(task: TaskSpec, texts: list[Any], source: str, number: int) -> list[str]:
-    """The texts of a row. What is missing is an empty text, as in CSV; one of two may be, as in a few rows of QQP."""
+    """The texts of a row. A missing text is empty, as in CSV. One of two may be empty, as in some rows of QQP."""
     for i, text in enumerate(texts):
         if isinstance(text, str) and text.isascii():
             continue
@@ -217,7 +217,7 @@ def _checked_texts(task: TaskSpec, texts: list[Any], source: str, number: int) -
 
 
 def _no_text(value: object) -> str | None:
-    """What a value is instead of text, None if it is text or missing."""
+    """What a value is instead of text; None if it is text or missing."""
     if not isinstance(value, str):
         return None if is_missing(value) else f"{shown(value)}; it must hold text"
     try:

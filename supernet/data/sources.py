@@ -1,6 +1,6 @@
 """Where a task's rows come from: Python's own sources or the Hugging Face hub; local files are in `folders`.
 
-Each split becomes a list of parts, which know their columns and are read when they are needed.
+Each split becomes a list of parts. A part knows its columns and is read when it is needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """A file of a split, or the like.
+    """A part of a split, such as a file.
 
     Attributes:
         name: For messages: the file's path.
@@ -28,8 +28,8 @@ class Shard:
         columns: Names of the columns; none if the part is empty.
         records: The values of the wanted columns, row by row; checks that the columns are there.
         classes: Class names that the source itself gives to a column's ids; none if it does not.
-        hidden: Whether a column has nothing but -1 for "not public", as the labels of many test sets on the hub.
-        notes: What a reader of the table should know of it.
+        hidden: Whether a column holds only -1 for "not public", as the labels of many test sets on the hub do.
+        notes: What a reader of the table should know about it.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Shard:
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """The parts of each split as they are at the source; an empty list where a split is not there.
+    """The parts of each split as they are at the source; an empty list if the source lacks a split.
 
     Attributes:
         train, validation, test: The parts.
-        unused: What else there is at the source, for the table.
+        unused: What else the source has, for the table.
         notes: What a reader of the table should know.
-        revision: The commit that they are of, if they are from the hub.
+        revision: Their commit on the hub; None if they come from elsewhere.
     """
 
     train: list[Shard]
@@ -82,7 +82,7 @@ def hub_source(task: TaskSpec, revision: str | None = None) -> RawDataset:
         revision: Branch, tag or commit; None is the default branch.
 
     Raises:
-        UserError: if it cannot be had, or has not the splits that the task needs.
+        UserError: if it cannot be read, or lacks a split that the task needs.
     """
     from supernet.data.hub import load  # not above: the clients take seconds to import
 
@@ -92,11 +92,11 @@ def hub_source(task: TaskSpec, revision: str | None = None) -> RawDataset:
 
     def split(field: str, *, needed: bool) -> list[str]:
         names = getattr(task, field)
-        found = [split for split in names if split in dataset]
-        check_one_name(task, field, found, f"hub data set {name}")
-        if needed and not found:
+        present = [split for split in names if split in dataset]
+        check_one_name(task, field, present, f"hub data set {name}")
+        if needed and not present:
             raise UserError(f"hub data set {name} has no split {' or '.join(names)}; there are: {', '.join(dataset)}")
-        return found[:1]
+        return present[:1]
 
     train = split("train_splits", needed=True)
     validation, test = split("validation_splits", needed=False), split("test_splits", needed=not task.validation_splits)
@@ -109,12 +109,12 @@ def hub_source(task: TaskSpec, revision: str | None = None) -> RawDataset:
     return RawDataset(parts(train), parts(validation), parts(test), unused, loaded.notes, loaded.revision)
 
 
-def check_one_name(task: TaskSpec, field: str, found: Sequence[str], where: str) -> None:
-    """Raises a UserError if a split of a user's own data is there under two names; other tasks prefer the first."""
-    if task.validation_splits and len(found) > 1:
+def check_one_name(task: TaskSpec, field: str, names: Sequence[str], where: str) -> None:
+    """Raises a UserError if a split of the user's own data has two possible names; other tasks take the first name."""
+    if task.validation_splits and len(names) > 1:
         raise UserError(
-            f"{where}: {' and '.join(found)} may both be the {field.partition('_')[0]} split; say which:"
-            f" task.{field}=[{found[0]}] or task.{field}=[{found[1]}]"
+            f"{where}: {' and '.join(names)} may both be the {field.partition('_')[0]} split; say which:"
+            f" task.{field}=[{names[0]}] or task.{field}=[{names[1]}]"
         )
 
 

@@ -1,7 +1,7 @@
 """A text task that needs no download: which area of Python's standard library does a docstring come from?
 
-The rows are read from the sources of the running Python, so they differ a little between Python versions; results are
-comparable only within one. The modules are parsed, never imported. This module imports no torch.
+The rows are read from the sources of the running Python, so they differ a little between Python versions. Compare
+results of the same version only. The modules are parsed, never imported. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ TEXT_LENGTH = range(20, 401)
 """Characters that a row may have."""
 MIN_ROWS_PER_AREA = 50
 TEST_SHARE = 0.2
-_SPLIT_SEED = 20240502  # of the test set, which must stay the same whatever seed the user splits the rest with
+_SPLIT_SEED = 20240502  # of the test set, which stays the same for every data.split_seed
 
 
 TextsLabels: TypeAlias = tuple[list[str], list[int]]
@@ -76,14 +76,14 @@ def stdlib_folder() -> Path:
 def stdlib_rows(folder: Path | None = None) -> TextsLabels:
     """The first paragraphs of the docstrings of functions and classes, and the ids of their areas.
 
-    Sorted by module, then in the order of the source. Texts that occur in two areas are left out, other duplicates
-    are kept once. Read once per process and folder.
+    Sorted by module, then in the order of the source. Texts of two areas are left out; other duplicates are
+    kept once. Read once per process and folder.
 
     Args:
         folder: Where the sources are; None for the standard library of the running Python.
 
     Returns:
-        Texts, whitespace collapsed, and as many label ids (positions in `AREAS`). Not to be modified.
+        Texts with collapsed whitespace, and the label id of each (its position in `AREAS`). Do not modify them.
 
     Raises:
         UserError: if an area has too few rows, which means that the sources are not installed.
@@ -141,7 +141,7 @@ def _source_files(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _docstrings(file: Path) -> Iterator[str]:
-    """First paragraphs of one file's docstrings, in the order of the source. A file that cannot be parsed has none."""
+    """First paragraphs of a file's docstrings, in the order of the source; nothing if the file cannot be parsed."""
     source = file.read_bytes()
     if b'"""' not in source and b"'''" not in source:
         return

@@ -1,4 +1,4 @@
-"""The table of what was found in the user's data, shown before training starts."""
+"""The summary of the user's data that is shown before training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def print_data_summary(data: TaskData, console: Console) -> None:
 
     Readable from 70 columns on, with and without a terminal.
     """
-    with console.capture() as captured:  # to take off the blanks that tables are filled up with
+    with console.capture() as captured:  # to remove the blanks that fill up the tables' lines
         console.print(Text(_headline(data.task), style="bold"), soft_wrap=False)
         for table in (_splits_table(data), _labels_table(data), _notes_table(data)):
             console.print(Padding(table, (0, 0, 1, 1), expand=False), soft_wrap=False)
@@ -40,7 +40,7 @@ def _headline(task: Task) -> str:
 def _splits_table(data: TaskData) -> Table:
     """A row for each split: rows, lengths of their texts in tokens, where they come from."""
     table = _table("split", "rows", "tokens: mean", "95 %", "max", "cut", "from")
-    table.columns[-1].justify, table.columns[-1].no_wrap = "left", False  # the one that gives way
+    table.columns[-1].justify, table.columns[-1].no_wrap = "left", False  # this column is cut if the terminal is narrow
     for name, split in _splits(data):
         lengths = split.sequence_lengths
         table.add_row(
@@ -92,7 +92,7 @@ def _number_rows(data: TaskData) -> Iterable[list[str | Text]]:
 
 
 def _notes_table(data: TaskData) -> Table:
-    """Columns, files and notes, one below the other."""
+    """Columns, files and notes."""
     task = data.task
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -123,7 +123,7 @@ def _table(*headings: str) -> Table:
 
 
 def _one_line(text: str) -> Text:
-    """A cell that is cut short where there is not enough room."""
+    """A cell that is cut if there is not enough room."""
     return Text(" ".join(text.split()), no_wrap=True, overflow="ellipsis")
 
 

@@ -1,6 +1,6 @@
 """Tokenised splits in flat arrays, and their cache on disk.
 
-A row is one sequence of tokens, or in multiple choice one for each choice.
+A row is a sequence of tokens; in multiple choice, a sequence for each choice.
 
 Shape letters: C sequences of a row, n rows of the split, s its sequences (n times C), t its tokens.
 """
@@ -32,7 +32,7 @@ _CACHE_FORMAT = "plm-supernet tokens 1"
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Sequences of token ids, one after the other.
+    """Sequences of token ids in one flat array.
 
     Attributes:
         ids: (t,) int32. Token ids of all sequences.
@@ -102,21 +102,21 @@ def tokenise(
 ) -> TokenizedSplit:
     """Tokenise rows, or take them from the cache.
 
-    If a row is several sequences, as in multiple choice, they are pairs: the first text, and the second text, if there
-    is one, continued by each choice in turn.
+    If a row has several sequences, as in multiple choice, each is a pair: the first text; and the second text, if the
+    task has a second text, followed by a choice.
 
-    The cache file is named after a hash of the very texts, the tokenizer and `max_length`, so it cannot be stale. It
-    is written under another name and then renamed: several processes may do so at once. A damaged file is rebuilt.
+    The cache file is named after a hash of the texts, the tokenizer and `max_length`, so it cannot be stale. It
+    is written under another name and then renamed, so several processes may write it. A damaged file is rebuilt.
 
     Args:
         columns: One or two lists of n texts. If a row has several sequences, C more lists with the choices.
-        labels: n labels. Kept as they are, not part of the cache.
+        labels: n labels. They are kept as they are and not cached.
         sequences: C, sequences of each row.
-        tokenizer: A fast tokenizer. What is longer than `max_length` tokens is truncated, of pairs the longer text.
+        tokenizer: A fast tokenizer. Longer sequences than `max_length` tokens are cut; in pairs, the longer text.
         cache_dir: None for `$XDG_CACHE_HOME/plm-supernet` or `~/.cache/plm-supernet`.
 
     Raises:
-        UserError: if the tokenizer is a slow one, or the cache folder cannot be written.
+        UserError: if the tokenizer is slow, or the cache folder cannot be written.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"tokenizer {type(tokenizer).__name__} is a slow tokenizer; give a model with a tokenizer.json")
@@ -161,7 +161,7 @@ def _tokenise(
 
 
 def _pairs(texts: Sequence[Sequence[str]], choices: int) -> list[list[str]]:
-    """First and second texts of each row's sequences, one after the other."""
+    """The first texts and the second texts of all sequences, row by row."""
     context, endings = texts[:-choices], texts[-choices:]
     starts = [f"{start} " if start else "" for start in context[1]] if len(context) > 1 else [""] * len(context[0])
     firsts = [text for text in context[0] for _ in range(choices)]
@@ -169,7 +169,7 @@ def _pairs(texts: Sequence[Sequence[str]], choices: int) -> list[list[str]]:
 
 
 def _joined(chunks: list[np.ndarray], dtype: Any) -> np.ndarray:
-    """The chunks in one array. Each is let go when it is copied, so that they are not in memory twice."""
+    """The chunks in one array. Each chunk is freed after it is copied, so that memory never holds all twice."""
     whole = np.empty(sum(map(len, chunks)), dtype)
     end = len(whole)
     while chunks:

@@ -136,10 +136,10 @@ def measure_in_turns(
             with timed(model, workload, mixed_precision, clock) as run:
                 run()
                 seconds[i] += [run()[0] for _ in range(RUNS_PER_TURN)]
-        known = [Timing.of(each).uncertainty for each in seconds]
+        known = [Timing.of(runs).uncertainty for runs in seconds]
         if (turn + 1) * RUNS_PER_TURN >= MIN_REPEATS and np.quantile(known, 0.9) <= tolerance:
             break
-    return [Timing.of(each) for each in seconds]
+    return [Timing.of(runs) for runs in seconds]
 
 
 @contextmanager

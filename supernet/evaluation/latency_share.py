@@ -95,11 +95,11 @@ def measure_shares(
             pair, least = (whole, models[i]().to(whole.device)), [[0.0], [0.0]]
             for k in rng.permutation(2).tolist():
                 least[k] = _fastest(pair[k], workload, mixed_precision, clocks)
-            for found, one, other in zip(ratios[i], *least, strict=True):
-                found.append(other / one)
+            for clock_ratios, whole_time, model_time in zip(ratios[i], *least, strict=True):
+                clock_ratios.append(model_time / whole_time)
             whole_seconds.append(least[0][0])
         trusted = 1 if turn + 1 < turns / 2 else len(clocks)
-        known = [min(Share.of(by_clock).uncertainty for by_clock in found[:trusted]) for found in ratios]
+        known = [min(Share.of(by_clock).uncertainty for by_clock in of_clocks[:trusted]) for of_clocks in ratios]
         if turn + 1 >= MIN_REPEATS and np.quantile(known, 0.9) <= tolerance:
             break
     return [_best_known(list(map(Share.of, of_clocks)), tolerance) for of_clocks in ratios], Timing.of(whole_seconds)

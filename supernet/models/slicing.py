@@ -123,8 +123,8 @@ def _assemble(model: M, subnet: SubNetwork, own: _Ownership) -> M:
     sliced: dict[Tensor, Tensor] = {}
     replaced: dict[nn.Module, nn.Module] = {}
     for s in slices:
-        for block, kept, of in _parts(family, s, groups):
-            sliced.update(_block_slices(block, full[s.index], kept, of))
+        for block, kept, total in _parts(family, s, groups):
+            sliced.update(_block_slices(block, full[s.index], kept, total))
             if not kept:
                 replaced.update({full[s.index].get_submodule(path): new() for path, new in block.absent.items()})
     clone = _Clone(sliced, replaced, own)
@@ -198,12 +198,12 @@ class _Clone:
         return self.parameters[parameter]
 
 
-def _block_slices(block: Block, layer: nn.Module, kept: Kept, of: int) -> dict[Tensor, Tensor]:
+def _block_slices(block: Block, layer: nn.Module, kept: Kept, total: int) -> dict[Tensor, Tensor]:
     """For each parameter of the layer that gets smaller, the slice of it that is kept."""
-    if not kept or len(kept) == of:
+    if not kept or len(kept) == total:
         return {}
     return {
-        parameter: _keep(parameter, kept, dim=dim, lists=lists, groups=of)
+        parameter: _keep(parameter, kept, dim=dim, lists=lists, groups=total)
         for parameter, dim, lists in block.divided(layer)
     }
 
@@ -225,11 +225,11 @@ def _gather(tensor: Tensor, indices: Sequence[int], *, dim: int, lists: int, gro
 
 def _fit(family: Family, layer: nn.Module, s: LayerSlice, groups: tuple[int, int]) -> None:
     """Tells the modules of a cloned layer how many groups they have, and which biases are those of their heads."""
-    for block, kept, of in _parts(family, s, groups):
+    for block, kept, total in _parts(family, s, groups):
         for path in block.widths if kept else ():
             module, _, name = path.rpartition(".")
             owner = layer.get_submodule(module)
-            setattr(owner, name, getattr(owner, name) * len(kept) // of)
+            setattr(owner, name, getattr(owner, name) * len(kept) // total)
     if family.shared_bias is not None and 0 < len(s.heads) < groups[0]:
         reader = layer.get_submodule(family.shared_bias.reader)
         reader.register_forward_pre_hook(_BiasOfHeads(family.shared_bias, s.heads))

@@ -1,1 +1,1 @@
-"""What stage one can be told, as frozen values that check themselves; no torch. It imports `space` and `runtime`."""
+"""The options of stage one, as frozen values that check themselves; no torch. It imports `space` and `runtime`."""

@@ -30,15 +30,15 @@ class DataOptions:
         text: Column of the text, or two columns: [FIRST,SECOND]. null: the task's own; task custom detects it.
         label: Column of the label. null: the task's own; task custom detects it.
         choices: Columns of the choices in multiple choice. null: the task's own.
-        ignore_labels: Labels of rows that are left out, for example [-1]. null among them is a missing label.
+        ignore_labels: Labels of rows to leave out, for example [-1]. null stands for a missing label.
         quotes: What quotes mean in CSV and TSV files. csv: they enclose fields. literal: they are part of the text.
-            auto: as the lines show.
+            auto: whichever fits the lines of the file.
         hub: Data set on the hub instead of the task's own.
         hub_config: Configuration of that data set.
         hub_revision: Branch, tag or commit of the data set on the hub. null: its default branch.
 
     Raises:
-        UserError: if a value is impossible.
+        UserError: if a value is not allowed.
     """
 
     source: str = "auto"
@@ -80,7 +80,7 @@ class DataOptions:
         """Columns and labels as tuples.
 
         Raises:
-            UserError: if one of them cannot be a name.
+            UserError: if an item cannot be a name.
         """
         columns = {name: _columns_given(name, getattr(self, name)) for name in ("text", "choices")}
         return {**columns, "ignore_labels": _labels_given(self.ignore_labels)}
@@ -94,7 +94,7 @@ class DataOptions:
         return "embedded" if task.name == EMBEDDED_TASK and self.hub is None else "hub"
 
     def absolute(self) -> DataOptions:
-        """The same with absolute folders, for use from another working folder."""
+        """The same options with absolute folders, for use from another working folder."""
         folder, cache = (None if path is None else absolute(path) for path in (self.dir, self.cache_dir))
         return replace(self, dir=folder, cache_dir=cache)
 

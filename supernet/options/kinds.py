@@ -1,6 +1,6 @@
-"""The kinds of task, a row each: which metrics it has, which value of the task says what its labels are, what they are.
+"""The kinds of task, a row for each: its metrics, its labels, and the value of the task that says which labels it has.
 
-What a kind needs of torch, its head, is a row of `supernet.models.heads`. No other module asks for the kind of a task.
+The torch part of a kind, its head, is a row of `supernet.models.heads`. No other module asks for the kind of a task.
 A new kind is a row here and a row there.
 
 This module imports no torch. n rows, C names of labels.
@@ -18,7 +18,7 @@ import numpy as np
 from supernet.options.labels import other_writing, parse_number
 
 SHOWN_NAMES = 12
-"""Names of labels that an error message lists."""
+"""An error message lists at most this many names of labels."""
 
 
 class LabelNames(Protocol):
@@ -42,18 +42,18 @@ class LabelNames(Protocol):
 
 
 class Labels(ABC):
-    """What the labels of a kind of task are: how they are read, counted, and predicted without looking at a text.
+    """The labels of a kind of task: how to read them, count them, and predict them without reading a text.
 
     Attributes:
-        dtype: Of an array of them.
-        trivial: What the trivial predictor is called.
+        dtype: Data type of an array of labels.
+        trivial: Name of the trivial predictor.
     """
 
     dtype: ClassVar[type]
     trivial: ClassVar[str]
 
     def members(self, name: str) -> list[str]:
-        """The classes that a label's name stands for: itself, unless a label can be several classes."""
+        """The classes that a label's name stands for: the name itself, unless a label can be several classes."""
         return [name]
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Names(Labels):
         return ids.get(name, ids.get(other_writing(name) or name))
 
     def allowed(self, task: LabelNames) -> str:
-        """Ids and names, of many names the first ones."""
+        """Ids and names; only the first of many names."""
         by_id, shown = self._takes_ids(task), task.answers[:SHOWN_NAMES]
         names = ", ".join(f"{i} ({name})" if by_id else name for i, name in enumerate(shown))
         more = len(task.answers) - len(shown)
@@ -121,7 +121,7 @@ class Names(Labels):
         return float(-(share[share > 0] * np.log(share[share > 0])).sum())
 
     def _takes_ids(self, task: LabelNames) -> bool:
-        """Where a class is called by a number, a number is that name, never an id."""
+        """If a class has a number as its name, a number is always a name, never an id."""
         return task.label_ids and not any(parse_number(name) is not None for name in task.answers)
 
 
@@ -139,7 +139,7 @@ class Numbers(Labels):
         return float(number)
 
     def number(self, task: LabelNames, name: str) -> int | float | None:
-        """The number that a text stands for, as the task writes numbers."""
+        """The number that a text stands for, with the task's decimal sign."""
         return parse_number(name, comma=task.decimal == "comma")
 
     def allowed(self, task: LabelNames) -> str:
@@ -170,12 +170,12 @@ class Kind:
     """A kind of task.
 
     Attributes:
-        name: As users write it.
-        values: The value of the task that says which labels there are. A task has it filled, and those of the other
-            kinds empty.
-        labels: What the labels are.
+        name: The name that users write.
+        values: The field of the task that says which labels it has. A task has a value there, and none in the fields of
+            the other kinds.
+        labels: Its labels.
         metrics: Its metrics, the default first.
-        summary: What such a task is, in words; `{count}` stands for the number of `values`.
+        summary: The kind in words; `{count}` stands for the number of `values`.
         inferred: Whether `values` can be inferred from the rows. The user has to name them otherwise.
     """
 
@@ -195,7 +195,7 @@ class Kind:
 NUMBERS = Numbers()
 CLASSIFICATION, REGRESSION, CHOICE = "classification", "regression", "choice"
 AUTO = "auto"
-"""In place of a kind: infer it from the values that are given, or from the rows."""
+"""Instead of a kind: infer it from the given values, or from the rows."""
 
 _ROWS: Sequence[Kind] = (
     Kind(CHOICE, "choices", Names(), ("accuracy",), "multiple choice, {count} choices", inferred=False),
@@ -203,9 +203,9 @@ _ROWS: Sequence[Kind] = (
     Kind(CLASSIFICATION, "classes", Names(), ("accuracy", "f1", "matthews"), "{count} classes"),
 )
 KINDS = {kind.name: kind for kind in _ROWS}
-"""The kinds by name. Given values stand for the first kind that has them."""
+"""The kinds by name. A given value stands for the first kind that has this field."""
 
 VALUES = tuple(dict.fromkeys(kind.values for kind in _ROWS))
-"""The values of a task that say what its labels are."""
+"""The fields of a task that say which labels it has."""
 
 METRIC_NAMES = tuple(sorted({metric for kind in _ROWS for metric in kind.metrics}))

