@@ -1,4 +1,4 @@
-"""Which sub-network of a run suits a budget, and which larger one is as good. Test rows choose nothing."""
+"""Chooses the sub-network of a run for a budget, and the largest that is as good. Test rows choose nothing."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ COUNTS = ("params", "total_params", "flops")
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen.
+    """The sub-network chosen for a budget.
 
     Attributes:
         chosen: The sub-network.
-        limits: The most that was allowed, by metric.
+        limits: Upper bounds by metric.
         full: The full model; None if the run does not know it.
-        largest: Of the sub-networks within the limits that are as good as the chosen one, itself among them, the one
-            with the most parameters. As good means that the error on validation rows is at most one standard error
-            larger.
+        largest: The sub-network with the most parameters among those within the limits that are as good as the chosen
+            sub-network, which may be itself. As good means that the error on validation rows is at most one standard
+            error larger.
         noise: That standard error (`standard_error`).
     """
 
@@ -44,17 +44,17 @@ class Choice:
 
     @property
     def as_good(self) -> float:
-        """The error on validation rows up to which a sub-network is as good as the chosen one."""
+        """The largest error on validation rows that is as good as the chosen sub-network's."""
         return min(self.chosen.metrics["error"] + self.noise, self.limits.get("error", math.inf))
 
     @property
     def explained(self) -> str:
         """Which larger sub-networks are as good, in words."""
-        plus = f", one standard error ({self.noise:.4f}) above the chosen one's" if self.noise else ""
+        plus = f", one standard error ({self.noise:.4f}) above that of the chosen sub-network" if self.noise else ""
         plus = ", the limit" if self.as_good < self.chosen.metrics["error"] + self.noise else plus
         what = f"as good means an error on validation rows of at most {self.as_good:.4f}{plus}"
         if self.largest.subnet == self.chosen.subnet:
-            return f"no larger one within the limits is as good; {what}"
+            return f"no larger sub-network within the limits is as good; {what}"
         return what
 
     def show_with_share(self, name: str, value: float) -> str:
@@ -89,16 +89,17 @@ def choose(
     *,
     results: Results | None = None,
 ) -> Choice:
-    """The sub-network for a budget: the most accurate one, or with `max_error_increase` the cheapest.
+    """The sub-network for a budget: the most accurate, or with `max_error_increase` the cheapest.
 
     Args:
-        run: Whose sub-networks there are to choose from.
+        run: The run to choose from.
         budgets: Limits by the name of the cost; see `parse_limit`.
         max_error_increase: How much the validation error may exceed the full model's.
-        results: What the end of the run measured; None reads it.
+        results: Results of the end of the run; None reads them.
 
     Raises:
-        UserError: if the run does not know what is limited, or if nothing keeps the limits; names the nearest then.
+        UserError: if the run does not know a limited metric, or if no sub-network is within the limits; then it names
+            the nearest.
     """
     results = read_results(run) if results is None else results
     evaluated = results.final(_measured_whole(all_evaluated(run.trials)))
@@ -131,14 +132,14 @@ def choose(
 
 
 def standard_error(error: float, metric: str, rows: int | None) -> float:
-    """Of an error that is a mean over so many rows; 0 for other metrics, and if the number is not known."""
+    """The standard error of an error that is a mean over `rows`; 0 for other metrics, or if `rows` is not known."""
     if metric != "accuracy" or rows is None:
         return 0.0
     return math.sqrt(max(0.0, error * (1 - error)) / rows)
 
 
 def _measured_whole(evaluated: Sequence[Evaluated]) -> list[Evaluated]:
-    """Without those whose evaluation stopped early: they are dominated, but perhaps not in what is limited here."""
+    """Leaves out early-stopped evaluations: they are dominated, but perhaps not in the metrics that are limited."""
     rows = max((e.metrics.get("rows", 0) for e in evaluated), default=0)
     return [e for e in evaluated if e.metrics.get("rows", 0) == rows]
 
@@ -147,7 +148,8 @@ def _limit(run: RunRecord, full: Evaluated | None, name: str, text: str) -> floa
     known = sorted(set.intersection(*(set(e.metrics) for e in all_evaluated(run.trials))) & set(OBJECTIVES))
     if name not in known:
         raise UserError(
-            f"max_{name}: {run.folder} knows no {name}, only {', '.join(known)}; search with it among the objectives"
+            f"max_{name}: {run.folder} does not know {name}, only {', '.join(known)}; search with it "
+            "among the objectives"
         )
     value, is_share = parse_limit(name, text)
     if not is_share:
@@ -159,12 +161,12 @@ def _limit(run: RunRecord, full: Evaluated | None, name: str, text: str) -> floa
 
 
 def _excess(e: Evaluated, limits: Mapping[str, float]) -> float:
-    """By how much a sub-network exceeds limits, as shares of them, added up."""
+    """The sum of the excesses over the limits, each as a share of its limit."""
     return sum(max(0.0, e.metrics[name] - limit) / max(limit, 1e-9) for name, limit in limits.items())
 
 
 def label_of(name: str) -> str:
-    """What a metric is called."""
+    """The label of a metric."""
     return "encoder share" if name == SHARE else OBJECTIVES[name].label
 
 

@@ -25,7 +25,7 @@ def profile_main() -> None:
 
 def _search(config: SearchConfig) -> Path:
     check_environment()
-    with loading():  # not above: it brings torch along, which help and mistakes need not wait for
+    with loading():  # not at the top: it imports torch, and help and error messages need not wait for that
         from search.run import search
 
     return search(config)

@@ -27,10 +27,10 @@ ModelOf = Callable[[SubNetwork], PreTrainedModel | None]
 def conclude(session: Session, model_of: ModelOf) -> None:
     """Finds the front, evaluates it and the full model on the test split, and writes and prints the report.
 
-    Nothing else is ever evaluated there, and test scores choose nothing.
+    No other sub-network is ever evaluated on the test split, and test scores choose nothing.
 
     Raises:
-        UserError: if there is no front, or weights of its members are gone.
+        UserError: if there is no front, or the weights of a member are gone.
     """
     run = read_run(session.folder)
     front = front_of(run)
@@ -76,7 +76,7 @@ def _model(subnet: SubNetwork, model_of: ModelOf) -> PreTrainedModel:
 
 
 def _full_model(session: Session, run: RunRecord, model_of: ModelOf) -> tuple[Evaluated | None, PreTrainedModel, bool]:
-    """The full model as a sub-network, its weights, and whether the run evaluated it. If not, the supernet's is now.
+    """The full model as a sub-network, its weights, and whether the run evaluated it. If not, the supernet's is used.
 
     A baseline may have no budget of 1, a trial may have failed, and older versions did not keep the weights.
     """

@@ -1,4 +1,4 @@
-"""Latencies of sub-networks: each is measured in turns with the full model, and the front again at the end."""
+"""Latencies of sub-networks, measured in turns with the full model. The front is measured again at the end."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Latencies:
     """Measures sub-networks in turns with the full model, so that a busy machine does not change their order.
 
     A latency is a sub-network's share of the full model's time in the same turns, times the full model's latency at the
-    beginning of the run. So all milliseconds of a run belong to one moment, even if it is resumed on another day.
+    beginning of the run. So all milliseconds of a run refer to the same moment, even if it is resumed on another day.
 
     Args:
         supernet: The full model, on the device to measure on.
         workload: Batch and length.
         mixed_precision: no | bf16 | fp16, as in `supernet.evaluation.latency.measure_latency`.
-        full: The full model's own latency when the run began; None measures it now.
+        full: The full model's latency when the run began; None measures it now.
         clocks: As in `supernet.evaluation.latency_share.measure_shares`.
 
     Attributes:
         subnet: The full model.
-        full: Its own latency when the run began.
+        full: The full model's latency when the run began.
 
     Raises:
         UserError: if the workload is longer than the model allows.
@@ -66,7 +66,7 @@ class Latencies:
         """The latencies of several sub-networks and of the full model, all measured in the same turns.
 
         Args:
-            subnets: Which ones.
+            subnets: The sub-networks to measure.
             model_of: Makes their models.
         """
         others = [subnet for subnet in subnets if subnet != self.subnet]

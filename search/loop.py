@@ -1,7 +1,7 @@
-"""The search itself: ask -> evaluate -> tell, one JSON line for each trial as it ends, on one process or several.
+"""The search loop: ask -> evaluate -> tell, on one or several processes. Each trial that ends is one JSON line.
 
 The file of trials is the truth. A search that finds trials there tells them to the searcher, and then continues as if
-it had not been interrupted. That works because proposals depend only on the seed, on the results told, and on the
+it had not been interrupted. That works because proposals depend only on the seed, on the results so far, and on the
 pending sub-networks: those of the current round, which the processes evaluate at the same time.
 """
 
@@ -21,7 +21,7 @@ from supernet.runtime.processes import all_gather, broadcast_from_main
 from supernet.space.subnetwork import SubNetwork
 
 MAX_FAILURES = 10
-"""Failed trials in a row that end a search."""
+"""This many failed trials in a row end a search."""
 
 
 class Proposer(Protocol):
@@ -42,14 +42,14 @@ class SubnetEvaluator(Protocol):
 
 
 class Dialogue:
-    """The main process's half of a search: asks the searcher, writes trials, and tells the searcher.
+    """The main process's part of a search: asks the searcher, writes trials, and tells the searcher their results.
 
     Args:
         searcher: Proposes sub-networks.
-        objectives: Names of the metrics that the searcher is told.
-        file: Trials are appended to it as they end. Its earlier trials are told to the searcher first.
+        objectives: Names of the metrics that the searcher gets.
+        file: Trials are appended to it as they end. The searcher gets its earlier trials first.
         on_trial: Called after each trial, and for each earlier one.
-        at_once: Number of sub-networks that a round asks for before any result is told.
+        at_once: Number of sub-networks in a round. The searcher gets their results at the end of the round.
 
     Attributes:
         finished: The trials of finished rounds, in order.
@@ -71,7 +71,7 @@ class Dialogue:
         whole = len(file.trials) - len(file.trials) % at_once
         for trial in file.trials[:whole]:
             self._tell(trial)
-        self._round = file.trials[whole:]  # of an interrupted round: pending, and not to be told yet
+        self._round = file.trials[whole:]  # of an interrupted round: still pending
         for trial in self._round:
             searcher.mark_pending(trial.subnet)
         for trial in file.trials:
@@ -118,15 +118,15 @@ def run_search(
     max_evaluations: int,
     accelerator: Accelerator,
 ) -> list[Trial]:
-    """Evaluates sub-networks until there are `max_evaluations` trials, or none is left to evaluate.
+    """Evaluates sub-networks until there are `max_evaluations` trials, or no sub-network is left.
 
-    In each round, every process evaluates one sub-network. Then the main process, which alone knows the searcher and
-    the file, writes the trials in the order of asking and asks again.
+    In each round, every process evaluates one sub-network. Then the main process writes the trials in the order of
+    asking and asks again. Only the main process has the searcher and the file.
 
     Args:
-        begin: Makes the main process's half, for rounds of as many sub-networks as processes; called only there.
-        evaluate: Evaluates a sub-network. The bound at which it may stop comes from finished rounds, so that a resumed
-            search finds the same results.
+        begin: Makes the main process's part, for rounds of one sub-network for each process. Called only there.
+        evaluate: Evaluates a sub-network. The bound at which it may stop comes from finished rounds, so a resumed
+            search gets the same results.
         max_evaluations: Number of trials, including those already in the file, which are never removed.
         accelerator: The processes.
 
@@ -161,7 +161,7 @@ def run_search(
 
 
 def attempt(evaluate: Callable[[], Outcome]) -> Outcome:
-    """Runs an evaluation. A failure becomes an outcome too, but a user's mistake is raised."""
+    """Runs an evaluation. An exception becomes a failed outcome, except a `UserError`, which is raised."""
     start = time.perf_counter()
     try:
         outcome = evaluate()

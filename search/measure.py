@@ -26,18 +26,18 @@ from supernet.space.subnetwork import SubNetwork
 class WeightSharedEvaluator:
     """Computes all objectives of sub-networks with the supernet's weights, without training.
 
-    If the sub-networks of a space have the first l layers, the pass that evaluates one of them also evaluates the
-    shallower ones of the same widths, by early exits: the outcome has them as byproducts.
+    If all sub-networks of a space keep the first l layers, the pass that evaluates a sub-network also evaluates the
+    shallower sub-networks of the same widths, by early exits. They are byproducts of the outcome.
 
     Args:
         supernet: The frozen supernet.
         evaluator: Over the validation split.
         workload: Batch and length of the costs.
-        names: The objectives. latency_ms needs one of the following two arguments.
+        names: The objectives. latency_ms needs `measure_latency` or `predict_latency`.
         measure_latency: Gives the metrics `LATENCY` of a sub-network, from its model.
         predict_latency: Computes the milliseconds of a sub-network.
-        stop_confidence: Stop an evaluation when the sub-network is dominated with this confidence; there are no early
-            exits then. None evaluates on all rows. Needs an evaluator of several parts, accuracy, and formulas for all
+        stop_confidence: Stop an evaluation when the sub-network is dominated with this confidence. Then there are no
+            early exits. None evaluates on all rows. Needs an evaluator of several parts, accuracy, and formulas for all
             objectives except the error.
     """
 
@@ -66,7 +66,7 @@ class WeightSharedEvaluator:
             self.known["latency_ms"] = predict_latency
 
     def bound(self, subnet: SubNetwork, trials: Sequence[Trial]) -> float | None:
-        """The error above which a sub-network is dominated: the least one among trials that cost no more.
+        """The error above which a sub-network is dominated: the least error of the trials that cost no more.
 
         None if there is no such trial, or if evaluations do not stop early.
         """
@@ -77,7 +77,7 @@ class WeightSharedEvaluator:
         return min(errors, default=None)
 
     def __call__(self, subnet: SubNetwork, bound: float | None = None) -> Outcome:
-        """Extracts the sub-network and evaluates it on the split, or on the part that shows an error above `bound`."""
+        """Extracts the sub-network and evaluates it on the split, or only until its error is surely above `bound`."""
         start = time.perf_counter()
         byproducts: tuple[Evaluated, ...] = ()
         model, shallower = extract(self._model, subnet, share=True), self._shallower(subnet)
@@ -95,7 +95,7 @@ class WeightSharedEvaluator:
         return Outcome(metrics, byproducts=byproducts, seconds=time.perf_counter() - start)
 
     def evaluate(self, subnet: SubNetwork, model: PreTrainedModel) -> dict[str, float]:
-        """All objectives of a sub-network's model, extracted or made in another way."""
+        """All objectives of a sub-network's model, which may be extracted or made in another way."""
         metrics = self._metrics(subnet, self._evaluator.evaluate(model))
         return metrics if self.measure_latency is None else {**metrics, **self.measure_latency(subnet, model)}
 
@@ -123,16 +123,16 @@ class WeightSharedEvaluator:
 def reference_values(
     names: Sequence[str], task: Task, labels: np.ndarray, *, full: Mapping[str, float]
 ) -> dict[str, float]:
-    """The worst value that counts, of each objective; see `search.run_folder.RunInfo`.
+    """The worst value that counts for each objective; see `search.run_folder.RunInfo`.
 
     Args:
         names: The objectives.
-        task: What the error is of.
+        task: The task of the error.
         labels: Labels of the validation rows.
         full: Costs of the full model; if latency is measured, all of `LATENCY`.
 
     Raises:
-        UserError: if one is 0, because the objective cannot be divided by it.
+        UserError: if a value is 0, because the objective cannot be divided by it.
     """
     worst = {"error": 1.0, "loss": prior_loss(task, labels)} | dict(full)
     reference = {name: worst[name] for name in (*names, *LATENCY[1:]) if name in worst}
@@ -143,7 +143,7 @@ def reference_values(
 
 
 def _without_scale() -> dict[str, str]:
-    """Why the worst value of an objective can be 0, and what to do."""
+    """For each objective: why its worst value can be 0, and what to do."""
     again = f"measure the latency table again with '{typed_command('profile')}'"
     return {
         "loss": "the validation rows all have one label; use error, or more rows with data.validation_rows",

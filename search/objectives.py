@@ -1,4 +1,4 @@
-"""What a search minimises: a table of objectives, those measured and those computed by formula. Imports no torch."""
+"""The table of objectives that a search can minimise, measured or computed by a formula. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Formula = Callable[[Architecture, SubNetwork, Workload], float]
 
 @dataclass(frozen=True)
 class Objective:
-    """Something to minimise.
+    """A value to minimise.
 
     Attributes:
-        label: What it is, for axes and headings.
+        label: Name on axes and in headings.
         formula: Computes it without a model; None if it has to be measured.
-        unit: Of the values shown.
-        scale: Values in this unit are the objective's divided by so much.
+        unit: Unit of the values shown.
+        scale: The value shown is the objective divided by this number.
         digits: Decimals shown.
         high: No value is larger; none is below 0.
     """
@@ -56,7 +56,7 @@ OBJECTIVES: Mapping[str, Objective] = {
 }
 
 FOR_WORKLOAD = ("flops", "latency_ms", "memory_mb")
-"""Objectives that are stated for a batch and a length."""
+"""Objectives that depend on the batch and its length."""
 
 LATENCY = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency_share")
 """Metrics of a latency that was measured: median, first and third quartile, and its share of the full model's."""
@@ -71,10 +71,10 @@ LIMITS = {
     "error": Within(-ROUNDING, OBJECTIVES["error"].high + ROUNDING),
     SHARE: Within(0, 1),
 }
-"""What a metric can be, by name. A correlation of floats may miss 1 by a little."""
+"""The possible values of a metric, by name. A correlation of floats may exceed 1 by a little."""
 
 QUALITY = ("error", "loss")
-"""How good a sub-network is; the other objectives say what it costs."""
+"""Objectives of quality. All other objectives are costs."""
 
 LEAST_REFERENCE = 1e-9
-"""The least reference of an objective: for the hypervolume, each objective is divided by its reference."""
+"""Smallest reference of an objective. For the hypervolume, each objective is divided by its reference."""

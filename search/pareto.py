@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 
 
 def pareto_front(objectives_nm: ArrayLike, *, keep_equal: bool = False) -> np.ndarray:
-    """Which rows are not dominated by any other.
+    """Marks the rows that no other row dominates.
 
-    A row dominates another if it is nowhere worse and somewhere better.
+    A row dominates another if it is no worse in all objectives and better in at least one.
 
     Args:
         objectives_nm: (n, m). One row per sub-network, e.g. [error, params_share]; n may be 0.
-        keep_equal: Whether all of several equal rows are kept, not only the first.
+        keep_equal: Keep all of several equal rows, not only the first.
 
     Returns:
         (n,) boolean mask.

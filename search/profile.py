@@ -67,7 +67,7 @@ def _path(config: ProfileConfig, supernet_folder: Path, conditions: Conditions) 
 
 
 def _check_writable(path: Path) -> None:
-    """Sees to it before minutes are spent.
+    """Checks that the file can be written, before minutes are spent.
 
     Raises:
         UserError: if the file cannot be written.
@@ -81,7 +81,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _random_subnets(supernet: Supernet, count: int, seed: int) -> list[SubNetwork]:
-    """Of the supernet's space, drawn evenly over its range of parameters."""
+    """Random sub-networks of the supernet's space, spread evenly over its range of parameters."""
     rng, architecture = np.random.default_rng(seed), architecture_of(supernet.model.config)
     return [stratified(supernet.space, architecture, rng) for _ in range(count)]
 

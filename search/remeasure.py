@@ -1,6 +1,6 @@
-"""The front's latencies, measured again at the end of a run in the same turns, and notes on latencies.
+"""Measures the front's latencies again at the end of a run, all in the same turns, and makes notes on latencies.
 
-The first measurements on the front are lucky: each was low enough to get there. The second ones are not.
+The first measurements of the front are biased: each was low enough to be on the front. The second are not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from search.run_folder import RunRecord
 from search.trials import Evaluated, Metrics, all_evaluated
 
 WIDE = 0.1
-"""If quartiles are further apart than this share of a latency, a note says so."""
+"""If quartiles are further apart than this share of a latency, there is a note."""
 
 
 def remeasured(
@@ -26,8 +26,8 @@ def remeasured(
 ) -> tuple[Results, list[str]]:
     """The results with new latencies of the front and the full model, and notes on latencies.
 
-    The trials stay as they are. The front keeps its members, even if a new latency makes one of them dominated; they
-    are sorted again.
+    The trials stay as they are. The front keeps its members, even if a new latency makes a member dominated. They are
+    sorted again.
     """
     measured = latencies.again([tested.evaluated.subnet for tested in results.shown], model_of)
 
@@ -45,7 +45,7 @@ def remeasured(
 
 
 def _slower(evaluated: Sequence[Evaluated]) -> str:
-    """A warning if a sub-network is slower than one that contains it, beyond their quartiles."""
+    """A warning if a sub-network is slower than another that contains it, beyond their quartiles."""
     pairs = [
         (e, other) for e in evaluated for other in evaluated if _is_slower(e, other) and other.subnet.contains(e.subnet)
     ]
@@ -54,14 +54,14 @@ def _slower(evaluated: Sequence[Evaluated]) -> str:
     e, other = max(pairs, key=lambda pair: pair[0].metrics["latency_share"] - pair[1].metrics["latency_share"])
     count = len({e.subnet for e, _ in pairs})
     return (
-        f"warning: sub-networks slower than one that contains them: {count}; for example ({e.subnet}) takes "
+        f"warning: sub-networks slower than another that contains them: {count}; for example ({e.subnet}) takes "
         f"{e.metrics['latency_share']:.1%} of the full model's latency, and ({other.subnet}), which contains it, "
         f"{other.metrics['latency_share']:.1%}"
     )
 
 
 def _is_slower(e: Evaluated, other: Evaluated) -> bool:
-    """Whether a sub-network is slower beyond quartiles; the full model has none, as all shares are of its latency."""
+    """Whether `e` is slower beyond quartiles. The full model has none, as all shares are of its latency."""
     is_full = other.metrics["latency_share"] == 1
     return e.metrics["latency_low_ms"] > other.metrics["latency_ms" if is_full else "latency_high_ms"]
 
@@ -85,18 +85,18 @@ def _spread(latency: Metrics) -> float:
 
 
 def _inexact(first: Metrics, last: Metrics, now: float) -> str:
-    """A note if the full model's latency, which all milliseconds are stated for, was unsteady.
+    """A note if the full model's latency, which all milliseconds refer to, was unsteady.
 
     Args:
-        first, last: The full model's latency at the beginning and at the end, which is stated in terms of the first.
-        now: What it takes at the end, as a share of what it took at the beginning.
+        first, last: The full model's latency at the beginning and at the end, which refers to the first.
+        now: Its latency at the end as a share of its latency at the beginning.
     """
     if max(_spread(first), _spread(last)) <= WIDE and abs(now - 1) <= CHANGED:
         return ""
     then, at_the_end = _with_quartiles(first, 1.0), _with_quartiles(last, now)
     return (
         f"note: the full model took {then} when the run began and takes {at_the_end} now, as the machine does other "
-        "work at times; milliseconds are stated for the first value, and shares of the full model are not affected"
+        "work at times; milliseconds refer to the first value, and shares of the full model are not affected"
     )
 
 

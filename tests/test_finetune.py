@@ -238,7 +238,7 @@ def test_trainings_start_from_the_weights_before_the_supernet(finetuning_of, mod
         torch.allclose(trained_weights[name], weights[name], atol=1e-6) for name in weights if name[:10] != "classifier"
     )
     (folder.parent / "importance.npz").unlink()
-    with pytest.raises(UserError, match=r"has no importance.npz to repeat that"):
+    with pytest.raises(UserError, match=r"has no importance.npz with that order"):
         finetuning_of(folder, "searcher=random").job()
 
 

@@ -180,7 +180,7 @@ def test_the_report_shows_latencies_measured_again(tmp_path):
     results, said = end_of(tmp_path / "b", trials, FakeLatencies(again[0], timed(5, 0.45), again[2]))
     assert [len(tested.evaluated.subnet.layers) for tested in results.front] == [6, 3, 5]  # the largest latency first
     assert [line.partition(";")[0] for line in said] == [
-        "warning: sub-networks slower than one that contains them: 1",
+        "warning: sub-networks slower than another that contains them: 1",
         "note: with the new latencies, 1 of the 3 sub-networks of the front are dominated by others",
     ]
 
@@ -189,7 +189,7 @@ def test_a_net_that_is_slower_than_one_that_contains_it_is_told_if_that_is_certa
     trials = [timed(6, 1.0), timed(5, 0.6), timed(4, 0.7), timed(3, 0.65)]
     _, said = end_of(tmp_path, trials, FakeLatencies(*trials))
     assert said[0] == (
-        "warning: sub-networks slower than one that contains them: 2; for example (4 layers, 12 heads, 1536 units) "
+        "warning: sub-networks slower than another that contains them: 2; for example (4 layers, 12 heads, 1536 units) "
         "takes 70.0% of the full model's latency, and (5 layers, 12 heads, 1536 units), which contains it, 60.0%"
     )
     above = [
@@ -214,7 +214,7 @@ def test_latencies_that_scatter_and_milliseconds_of_a_busy_machine_are_told(tmp_
     _, said = end_of(tmp_path / "b", steady, FakeLatencies(*steady, now=0.4))
     assert said == [
         "note: the full model took 10.00 ms (quartiles 10.00-10.00) when the run began and takes 4.00 ms (quartiles "
-        "4.00-4.00) now, as the machine does other work at times; milliseconds are stated for the first value, and "
+        "4.00-4.00) now, as the machine does other work at times; milliseconds refer to the first value, and "
         "shares of the full model are not affected"
     ]
     _, said = end_of(tmp_path / "c", steady, FakeLatencies(timed(6, 1.0, spread=0.5), trials[3]))

@@ -115,11 +115,13 @@ def test_the_largest_that_is_as_good(overrides, run, capsys):
     select(config(f"run={run.folder}", *overrides))
     said = capsys.readouterr().out
     above = (
-        f"one standard error ({noise:.4f}) above the chosen one's" if choice.as_good == error + noise else "the limit"
+        f"one standard error ({noise:.4f}) above that of the chosen sub-network"
+        if choice.as_good == error + noise
+        else "the limit"
     )
     assert f"at most {choice.as_good:.4f}, {above}" in said
     larger = choice.largest.subnet != choice.chosen.subnet
-    assert ("no larger one within the limits is as good" in said) != larger
+    assert ("no larger sub-network within the limits is as good" in said) != larger
     assert (
         (f"{choice.largest.metrics['params'] / 1e6:.2f} M" in table_line(said, "largest as good")) if larger else True
     )
@@ -254,7 +256,9 @@ def test_mistakes(overrides, message):
 
 
 def test_what_a_run_does_not_know(run, tmp_path):
-    with pytest.raises(UserError, match=r"max_flops: .* knows no flops, only error, latency_ms, params, total_params"):
+    with pytest.raises(
+        UserError, match=r"max_flops: .* does not know flops, only error, latency_ms, params, total_params"
+    ):
         chosen_of(run, "max_flops=0.5")
     with pytest.raises(UserError, match=r"there is no run in .*search"):
         select(config(f"output_dir={tmp_path}", "max_params=0.5"))

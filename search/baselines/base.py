@@ -1,4 +1,4 @@
-"""What all baselines share: the training rows they look at, and from a method to smaller models."""
+"""What all baselines share: the training rows that they read, and how a method turns into smaller models."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MAX_TOKENS = 2048
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    """What a baseline makes of a budget.
+    """A baseline's result for a budget.
 
     Attributes:
-        budget: Share of the encoder's parameters that was allowed, see `supernet.space.cost.params_share`.
+        budget: Largest share of the encoder's parameters allowed, see `supernet.space.cost.params_share`.
         subnet: What is kept; its share is at most the budget.
         model: The smaller model, in evaluation mode, independent of the supernet.
     """
@@ -36,7 +36,7 @@ class Pruned:
 
 
 ForBudget: TypeAlias = Callable[[float], "SubNetwork | None"]
-"""The sub-network for a budget; None if the method has none that is small enough."""
+"""The sub-network for a budget; None if the method cannot make it small enough."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Baseline:
     """A way of pruning a fine-tuned model without training it again.
 
     Attributes:
-        choose: Looks at the model and at batches of training rows, once for all budgets.
-        tune: Changes the weights of the smaller model in place, given what it keeps and the full model.
+        choose: Reads the model and batches of training rows once, for all budgets.
+        tune: Changes the weights of the smaller model in place, given its sub-network and the full model.
     """
 
     choose: Callable[[PreTrainedModel, Sequence[Batch], BaselineOptions], ForBudget]
@@ -61,16 +61,16 @@ class Baseline:
         seed: int = 0,
         options: BaselineOptions | None = None,
     ) -> Iterator[Pruned]:
-        """A smaller model for each budget, one by one, in the order of the budgets.
+        """Makes a smaller model for each budget, in the order of the budgets.
 
         Args:
             model: The full model, of a known family, with a classifier. It stays as it is.
             train: Training rows; never validation or test rows.
-            budgets: Shares of the encoder's parameters, more than 0 and at most 1. For one that the method cannot
-                meet (see `BASELINES`) nothing comes.
+            budgets: Shares of the encoder's parameters, more than 0 and at most 1. A budget that the method cannot meet
+                (see `BASELINES`) is left out.
             pad_token_id: Of the model's tokenizer.
-            seed: Which rows are taken, if not all are. The same seed gives the same models.
-            options: What the baselines can be told.
+            seed: Selects the rows if not all are used. The same seed gives the same models.
+            options: Options of the baselines.
 
         Raises:
             UserError: if a budget is out of range, before anything is computed.
@@ -97,6 +97,6 @@ class Baseline:
 def training_rows(
     model: PreTrainedModel, train: TokenizedSplit, pad_token_id: int, rows: int, seed: int
 ) -> list[Batch]:
-    """Batches of so many random rows, or of all if there are fewer, on the model's device."""
+    """Batches of that many random rows, or of all rows if there are fewer, on the model's device."""
     taken = train.take(np.random.default_rng(seed).permutation(len(train))[:rows])
     return [collate(taken, rows_B, pad_token_id, model.device) for rows_B in evaluation_batches(taken, MAX_TOKENS)]

@@ -1,9 +1,10 @@
 """Retraining-free pruning: which heads and units to keep, by the Fisher information of their masks.
 
 With masks m that are 1 where something is kept, the loss grows by about (1 - m)' I (1 - m) / 2, where I is the
-empirical Fisher information of the masks. First I is taken to be diagonal, and the masks of least growth within the
-budget are found; then, in each layer by itself, the numbers of heads and units stay and I is taken whole. Factors are
-left out of I, as they change no choice. `search.baselines.mask_tuning` is the third step.
+empirical Fisher information of the masks. The first step treats I as diagonal and finds the masks of least growth
+within the budget. The second step treats each layer alone: it keeps the numbers of heads and units and uses the layer's
+whole block of I. Constant factors of I are left out, as they change no choice. `search.baselines.mask_tuning` is the
+third step.
 
 L layers, n rows, M masks of one kind (heads or units) in a layer.
 
@@ -31,12 +32,12 @@ from supernet.space.subnetwork import LayerSlice, SubNetwork
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """All heads, or all units, of a model, the most important first; K of them.
+    """All K heads, or all K units, of a model, the most important first.
 
     Attributes:
         layers: (K,) the layer of each.
         worth: (K + 1,) Fisher information of the first 0, 1, ... K together.
-        params: (K + 1,) parameters of the first 0, 1, ... K: their own, and those of each block that has any.
+        params: (K + 1,) parameters of the first 0, 1, ... K: their own, and those of each block that is not empty.
     """
 
     layers: np.ndarray
@@ -44,7 +45,7 @@ class Ranking:
     params: np.ndarray
 
     def counts(self, first: int, layers: int) -> np.ndarray:
-        """(L,) how many of the first so many are in each layer."""
+        """(L,) how many of the first `first` are in each layer."""
         return np.bincount(self.layers[:first], minlength=layers)
 
 
@@ -59,13 +60,13 @@ def rank(fisher_LM: np.ndarray, params_each: int, params_of_block: Sequence[int]
 
 
 def search_masks(heads: Ranking, units: Ranking, params: int) -> tuple[int, int]:
-    """How many heads and units to keep so that the Fisher information lost is least.
+    """How many heads and units to keep so that the least Fisher information is lost.
 
-    For each number of heads the best ones are kept, and then as many of the best units as fit.
+    For each number of heads: keeps the best heads, then as many of the best units as fit.
 
     Args:
         heads, units: Rankings.
-        params: Parameters that all together may have, 0 or more.
+        params: Most parameters of heads and units together, 0 or more.
     """
     fitting = np.searchsorted(units.params, params - heads.params, side="right") - 1
     worth = np.where(fitting >= 0, heads.worth + units.worth[fitting], -np.inf)
@@ -74,10 +75,10 @@ def search_masks(heads: Ranking, units: Ranking, params: int) -> tuple[int, int]
 
 
 def rearrange(fisher_MM: np.ndarray, keep: int) -> np.ndarray:
-    """Which masks of a layer to keep, ascending, so that the information lost is little, their interplay included.
+    """Which masks of a layer to keep, ascending, so that little information is lost, interactions included.
 
-    Greedy: starts with the best by the diagonal; then leaves out each of these in turn and puts back the mask, maybe
-    another one, that makes the least be lost.
+    Greedy: starts with the best masks by the diagonal. Then it removes each of these in turn and adds the mask, the
+    same or another, with which the least is lost.
 
     Args:
         fisher_MM: (M, M). The layer's block of the Fisher information.
@@ -100,7 +101,7 @@ def rearrange(fisher_MM: np.ndarray, keep: int) -> np.ndarray:
 def prune_by_fisher(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
     """Mask search and rearrangement, within a number of parameters.
 
-    Unlike the paper, a layer may lose a whole block, which is then absent here, LayerNorm and biases too.
+    A layer may lose a whole block. Unlike in the paper, its LayerNorm and biases are then absent too.
     """
     a = architecture_of(model.config)
     gradients = mask_gradients(model, batches)

@@ -48,7 +48,7 @@ def mask_gradients(model: PreTrainedModel, batches: Iterable[Batch]) -> MaskGrad
 
 
 def _of_rows(gradients_SM: Tensor, rows: int) -> np.ndarray:
-    """The mask of a row of multiple choice is that of all its sequences."""
+    """In multiple choice, all sequences of a row share the row's mask."""
     return gradients_SM.unflatten(0, (rows, -1)).sum(dim=1).cpu().numpy()
 
 
@@ -62,11 +62,11 @@ def head_scores(gradients: MaskGradients) -> np.ndarray:
 def prune_heads(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
     """Leaves out the least important heads of the whole model until the budget is met; all units stay.
 
-    There is nothing for budgets below the share of the feed-forward blocks, two thirds of a BERT.
+    Budgets below the share of the feed-forward blocks, two thirds of a BERT, cannot be met.
 
     Source:
-        Michel, Levy & Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019, section 4.1; all budgets from
-        one measurement, as there.
+        Michel, Levy & Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019, section 4.1. As there, one
+        measurement serves all budgets.
     """
     a = architecture_of(model.config)
     scores_LN = head_scores(mask_gradients(model, batches))

@@ -1,11 +1,12 @@
-"""Mask tuning: a factor for each head and unit that is kept, so that each block comes closer to the full model's.
+"""Mask tuning: a factor for each kept head and unit, so that each block's output is closer to the full model's.
 
-Block by block, from the first layer on, with what is kept x and the factors 1 + d, the residual stream after the block
-is z_full - z_small = sum over j of d_j * (x_j W_j) away from the full model's, W the block's output projection. That is
-linear least squares in d. The factors are folded into W, so what comes out is a plain smaller model.
+Goes block by block, from the first layer on. Let x_j be the kept inputs of the block's output projection W, and 1 + d_j
+their factors. The residual stream after the block equals the full model's if z_full - z_small = sum over j of
+d_j * (x_j W_j). That is linear least squares in d. The factors are folded into W, so the result is a plain smaller
+model.
 
-k heads or units kept in a block, P features of them all (k for units); D hidden, S sequences, T tokens, t tokens that
-count.
+k heads or units kept in a block, P input features of all of them (k for units); D hidden, S sequences, T tokens,
+t tokens that count.
 
 Source:
     Kwon et al., "A Fast Post-Training Pruning Framework for Transformers", NeurIPS 2022, section 4.4.
@@ -29,19 +30,19 @@ from supernet.space.subnetwork import SubNetwork
 DAMPING = 1.0
 """Weight of |d|^2 beside the squared distance that is summed over tokens and features.
 
-The paper's code solves the normal equations by LSMR with damping 1. Tried on a MiniLM at a quarter of the encoder: the
-first layer's units got factors from -8.3 to 12.3 that way, and from -8.2 to 12.1 by this one.
+The paper's code solves the normal equations by LSMR with damping 1. On a MiniLM at a quarter of the encoder, its
+factors of the first layer's units were from -8.3 to 12.3, and ours from -8.2 to 12.1.
 """
 
 LARGEST_FACTOR = 10.0
-"""Beyond this the solution is not trusted, and this block and all later ones are left as they are (as in the paper)."""
+"""Larger factors are not trusted: this block and all later blocks stay as they are (as in the paper)."""
 
 
 class Walk:
-    """A model, layer by layer over the same batches: what one layer gave is kept for the next.
+    """Runs a model layer by layer over the same batches, and keeps the last layer's outputs for the next layer.
 
     Attributes:
-        done: Number of layers that are behind.
+        done: Number of layers computed.
     """
 
     def __init__(self, model: PreTrainedModel, batches: Sequence[Batch]) -> None:
@@ -50,7 +51,7 @@ class Walk:
         self._outputs: list[Any] = [None] * len(batches)
 
     def advance(self, done: int) -> None:
-        """Goes on until so many layers are behind."""
+        """Computes layers until `done` are computed."""
         if done > self.done:
             for i, batch in enumerate(self.batches):
                 with _only(self.layers, range(self.done, done), self._outputs[i]) as output:
@@ -59,14 +60,14 @@ class Walk:
             self.done = done
 
     def observe(self, i: int, projection: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Computes the next layer for batch i, without going on.
+        """Computes the next layer for batch i, without advancing.
 
         Args:
             projection: Path from the layer to the output projection of a block.
 
         Returns:
-            What enters the projection, (S, T, P); what comes out and the residual together, (S, T, D); the logits that
-            the model would give if this layer were its last one.
+            The projection's input, (S, T, P); its output plus the residual, (S, T, D); the logits of the model if this
+            layer were its last.
         """
         with (
             _only(self.layers, range(self.done, self.done + 1), self._outputs[i]),
@@ -79,7 +80,7 @@ class Walk:
 
 @contextmanager
 def _only(layers: nn.ModuleList, run: range, before: Any) -> Iterator[list[Any]]:
-    """Computes only the layers of `run`; those below say what the last of them said, those above what `run` says.
+    """Computes only the layers of `run`. Layers below return `before`, layers above the output of the last of `run`.
 
     So the model's own code computes everything around the layers, whatever its family passes to them.
 
@@ -108,7 +109,7 @@ def _only(layers: nn.ModuleList, run: range, before: Any) -> Iterator[list[Any]]
 
 @contextmanager
 def _watch(model: PreTrainedModel, projection: nn.Module) -> Iterator[list[Tensor]]:
-    """Fills a list with what enters a block's output projection, and the residual stream after the block.
+    """Fills a list with the input of a block's output projection, and the residual stream after the block.
 
     The stream goes into a LayerNorm next, in every family: the block's own, or the one before the next block.
     """
@@ -132,18 +133,18 @@ def _watch(model: PreTrainedModel, projection: nn.Module) -> Iterator[list[Tenso
 def tune_masks_(small: PreTrainedModel, subnet: SubNetwork, model: PreTrainedModel, batches: Sequence[Batch]) -> None:
     """Scales the output projections of a smaller model, in place, head by head and unit by unit.
 
-    In the last layer only those tokens count that the prediction depends on. What the layers of both models gave last
-    is in memory, 2 x tokens x D numbers.
+    In the last layer, only the tokens that the prediction depends on count. The last outputs of both models are in
+    memory, 2 x tokens x D numbers.
 
     Args:
         small: Extracted from `model` with copies of all weights, in evaluation mode.
-        subnet: What it keeps.
+        subnet: The sub-network of `small`.
         model: The full model, in evaluation mode.
         batches: Training rows.
     """
     family = family_of(model.config)
     everything = SubNetwork.uniform(range(len(family.layers_of(model))), *family.groups(model.config))
-    full = Walk(view(model, everything).eval(), batches)  # what is done to a view is not done to the model
+    full = Walk(view(model, everything).eval(), batches)  # a change to a view does not change the model
     pruned = Walk(small, batches)
     extra = len(pruned.layers) - len(subnet.layers)  # an empty first layer that has to stay
     for position, s in enumerate(subnet.layers, start=extra):
@@ -159,13 +160,14 @@ def tune_masks_(small: PreTrainedModel, subnet: SubNetwork, model: PreTrainedMod
 
 @torch.no_grad()
 def best_factors(full: Walk, pruned: Walk, projection: str, count: int) -> Tensor:
-    """(k,) float64. The factors of a block of the next layer that bring it closest to the full model's.
+    """(k,) float64. The factors with which a block of the next layer is closest to the full model's.
 
     Minimises |A d - b|^2 + DAMPING |d|^2 and returns 1 + d, with A = x_j W_j for each token and feature, and b the
-    difference of the residual streams. Never holds A, which has t * D rows: A'A is (x'x) * (W'W) by elements.
+    difference of the residual streams. A has t * D rows and is never built: A'A is the elementwise product
+    (x'x) * (W'W).
 
     Args:
-        full, pruned: The next layer is the same in both.
+        full, pruned: Both at the same layer.
         projection: Path from the layer to the output projection of the block.
         count: k.
     """
@@ -184,13 +186,13 @@ def best_factors(full: Walk, pruned: Walk, projection: str, count: int) -> Tenso
 
 
 def _damped(normal_kk: Tensor, effect_k: Tensor) -> Tensor:
-    """(k,) what solves the damped normal equations."""
+    """(k,) the solution of the damped normal equations."""
     damped_kk = normal_kk + DAMPING * torch.eye(len(effect_k), dtype=torch.float64, device=normal_kk.device)
     return torch.linalg.solve(damped_kk, effect_k)
 
 
 def _difference(full: Walk, pruned: Walk, i: int, projection: str, batch: Batch) -> tuple[Tensor, Tensor]:
-    """What enters the pruned block's projection, (t, P), and what it lacks to the full model's, (t, D)."""
+    """The pruned block's projection input, (t, P), and the full model's output minus the pruned one's, (t, D)."""
     _, full_STD, _ = full.observe(i, projection)
     if pruned.done + 1 < len(pruned.layers):
         inside_STP, after_STD, _ = pruned.observe(i, projection)

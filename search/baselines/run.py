@@ -30,18 +30,18 @@ def prune(
     seed: int,
     on_trial: Callable[[Trial], None],
 ) -> tuple[dict[SubNetwork, PreTrainedModel], list[float]]:
-    """Makes a smaller model for each budget and measures it; a budget that gives what another has given adds nothing.
+    """Makes a smaller model for each budget and evaluates it. Budgets that give the same sub-network make one trial.
 
-    Models are made again for trials that are in the file already, which is quick and gives the same ones.
+    For trials in the file the models are made again, which is quick and gives the same models.
 
     Args:
-        supernet: Its full model is what is pruned.
-        train: Training rows, which some baselines look at.
+        supernet: Its full model is pruned.
+        train: Training rows, which some baselines read.
         weight_shared: Evaluates a model.
         file: Where trials are appended.
-        options: Which baseline, for which budgets, and what else it is told.
-        seed: Which training rows are looked at.
-        on_trial: Called after each trial, those from the file too.
+        options: The baseline, its budgets and its other options.
+        seed: Selects the training rows.
+        on_trial: Called after each trial, including the trials of the file.
 
     Returns:
         The model of each sub-network, whose weights the baseline may have changed, and the budgets that it cannot meet.
@@ -68,7 +68,7 @@ def prune(
 def _trial(
     number: int, pruned: Pruned, weight_shared: WeightSharedEvaluator, file: TrialFile, *, since: float
 ) -> Trial:
-    """The trial of that number, from the file or measured now."""
+    """The trial of that number, from the file or evaluated now."""
     if number < len(file.trials):
         if file.trials[number].subnet != pruned.subnet:
             raise UserError(f"{file.path}:{number + 1} is another sub-network; start again with overwrite=true")

@@ -1,7 +1,7 @@
 """Baselines that a search has to beat: ways of pruning a fine-tuned model to a budget without training it again.
 
 Use: `for pruned in BASELINES["kwon2022"].prune(model, train, [0.75, 0.5], pad_token_id=0): ...` gives a sub-network
-and its model for each budget. All look at training rows alone.
+and its model for each budget. Baselines read training rows only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ BASELINES: dict[str, Baseline] = {
     "layer_dropping": Baseline(drop_layers),
     "uniform_width": Baseline(same_widths),
 }
-"""All can meet every budget but head_pruning, which leaves all units in place."""
+"""All except head_pruning, which keeps all units, can meet every budget."""
 
 __all__ = ["BASELINES", "Baseline", "Pruned"]

@@ -1,4 +1,4 @@
-"""Pruning that looks at no data: whole layers, or the same share of every layer."""
+"""Pruning without data: whole layers, or the same share of every layer."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DROP_ORDERS: Mapping[str, Callable[[int], list[int]]] = {
     "alternate": lambda layers: [*range(layers - 1, -1, -2), *range(layers - 2, -1, -2)],
     "symmetric": lambda layers: sorted(range(layers), key=lambda i: (abs(2 * i - layers + 1), -i)),
 }
-"""The layers in the order in which they are dropped: from the top; from the bottom; every other one from the top, then
-the others; from the middle."""
+"""The layers in the order in which they are dropped: from the top; from the bottom; every second layer from the top,
+then the others; from the middle."""
 
 
 def drop_layers(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
@@ -30,7 +30,7 @@ def drop_layers(model: PreTrainedModel, batches: Sequence[Batch], options: Basel
 
     Source:
         Sajjad, Dalvi, Durrani & Nakov, "On the effect of dropping layers of pre-trained transformer models", Computer
-        Speech & Language 77, 2023; dropped after fine-tuning here, and not fine-tuned again.
+        Speech & Language 77, 2023. Here the layers are dropped after fine-tuning, without fine-tuning again.
     """
     a = architecture_of(model.config)
     order = DROP_ORDERS[options.drop](a.layers)
@@ -40,10 +40,10 @@ def drop_layers(model: PreTrainedModel, batches: Sequence[Batch], options: Basel
 
 
 def same_widths(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
-    """Keeps all layers, and of each the same share of heads and of units, the first ones.
+    """Keeps all layers, and the first heads and units of each, the same share in every layer.
 
-    The first are the most important ones if the supernet was ordered by importance. There are few heads and many units:
-    of the widths that use up the budget, the pair is taken whose shares of heads and units differ least.
+    The first heads and units are the most important if the supernet was ordered by importance. Among the widths that
+    use up the budget, the shares of heads and units differ least: there are few heads and many units.
     """
     return partial(_even_widths, architecture_of(model.config))
 

@@ -25,14 +25,14 @@ from search.searchers.schedulers import make_scheduler
 from supernet.space.base import SearchSpace
 
 REPORTS = "reports"
-"""The unit of a trial's progress: number of evaluations so far."""
+"""A trial's progress: its number of evaluations so far."""
 
 
 class NonDominatedRank(MOPriority):
-    """The place of each row when all are sorted: 0 is the best.
+    """The rank of each row when all are sorted: 0 is the best.
 
-    Front by front; within a front, first the best in one objective, then whichever is farthest from those before it,
-    with each objective scaled to the range it has among the rows.
+    Sorts front by front. Within a front, the best in objective `dim` comes first, then repeatedly the row farthest from
+    those before it. Each objective is scaled to its range among the rows.
 
     Args:
         dim: The objective whose best comes first.
@@ -58,10 +58,10 @@ class SubNetworkMOASHA(MOASHA):
 
     Args:
         space: Where the sub-networks come from.
-        metrics: Names of the objectives in what it is told, all minimised.
+        metrics: Names of the objectives in reported results, all minimised.
         first: Number of the objective whose best comes first in each front.
         seed: Of the proposals.
-        reports: Number of reports of a trial that is not stopped.
+        reports: Number of reports of a full trial.
         grace: Number of reports before the first decision.
         reduction_factor: The best 1/reduction_factor of the trials continue at each rung, to reduction_factor times as
             many reports.
@@ -95,15 +95,15 @@ class SubNetworkMOASHA(MOASHA):
         return self._proposals.suggest()
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:
-        """Tells the searcher that the trial was tried; its last report has been told already."""
+        """Tells the searcher that the trial has ended; it already has the last report."""
         del self.trial_info[trial.trial_id]
         self._proposals.on_trial_complete(trial, result)
 
     def on_trial_remove(self, trial: Trial) -> None:
-        """A stopped trial was tried too."""
+        """A stopped trial counts as tried."""
         self.on_trial_error(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
-        """A failed trial was tried too. Its earlier reports stay in the rungs."""
+        """A failed trial counts as tried. Its earlier reports stay in the rungs."""
         del self.trial_info[trial.trial_id]
         self._proposals.on_trial_error(trial)

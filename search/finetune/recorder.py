@@ -1,4 +1,4 @@
-"""A Syne Tune scheduler between the Tuner and another scheduler: it ends the search, and records each trial."""
+"""A Syne Tune scheduler between the Tuner and another scheduler. It records each trial and ends the search."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from supernet.space.subnetwork import SubNetwork
 
 
 class Recorder(TrialScheduler):
-    """Passes on what the Tuner and a scheduler tell each other, records trials, and says when there are enough.
+    """Passes messages between the Tuner and a scheduler, records trials, and ends the search after `max_trials`.
 
-    A new one replays the earlier trials of the run to the scheduler, as if they ended now.
+    When created, it replays the earlier trials of the run to the scheduler, as if they ended now.
 
     Args:
         scheduler: Proposes sub-networks, and may stop trials early.
         space: Where the sub-networks come from.
         records: The files of the run.
         backend: Runs the processes.
-        objectives: Names of what the scheduler is told.
-        costs: Computes the costs of a sub-network, which need no training.
+        objectives: Names of the metrics that the scheduler gets.
+        costs: Computes the costs of a sub-network, without training.
         max_trials: Number of trials, including earlier ones.
-        reports: Number of reports of a trial that is not stopped.
+        reports: Number of reports of a full trial.
         on_trial: Called after each trial, and for each earlier one.
 
     Attributes:
-        gave_up: Whether `MAX_FAILURES` trials in a row failed. Those that were running then may still have succeeded.
+        gave_up: Whether `MAX_FAILURES` trials in a row failed. Trials that were running then may still succeed.
         last_failure: Why the last failed trial failed.
     """
 
@@ -66,10 +66,10 @@ class Recorder(TrialScheduler):
         self._invalid: dict[int, str] = {}
         self._replay()
 
-    # --- what the tuner asks and tells --------------------------------------------------------------------------------
+    # --- calls of the tuner -------------------------------------------------------------------------------------------
 
     def metric_names(self) -> list[str]:
-        """Of the objectives."""
+        """Names of the objectives."""
         return self.objectives
 
     def metric_mode(self) -> str:
@@ -77,7 +77,7 @@ class Recorder(TrialScheduler):
         return "min"
 
     def metadata(self) -> dict[str, Any]:
-        """Nothing: run.json has it."""
+        """Empty: run.json has it all."""
         return {}
 
     def suggest(self) -> TrialSuggestion | None:
@@ -92,7 +92,7 @@ class Recorder(TrialScheduler):
         self.scheduler.on_trial_add(trial)
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> str:
-        """A trial has reported: returns whether it continues. After its last report it does, as it ends by itself."""
+        """A trial has reported: returns whether it continues. After its last report it continues and ends by itself."""
         subnet = decoded(self.space, trial.config)
         seen = {name: value for name, value in result.items() if not name.startswith("st_")}
         self.records.add_report(subnet, seen)
@@ -114,7 +114,7 @@ class Recorder(TrialScheduler):
         """The process of a trial has failed."""
         self._end(trial, self.backend.failure(trial.trial_id))
 
-    # --- what is recorded, and told to the scheduler ------------------------------------------------------------------
+    # --- records, and results for the scheduler -----------------------------------------------------------------------
 
     def _end(self, trial: Trial, failure: str | None) -> None:
         started = self._started.pop(trial.trial_id, None)
@@ -125,7 +125,7 @@ class Recorder(TrialScheduler):
         weights = folder / WEIGHTS_FILE
         seen: Metrics = {}
         if failure is None:
-            # The metrics of the weights in the file: the process may have gone on after its last report.
+            # The metrics of the weights in the file: the process may have trained on after its last report.
             seen = read_seen(weights)
             failure = not_finite(seen) or None
         if failure is None:

@@ -21,7 +21,7 @@ from supernet.space.subnetwork import SubNetwork
 
 @dataclass(frozen=True)
 class Report:
-    """A line of epochs.jsonl: what a trial reported. A number that is infinite or NaN ended the trial."""
+    """A line of epochs.jsonl: a trial's report. An infinite number or NaN ended the trial."""
 
     subnet: SubNetwork
     metrics: Metrics
@@ -31,7 +31,7 @@ class Report:
         """Reads a line.
 
         Raises:
-            WrongValue: if it is no report.
+            WrongValue: if it is not a report.
         """
         values = shaped(dict[str, object], row)
         subnet = shaped(SubNetwork, values.pop("subnet", None), "subnet")
@@ -45,8 +45,8 @@ class Report:
 class Records:
     """Writes the files of a run folder.
 
-    Each trial that ends, trained, stopped or failed, is a line of trials.jsonl. The weights of trials that no other
-    trial dominates are kept, and the full model's.
+    Each trial that ends (trained, stopped or failed) is a line of trials.jsonl. The weights of non-dominated trials and
+    of the full model are kept.
 
     Args:
         file: Of the trials.
@@ -65,7 +65,7 @@ class Records:
         append_json_line(self._epochs, {"subnet": subnet.to_json(), **metrics})
 
     def reports(self) -> dict[SubNetwork, dict[float, dict[str, float]]]:
-        """The metrics of each sub-network by number of the report; the last ones, if a training was begun again.
+        """The metrics of each sub-network by number of the report; after a restart of a training, the new metrics.
 
         Raises:
             UserError: if epochs.jsonl is damaged.

@@ -2,8 +2,8 @@
 
     python -m search.finetune.trial JOB_FOLDER TRIAL_FOLDER PARENT
 
-reads what all trials share from the first folder and subnet.json from the second, and after each part of an epoch
-evaluates on the validation rows, writes weights.safetensors into the second folder and reports to Syne Tune. `search.
+reads the shared job from the first folder and subnet.json from the second. After each part of an epoch it evaluates on
+the validation rows, writes weights.safetensors into the second folder and reports to Syne Tune. `search.
 finetune` writes the first folder; process PARENT starts the trials, and they end when it does.
 """
 
@@ -45,10 +45,10 @@ SUBNET_FILE, WEIGHTS_FILE = "subnet.json", "weights.safetensors"
 
 @dataclass(frozen=True)
 class Job:
-    """What all trials of a run share.
+    """The inputs that all trials of a run share.
 
     Attributes:
-        config: How to train; of a sub-network, only the strategy standard makes sense.
+        config: How to train. The strategy is standard: the others need a supernet.
         reports_per_epoch: Evaluations in each epoch, at most as many as it has steps.
         model: The pre-trained model with the classifier that all trials start from.
         tokenizer: Its tokenizer.
@@ -64,11 +64,11 @@ class Job:
 
     @property
     def task(self) -> Task:
-        """The task, which the supernet's training has made whole."""
+        """The task, completed by the supernet's training."""
         return self.config.task.resolve()
 
     def write(self, folder: Path) -> None:
-        """Writes all of it into an empty folder."""
+        """Writes the job into an empty folder."""
         with quiet_transformers():
             self.model.save_pretrained(folder / "model")
             self.tokenizer.save_pretrained(folder / "model")
@@ -91,10 +91,10 @@ class Job:
 @final
 @dataclass(frozen=True)
 class SingleSpace(SearchSpace):
-    """The space over an extracted model that has it alone, with no choice left.
+    """A space with a single sub-network: an extracted model.
 
     Attributes:
-        all: All there is of the model, in its own numbers.
+        all: The whole extracted model, as a sub-network of itself.
     """
 
     all: SubNetwork = field(kw_only=True)
@@ -104,7 +104,7 @@ class SingleSpace(SearchSpace):
 
     @classmethod
     def of(cls, model: PreTrainedModel, subnet: SubNetwork) -> SingleSpace:
-        """The space over `model`, which has been extracted as `subnet`."""
+        """The space of `model`, which was extracted as `subnet`."""
         family = family_of(model.config)
         layers, (heads, units) = len(family.layers_of(model)), family.groups(model.config)
         first = layers - len(subnet.layers)  # a family may need an empty layer in front
@@ -130,14 +130,14 @@ class SingleSpace(SearchSpace):
 
 
 def train_alone(job: Job, subnet: SubNetwork, folder: Path, report: Reporter, *, parent: int) -> None:
-    """Trains a sub-network of the pre-trained model, and evaluates, writes and reports it as it goes.
+    """Trains a sub-network of the pre-trained model, and evaluates, writes and reports it regularly.
 
     Args:
-        job: What all trials share.
+        job: The inputs that all trials share.
         subnet: What to train.
-        folder: Where its weights go.
-        report: Told error and loss on the validation rows, reports and epochs so far.
-        parent: The process without which the training has no purpose.
+        folder: For its weights.
+        report: Receives error and loss on the validation rows, and the numbers of reports and epochs so far.
+        parent: The search's process. The training ends when that process does.
 
     Raises:
         FloatingPointError: if the loss is not finite.
@@ -160,7 +160,7 @@ def train_alone(job: Job, subnet: SubNetwork, folder: Path, report: Reporter, *,
                 for i in part:
                     losses = trainer.step(batches[i], step).losses
                     step += 1
-                    if os.getppid() != parent:  # killed: nobody would ever stop this process
+                    if os.getppid() != parent:  # it was killed, so nobody would stop this process
                         sys.exit("the search has ended")
                 if not all(math.isfinite(loss.item()) for loss in losses.values()):
                     raise FloatingPointError(f"the loss is not finite at step {step}")
@@ -172,13 +172,13 @@ def train_alone(job: Job, subnet: SubNetwork, folder: Path, report: Reporter, *,
 
 
 def write_weights(path: Path, model: PreTrainedModel, seen: Mapping[str, float]) -> None:
-    """Writes the weights and, in the same file, so that the two always belong together, what was measured with them."""
+    """Writes the weights and their metrics into one file, so that they always belong together."""
     with atomic_path(path) as partial:
         save_model(model, str(partial), metadata={name: repr(value) for name, value in seen.items()})
 
 
 def read_seen(path: Path) -> dict[str, float]:
-    """What was measured with the weights in a file."""
+    """The metrics of the weights in a file."""
     with safe_open(path, framework="pt") as file:
         return {name: float(value) for name, value in sorted(file.metadata().items()) if name != "format"}
 

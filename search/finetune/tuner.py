@@ -1,7 +1,7 @@
 """Standard NAS: each sub-network is trained alone from the pre-trained weights, by Syne Tune's Tuner and processes.
 
-A search of the supernet is compared with it: `plm-supernet search evaluator=finetune searcher=moasha`. The space, the
-order of heads and units, the rows and the validation split are the supernet's. Its weights are not used.
+It is the comparison for a search of the supernet: `plm-supernet search evaluator=finetune searcher=moasha`. The space,
+the order of heads and units, the rows and the validation split are the supernet's. Its weights are not used.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from supernet.space.subnetwork import SubNetwork
 from supernet.training.importance import order_by_importance_, read_importance
 
 POLL_S = 0.3
-"""Seconds between two looks at the processes."""
+"""Seconds between two checks of the processes."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Finetuning:
         config: The options of the search and of the trainings.
         mixed_precision: no | bf16 | fp16 (Accelerate's names), in all processes.
         supernet_folder: Folder of the supernet; the training's run folder is above it.
-        supernet: Has the task, the space and the order of heads and units.
-        data: Its rows, with as many validation rows as the options say.
+        supernet: Gives the task, the space and the order of heads and units.
+        data: Its rows, with the number of validation rows from the options.
         weight_shared: Computes the costs of sub-networks.
         folder: The run folder of this search. No other process writes in it.
     """
@@ -81,7 +81,7 @@ class Finetuning:
         A signal ends the trainings too. The next run starts unfinished trainings again from scratch.
 
         Args:
-            begin: Begins the run in its folder and returns its trials; called when nothing is missing.
+            begin: Begins the run in its folder and returns its trials. Called after all checks.
             on_trial: Called after each trial, and for each earlier one.
 
         Raises:
@@ -123,17 +123,17 @@ class Finetuning:
 
     @property
     def evaluator(self) -> FinetuneEvaluator:
-        """How sub-networks are trained.
+        """The options for training sub-networks.
 
         Raises:
-            TypeError: if the search does not train them.
+            TypeError: if the search does not train sub-networks.
         """
         if not isinstance(self.config.evaluator, FinetuneEvaluator):
             raise TypeError(f"evaluator {self.config.evaluator.name} trains no sub-networks")
         return self.config.evaluator
 
     def job(self) -> Job:
-        """What all trials share: the rows, and the pre-trained model with heads and units in the supernet's order."""
+        """The inputs of all trials: the rows, and the pre-trained model, ordered like the supernet."""
         values = _training_of(self.supernet_folder)
         config = self._training(values)
         model, tokenizer = self._pretrained(config)
@@ -149,7 +149,7 @@ class Finetuning:
         """The scheduler that proposes sub-networks; moasha also stops them.
 
         Args:
-            reports: Number of reports of a trial that is not stopped.
+            reports: Number of reports of a full trial.
         """
         config, searcher = self.config, self.config.searcher
         if not isinstance(searcher, MoashaOptions):
@@ -194,7 +194,7 @@ class Finetuning:
         )
 
     def _model(self, trained: ModelSource) -> ModelSource:
-        """The pre-trained model of the supernet, at the same commit; evaluator.model may give another place for it."""
+        """The pre-trained model of the supernet, at the same commit; evaluator.model may name another place."""
         given = self.evaluator.model
         source = trained if given is None else ModelSource("given", given)
         same = source.on_hub == trained.on_hub
@@ -215,7 +215,7 @@ class Finetuning:
             if importance is None:
                 raise UserError(
                     f"the supernet's heads and units were ordered by importance, but {self.supernet_folder.parent} has "
-                    "no importance.npz to repeat that; train the supernet again, or use one trained with order=none"
+                    "no importance.npz with that order; train the supernet again, or use one trained with order=none"
                 )
             order_by_importance_(model, importance)
         return model, tokenizer
@@ -228,7 +228,7 @@ def _training_of(supernet_folder: Path) -> TrainConfig:
         UserError: if it cannot be read.
     """
     path = supernet_folder.parent / "config.json"
-    what = "evaluator=finetune starts from the weights that the supernet's training started from, but"
+    what = "evaluator=finetune starts from the pre-trained weights of the supernet's training, but"
     with unusable(
         f"{what} {path}, which names them,", "give supernet=OUTPUT_DIR/train/NAME, the run folder of a training"
     ):
@@ -251,7 +251,7 @@ def tune(recorder: Recorder, workers: Workers, count: int, work: Path) -> None:
             tuner_name=work.name,
             suffix_tuner_name=False,
             callbacks=[],
-            save_tuner=False,  # it would be pickled
+            save_tuner=False,  # it would pickle the tuner
             trial_backend_path=str(work / "trials"),
         )
         tuner.tuner_path = work / "syne-tune"
@@ -259,7 +259,7 @@ def tune(recorder: Recorder, workers: Workers, count: int, work: Path) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Removes the other files of a run folder when its trials are gone."""
+    """Removes the other files of a run folder after its trials were removed."""
     (folder / "epochs.jsonl").unlink(missing_ok=True)
     for name in ("weights", "failures"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -268,7 +268,7 @@ def forget(folder: Path) -> None:
 def finetuned(
     folder: Path, trials: Sequence[Trial], full: PreTrainedModel
 ) -> Callable[[SubNetwork], PreTrainedModel | None]:
-    """Reads trained sub-networks of a run: of its front, and the full model; None for one that was not kept.
+    """A function that reads a trained model of a run: a member of its front or the full model; None if it was not kept.
 
     Args:
         folder: The run folder.

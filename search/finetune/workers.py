@@ -25,20 +25,21 @@ from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
 
 ROOT = Path(trial.__file__).parent.parent.parent
-"""The folder of the packages, which may not be installed."""
+"""The folder of the packages; they need not be installed."""
 
 _LAUNCHER = (
     "ACCELERATE_MIXED_PRECISION", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_", "MASTER_",
     "TORCHELASTIC_",
 )  # fmt: skip
-"""Variables by which a launcher connects its processes. A trial is not one of them."""
+"""Variables with which a launcher connects its processes. A trial is no such process."""
 
 
 class Workers(LocalBackend):
     """Syne Tune's processes on this machine; each has a share of the cores, or a GPU.
 
-    Syne Tune's own command line breaks at spaces in paths, and its search for GPUs writes into the working folder, so
-    both are done here. Each process has its own session: Ctrl-C reaches only the main process, which ends the others.
+    Syne Tune's own command line breaks at spaces in paths, and its search for GPUs writes into the working folder. So
+    this class does both itself. Each process has its own session: Ctrl-C reaches only the main process, which ends the
+    others.
 
     Args:
         job: Folder with the files of `trial.Job`.

@@ -1,1 +1,1 @@
-"""What a user can tell stage two: frozen values that check themselves. It imports no torch, so that help comes fast."""
+"""The options of stage two: frozen values that check themselves. Imports no torch, so help is fast."""

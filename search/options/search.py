@@ -1,6 +1,6 @@
 """The options of stage two (conf/search.yaml).
 
-Whether a searcher or a baseline of some name exists is checked in `search.run`, since their tables import torch.
+`search.run` checks that the searcher or baseline exists, since their tables import torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from supernet.space.cost import Workload
 
 SEARCH, BASELINE = "search", "baseline"
 MODES = (SEARCH, FINETUNE, BASELINE)
-"""How trials come about: a search of the supernet, a search whose sub-networks are trained alone, a baseline."""
+"""Modes: a search of the supernet, a search that trains each sub-network alone, a baseline."""
 
 DROPS = ("top", "bottom", "alternate", "symmetric")
 
@@ -59,7 +59,7 @@ class SearchData:
     Attributes:
         dir: Folder of the task's files, or the folder above it, if they were moved. null: as in training.
         cache_dir: Folder of the tokenised rows. null: as in training.
-        validation_rows: Number of validation rows to evaluate on, the same ones in every search. null: all.
+        validation_rows: Number of validation rows to evaluate on, the same in every search. null: all.
     """
 
     dir: str | None = field(default=None, metadata=NO_EFFECT)
@@ -78,7 +78,7 @@ def _content(file: str) -> str | None:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Everything that a user can tell stage two.
+    """All options of a search.
 
     The results are written to OUTPUT_DIR/search/NAME. The same command again resumes an interrupted search, and with a
     larger max_evaluations it continues a finished one.
@@ -125,7 +125,9 @@ class SearchConfig:
         self._check_objectives()
         self._check_stop_confidence()
         if self.searcher.name == MOASHA and self.evaluator.name != FINETUNE:
-            raise UserError("searcher moasha stops trainings early, and there are none; add evaluator=finetune")
+            raise UserError(
+                "searcher moasha stops trainings early, but nothing is trained here; add evaluator=finetune"
+            )
         if self.baseline.name is not None and self.evaluator.name == FINETUNE:
             raise UserError(f"baseline={self.baseline.name} trains nothing; leave out evaluator=finetune")
         one_of("mixed_precision", self.mixed_precision, (AUTO, *PRECISIONS))
@@ -167,7 +169,7 @@ class SearchConfig:
 
     @property
     def mode(self) -> str:
-        """One of `MODES`: how trials come about."""
+        """One of `MODES`."""
         if self.baseline.name is not None:
             return BASELINE
         return FINETUNE if self.evaluator.name == FINETUNE else SEARCH
@@ -179,16 +181,16 @@ class SearchConfig:
 
     @property
     def label(self) -> str:
-        """What proposes the sub-networks."""
+        """Name of the searcher or baseline that proposes the sub-networks."""
         return self.searcher.name if self.baseline.name is None else self.baseline.name
 
     @property
     def trials(self) -> int:
-        """How many there are to be, at most."""
+        """The largest number of trials."""
         return self.max_evaluations if self.baseline.name is None else len(self.baseline.budgets)
 
     def identity(self) -> dict[str, Any]:
-        """What the trials depend on, supernet and seed aside. A run is resumed only if none of it has changed."""
+        """The values that the trials depend on, except supernet and seed. A run resumes only if all are unchanged."""
         unused = ("searcher", "evaluator") if self.mode == BASELINE else ("baseline",)
         return {name: value for name, value in identity(self).items() if name not in unused}
 
@@ -196,8 +198,8 @@ class SearchConfig:
         """The run folder: named after this supernet, searcher and seed unless it has a name of its own.
 
         Args:
-            supernet_folder: Where the supernet lies.
-            supernet: What is known of it, in plain values.
+            supernet_folder: Folder of the supernet.
+            supernet: What identifies the supernet, in plain values.
         """
         way = f"{FINETUNE}-{self.label}" if self.mode == FINETUNE else self.label
         made = folder_name(supernet_name(supernet_folder), way, f"seed{self.seed}", digest([self.identity(), supernet]))

@@ -26,8 +26,8 @@ class SearcherOptions:
     def identity(self) -> dict[str, Any]:
         """These options, and those of all other searchers at their defaults.
 
-        Run folders are named after a digest of these values. All searchers shared one set of options once, and the
-        names stay.
+        Run folders are named after a digest of these values. In older versions all searchers shared
+        one set of options, and the names of their run folders must stay.
         """
         return {"name": self.name} | _DEFAULTS | asdict(self)
 
@@ -82,8 +82,8 @@ class MoashaOptions(SearcherOptions):
 
     Attributes:
         grace: Number of reports of a training before it may be stopped.
-        reduction_factor: At each rung, the best 1/reduction_factor of the trainings go on, to reduction_factor times as
-            many reports.
+        reduction_factor: At each rung, the best 1/reduction_factor of the trainings continue, to reduction_factor times
+            as many reports.
     """
 
     grace: int = 1

@@ -102,7 +102,7 @@ ROWS = [
             ("trained/config.json, which names them, cannot be used",), (put("trained/config.json", content),))
         for what, content in SOME_BAD_JSON.items()
     ),
-    Bad("no scores to order by", "search", "evaluator=finetune", ("no importance.npz to repeat that",),
+    Bad("no scores to order by", "search", "evaluator=finetune", ("no importance.npz with that order",),
         (change(_INFO, "order.name", "importance"),)),
     Bad("scores are damaged", "search", "evaluator=finetune", ("trained/importance.npz cannot be used",),
         (change(_INFO, "order.name", "importance"), put("trained/importance.npz", b"scores"))),

@@ -114,7 +114,7 @@ _NAMES = (
     ("report", "format={{a:1}}", "is unknown; allowed: csv, latex, pdf, svg"),
     ("select", "max_params=1 format=yaml", "format 'yaml' is unknown"),
     ("select", "max_param=1", "did you mean max_params"),
-    ("select", "max_flops=0.5", "knows no flops"),
+    ("select", "max_flops=0.5", "does not know flops"),
     ("select", "max_latency_ms=0.001", "the nearest has"),
     ("report", "runs=[{out}/none]", "has no run.json"),
     ("report", "runs=[{out}/*]", "there is no run in"),
