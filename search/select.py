@@ -42,13 +42,14 @@ class SelectConfig:
     """What to select.
 
     Limits can be combined. With max_error_increase the cheapest sub-network within all limits is chosen, by the run's
-    last cost objective. Without it the most accurate one is chosen. If no sub-network is within the limits, the error
-    names the nearest one, and the exit status is 1.
+    last cost objective. Without it the most accurate sub-network is chosen. If no sub-network is within the limits, the
+    error names the nearest, and the exit status is 1.
 
     A limit is an upper bound: the chosen sub-network may be much smaller, and the output says by how much. The output
     also shows the full model, the trivial predictor, and the largest sub-network within the limits that is as good. As
-    good means: its error on validation rows is at most one standard error above that of the chosen one if the metric is
-    accuracy, and not above it otherwise. The metric on test rows is shown where it is known. It decides nothing.
+    good means: its error on validation rows is at most one standard error above the error of the chosen sub-network.
+    For metrics other than accuracy it must not be above. The metric on test rows is shown where it is known. It decides
+    nothing.
 
     Limits are numbers, or percentages of the full model's value: max_latency_ms=50%. A run knows its objectives and the
     numbers of parameters, nothing else.

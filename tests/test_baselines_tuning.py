@@ -195,7 +195,7 @@ def test_twins_are_made_up_for(family, monkeypatch):
     """Where the heads and units left out are copies of others, a factor of 2 gives the full model back."""
     monkeypatch.setattr(mask_tuning, "DAMPING", 0.0)
     model = tiny_model(family)
-    blocks, (heads, units) = family_of(model.config), family_of(model.config).groups(model.config)
+    blocks, (heads, units) = family_of(model.config), family_of(model.config).heads_and_units(model.config)
     with torch.no_grad():
         for layer in blocks.layers_of(model):
             for block, groups in ((blocks.attention, heads), (blocks.feed_forward, units)):

@@ -143,7 +143,7 @@ def tune_masks_(small: PreTrainedModel, subnet: SubNetwork, model: PreTrainedMod
         batches: Training rows.
     """
     family = family_of(model.config)
-    everything = SubNetwork.uniform(range(len(family.layers_of(model))), *family.groups(model.config))
+    everything = SubNetwork.uniform(range(len(family.layers_of(model))), *family.heads_and_units(model.config))
     full = Walk(view(model, everything).eval(), batches)  # a change to a view does not change the model
     pruned = Walk(small, batches)
     extra = len(pruned.layers) - len(subnet.layers)  # an empty first layer that has to stay

@@ -106,7 +106,7 @@ class SingleSpace(SearchSpace):
     def of(cls, model: PreTrainedModel, subnet: SubNetwork) -> SingleSpace:
         """The space of `model`, which was extracted as `subnet`."""
         family = family_of(model.config)
-        layers, (heads, units) = len(family.layers_of(model)), family.groups(model.config)
+        layers, (heads, units) = len(family.layers_of(model)), family.heads_and_units(model.config)
         first = layers - len(subnet.layers)  # a family may need an empty layer in front
         slices = (
             LayerSlice(i, range(heads if s.heads else 0), range(units if s.units else 0))

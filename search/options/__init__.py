@@ -1,1 +1,4 @@
-"""The options of stage two: frozen values that check themselves. Imports no torch, so help is fast."""
+"""The options of stage two: frozen values that check themselves, without torch.
+
+It imports `search.objectives` and `supernet.runtime`.
+"""

@@ -80,8 +80,8 @@ def _content(file: str) -> str | None:
 class SearchConfig:
     """All options of a search.
 
-    The results are written to OUTPUT_DIR/search/NAME. The same command again resumes an interrupted search, and with a
-    larger max_evaluations it continues a finished one.
+    The results are written to OUTPUT_DIR/search/NAME. The same command again resumes an interrupted search. With a
+    larger max_evaluations it also resumes a search that has ended.
 
     Attributes:
         searcher: How sub-networks are proposed.

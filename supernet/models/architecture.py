@@ -23,7 +23,7 @@ def count_architecture(family: Family, model: PreTrainedModel) -> Architecture:
     A module of the base model besides the layers is taken to see every token, but for the pooler, which like the
     classifier sees a sequence once.
     """
-    layers, (heads, units) = family.layers_of(model), family.groups(model.config)
+    layers, (heads, units) = family.layers_of(model), family.heads_and_units(model.config)
     first = layers[0]
     around, after = _outside(model, layers)
     embeddings = _own_params(around)
@@ -76,7 +76,7 @@ def _divided_params(block: Block, layer: nn.Module, *, weights_only: bool = Fals
 
 
 def _fixed_params(block: Block, layer: nn.Module) -> int:
-    """What goes when the whole block goes, but not with single groups."""
+    """What goes when the whole block goes, but not with single heads or units."""
     whole = sum(p.numel() for path in block.absent for p in layer.get_submodule(path).parameters())
     return whole - _divided_params(block, layer)
 

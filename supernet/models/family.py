@@ -1,4 +1,4 @@
-"""The words in which a model family is described: blocks of equal groups, and what stands in for an absent one.
+"""The words in which a model family is described: blocks of heads or units, and what stands in for an absent one.
 
 Paths in a description are those of transformers' modules and parameters. `families.py` has the descriptions.
 """
@@ -46,17 +46,17 @@ class Zero(nn.Module):
 
 @dataclass(frozen=True)
 class Block:
-    """The attention or feed-forward block of a layer: equal groups, its heads or its units, side by side in weights.
+    """The attention or feed-forward block of a layer: its heads or its units lie side by side in weights.
 
     Paths are relative to the layer. Those that a model does not have in its configuration are passed over.
 
     Attributes:
-        rows: Linear modules, or single parameters, whose first dimension is divided among the groups.
-        columns: Linear modules whose input features are divided among the groups.
+        rows: Linear modules, or single parameters, whose first dimension is divided among the heads or units.
+        columns: Linear modules whose input features are divided among them.
         absent: What stands in for which modules in a layer without this block.
-        fused: How many lists of all the groups there are along a dimension of `rows`: 3 where one weight holds all
+        fused: How many lists of all heads or units there are along a dimension of `rows`: 3 where one weight holds all
             queries, then all keys, then all values; 1 where each head's query, key and value are neighbours.
-        widths: Attributes of modules that are in proportion to the number of groups, such as a number of heads.
+        widths: Attributes of modules that are in proportion to the number of heads or units.
     """
 
     rows: tuple[str, ...]
@@ -66,7 +66,7 @@ class Block:
     widths: tuple[str, ...] = ()
 
     def divided(self, layer: nn.Module) -> Iterator[tuple[nn.Parameter, int, int]]:
-        """Each parameter of `layer` that is divided, along which dimension, and how many lists of groups are there."""
+        """Each parameter of `layer` that is divided, the dimension, and how many lists of heads or units it has."""
         for name, parameter in layer.named_parameters():
             module, _, kind = name.rpartition(".")
             if module in self.rows or name in self.rows:
@@ -164,6 +164,6 @@ class Family:
         assert isinstance(layers, nn.ModuleList)
         return layers
 
-    def groups(self, config: PreTrainedConfig) -> tuple[int, int]:
+    def heads_and_units(self, config: PreTrainedConfig) -> tuple[int, int]:
         """Heads and units of each layer of the full model."""
         return config.num_attention_heads, getattr(config, self.units)

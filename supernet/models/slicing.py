@@ -69,7 +69,7 @@ def permute_(
             (`Family.heads_tied`) and the orders differ. The model is then as it was.
     """
     family = family_of(model.config)
-    layers, (heads, units) = family.layers_of(model), family.groups(model.config)
+    layers, (heads, units) = family.layers_of(model), family.heads_and_units(model.config)
     _check_orders("head", head_orders, len(layers), heads)
     _check_orders("unit", unit_orders, len(layers), units)
     if family.heads_tied and len({tuple(order) for order in head_orders}) > 1:
@@ -77,18 +77,18 @@ def permute_(
     for layer, head_order, unit_order in zip(layers, head_orders, unit_orders, strict=True):
         for block, order in ((family.attention, head_order), (family.feed_forward, unit_order)):
             for parameter, dim, lists in block.divided(layer):
-                parameter.copy_(_gather(parameter, order, dim=dim, lists=lists, groups=len(order)))
+                parameter.copy_(_gather(parameter, order, dim=dim, lists=lists, count=len(order)))
     if family.shared_bias is not None and len(layers):
         table = model.base_model.get_parameter(family.shared_bias.table)
-        table.copy_(_gather(table, head_orders[0], dim=1, lists=1, groups=heads))
+        table.copy_(_gather(table, head_orders[0], dim=1, lists=1, count=heads))
 
 
-def _check_orders(name: str, orders: Sequence[Sequence[int]], layers: int, groups: int) -> None:
+def _check_orders(name: str, orders: Sequence[Sequence[int]], layers: int, count: int) -> None:
     if len(orders) != layers:
         raise ValueError(f"{name}_orders has {len(orders)} orders for {layers} layers")
     for i, order in enumerate(orders):
-        if sorted(order) != list(range(groups)):
-            raise ValueError(f"{name}_orders[{i}] is no permutation of range({groups})")
+        if sorted(order) != list(range(count)):
+            raise ValueError(f"{name}_orders[{i}] is no permutation of range({count})")
 
 
 @dataclass(frozen=True)
@@ -118,19 +118,19 @@ _CONTIGUOUS = _Ownership(
 
 def _assemble(model: M, subnet: SubNetwork, own: _Ownership) -> M:
     family = family_of(model.config)
-    full, groups = family.layers_of(model), family.groups(model.config)
+    full, sizes = family.layers_of(model), family.heads_and_units(model.config)
     slices = _slices_to_build(family, subnet)
     sliced: dict[Tensor, Tensor] = {}
     replaced: dict[nn.Module, nn.Module] = {}
     for s in slices:
-        for block, kept, total in _parts(family, s, groups):
+        for block, kept, total in _parts(family, s, sizes):
             sliced.update(_block_slices(block, full[s.index], kept, total))
             if not kept:
                 replaced.update({full[s.index].get_submodule(path): new() for path, new in block.absent.items()})
     clone = _Clone(sliced, replaced, own)
     layers = [clone(full[s.index]) for s in slices]
     for layer, s in zip(layers, slices, strict=True):
-        _fit(family, layer, s, groups)
+        _fit(family, layer, s, sizes)
     replaced[full] = nn.ModuleList(layers)
     small = cast(M, clone(model))
     _give_config(small, model.config, family, slices)
@@ -144,9 +144,9 @@ def _slices_to_build(family: Family, subnet: SubNetwork) -> tuple[LayerSlice, ..
     return subnet.layers
 
 
-def _parts(family: Family, s: LayerSlice, groups: tuple[int, int]) -> tuple[tuple[Block, Kept, int], ...]:
+def _parts(family: Family, s: LayerSlice, sizes: tuple[int, int]) -> tuple[tuple[Block, Kept, int], ...]:
     """The blocks of a layer: what is kept of each, and of how many."""
-    return (family.attention, s.heads, groups[0]), (family.feed_forward, s.units, groups[1])
+    return (family.attention, s.heads, sizes[0]), (family.feed_forward, s.units, sizes[1])
 
 
 def _give_config(small: PreTrainedModel, full: Any, family: Family, slices: tuple[LayerSlice, ...]) -> None:
@@ -203,34 +203,34 @@ def _block_slices(block: Block, layer: nn.Module, kept: Kept, total: int) -> dic
     if not kept or len(kept) == total:
         return {}
     return {
-        parameter: _keep(parameter, kept, dim=dim, lists=lists, groups=total)
+        parameter: _keep(parameter, kept, dim=dim, lists=lists, count=total)
         for parameter, dim, lists in block.divided(layer)
     }
 
 
-def _keep(tensor: Tensor, kept: Kept, *, dim: int, lists: int, groups: int) -> Tensor:
-    """The groups kept along `dim`: a view of a prefix, a copy of the prefixes of several lists, or a gathered copy."""
+def _keep(tensor: Tensor, kept: Kept, *, dim: int, lists: int, count: int) -> Tensor:
+    """The heads or units kept along `dim`: a view of a prefix, or a copy of several prefixes or of single ones."""
     if not isinstance(kept, range):
-        return _gather(tensor, kept, dim=dim, lists=lists, groups=groups)
+        return _gather(tensor, kept, dim=dim, lists=lists, count=count)
     if lists == 1:
-        return tensor.narrow(dim, 0, tensor.shape[dim] // groups * len(kept))
-    return tensor.unflatten(dim, (lists, groups, -1)).narrow(dim + 1, 0, len(kept)).flatten(dim, dim + 2)
+        return tensor.narrow(dim, 0, tensor.shape[dim] // count * len(kept))
+    return tensor.unflatten(dim, (lists, count, -1)).narrow(dim + 1, 0, len(kept)).flatten(dim, dim + 2)
 
 
-def _gather(tensor: Tensor, indices: Sequence[int], *, dim: int, lists: int, groups: int) -> Tensor:
-    """A copy of the groups of the given indices, in that order, out of each of the `lists` lists along `dim`."""
+def _gather(tensor: Tensor, indices: Sequence[int], *, dim: int, lists: int, count: int) -> Tensor:
+    """A copy of the heads or units of the given indices, in that order, from each of the `lists` lists along `dim`."""
     index = torch.tensor(indices, device=tensor.device)
-    return tensor.unflatten(dim, (lists, groups, -1)).index_select(dim + 1, index).flatten(dim, dim + 2)
+    return tensor.unflatten(dim, (lists, count, -1)).index_select(dim + 1, index).flatten(dim, dim + 2)
 
 
-def _fit(family: Family, layer: nn.Module, s: LayerSlice, groups: tuple[int, int]) -> None:
-    """Tells the modules of a cloned layer how many groups they have, and which biases are those of their heads."""
-    for block, kept, total in _parts(family, s, groups):
+def _fit(family: Family, layer: nn.Module, s: LayerSlice, sizes: tuple[int, int]) -> None:
+    """Sets the number of heads or units in the modules of a cloned layer, and which biases its heads use."""
+    for block, kept, total in _parts(family, s, sizes):
         for path in block.widths if kept else ():
             module, _, name = path.rpartition(".")
             owner = layer.get_submodule(module)
             setattr(owner, name, getattr(owner, name) * len(kept) // total)
-    if family.shared_bias is not None and 0 < len(s.heads) < groups[0]:
+    if family.shared_bias is not None and 0 < len(s.heads) < sizes[0]:
         reader = layer.get_submodule(family.shared_bias.reader)
         reader.register_forward_pre_hook(_BiasOfHeads(family.shared_bias, s.heads))
 

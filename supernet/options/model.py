@@ -40,10 +40,6 @@ class ModelSource:
         """Its name on the hub, if it comes from there."""
         return self.hub if self.name_or_path is None else self.name_or_path
 
-    def absolute_path(self) -> str | None:
-        """`name_or_path`, absolute if it is a folder."""
-        return None if self.name_or_path is None else absolute_folder(self.name_or_path)
-
     @property
     def label(self) -> str:
         """Short name for folders and tables: the last part of `name_or_path` if that is given."""

@@ -1,1 +1,1 @@
-"""What every room needs: errors, files, processes, digests, the hub. Imports no other room."""
+"""What every room needs: errors, files, processes, digests, the hub. It imports no other room."""

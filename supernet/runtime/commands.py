@@ -49,7 +49,7 @@ COMMANDS: Mapping[str, CommandRow] = {
         {
             "searcher=ehvi": "the supernet that was trained last",
             "searcher=random max_evaluations=200 supernet=runs/train/NAME": "another searcher and supernet",
-            "objectives=[error,latency_ms] workload.batch_size=8": "latency instead of parameters",
+            "searcher=nsga2 objectives=[error,latency_ms] workload.batch_size=8": "latency instead of parameters",
             "evaluator=finetune searcher=moasha": "train each sub-network alone",
         },
         script="search.py",
@@ -59,9 +59,9 @@ COMMANDS: Mapping[str, CommandRow] = {
         "search.select:SelectConfig",
         "Choose the sub-network of a search that fits a budget",
         {
-            "max_params=0.5": "the most accurate one with at most half of the encoder",
-            "max_latency_ms=10": "the most accurate one that takes at most 10 ms",
-            "max_error_increase=0.01": "the cheapest one that loses at most a point",
+            "max_params=0.5": "the most accurate sub-network with at most half of the encoder",
+            "max_latency_ms=10": "the most accurate sub-network that takes at most 10 ms",
+            "max_error_increase=0.01": "the cheapest sub-network that loses at most a point",
             "max_params=0.5 max_latency_ms=50% format=json": "two limits, for programs",
         },
     ),

@@ -1,1 +1,1 @@
-"""Sub-networks as values, the search spaces that contain them, and their costs, without torch. May import `runtime`."""
+"""Sub-networks as values, the search spaces that contain them, and their costs, without torch. It imports `runtime`."""

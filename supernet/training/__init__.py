@@ -1,1 +1,1 @@
-"""Stage one itself: epochs, steps, gradients, checkpoints. May import every other room, and `artifact`."""
+"""Stage one itself: epochs, steps, gradients, checkpoints. It imports every other room, and `artifact`."""
