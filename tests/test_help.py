@@ -33,7 +33,7 @@ def test_the_help_has_every_option_and_every_choice(command):
     description, known = describe(command), Command(command, schema_of(command))
     options = [option for options in description.sections.values() for option in options]
     names_of_choices = {f"{group}.name" for group in known.groups}
-    assert {option.key for option in options} == known.kinds.keys() - names_of_choices
+    assert {option.key for option in options} == known.forms.keys() - names_of_choices
     assert {option.key for option in options if not option.advanced} <= first
     assert not {option.key for option in options if option.advanced} & first
     assert {f"{group}=NAME" for group in known.groups} <= first

@@ -9,15 +9,15 @@ from search.options.search import SearchConfig
 from search.report.overlay import ReportConfig
 from search.select import SelectConfig
 from supernet.console.config import load_config, load_sweep
-from supernet.console.keys import Kind
+from supernet.console.keys import ValueForm
 from supernet.console.overrides import in_grammar, parse, quoted
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
 
 TEXT, TEXTS, COLUMN = (
-    Kind("text", text=True),
-    Kind("a list of text", several=True),
-    Kind("text", text=True, column=True),
+    ValueForm("text", text=True),
+    ValueForm("a list of text", several=True),
+    ValueForm("text", text=True, column=True),
 )
 ODD = "aä字 0.,[](){}=:'\"\\$~%&#*?!|;<>@+-_/\n"
 
@@ -129,4 +129,4 @@ def test_all_values_of_a_sweep_are_checked(overrides, message):
 
 @pytest.mark.parametrize("argument", ["key", "key=", "=x", "other={a:1}", "other=[1,2]"])
 def test_what_needs_nothing_is_left_alone(argument):
-    assert in_grammar(argument, {"key": Kind("text", text=True)}, sweep=False) == argument
+    assert in_grammar(argument, {"key": ValueForm("text", text=True)}, sweep=False) == argument

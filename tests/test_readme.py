@@ -160,7 +160,7 @@ def test_readme_runs_as_written(small_enough, tmp_path, monkeypatch, capsys):
 
 
 COMMAND_TABLES = {name: Command(name, schema) for name, schema in SCHEMAS.items()}
-KEYS = {key for command in COMMAND_TABLES.values() for key in (*command.keys, *command.kinds)}
+KEYS = {key for command in COMMAND_TABLES.values() for key in (*command.keys, *command.forms)}
 GROUPS = {}
 for command in COMMAND_TABLES.values():
     for group, names in command.groups.items():

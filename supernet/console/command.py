@@ -20,7 +20,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from supernet.console.choices import CONFIG_MODULE, PRESETS, groups_of, values_in
-from supernet.console.keys import MOSTLY_MEANT, TRUTH, Kind, check_key, kinds_of
+from supernet.console.keys import MOSTLY_MEANT, TRUTH, ValueForm, check_key, forms_of
 from supernet.console.overrides import choices, combinations, parse
 from supernet.console.sweep import Job
 from supernet.runtime.errors import UserError, first_line, unknown
@@ -29,7 +29,7 @@ from supernet.runtime.shapes import flatten, normalised
 
 C = TypeVar("C")
 
-_KINDS = {
+_EXPECTED = {
     "to Integer": "a whole number",
     "to Float": "a number",
     "valid bool": "true or false",
@@ -57,16 +57,16 @@ class Command(Generic[C]):
         ConfigStore.instance().store(name=f"{self.name}_schema", node=_schema_node(self.schema))
 
     @cached_property
-    def kinds(self) -> dict[str, Kind]:
-        """What each key holds."""
-        return kinds_of(self.schema)
+    def forms(self) -> dict[str, ValueForm]:
+        """The form of each key's value."""
+        return forms_of(self.schema)
 
     @cached_property
     def keys(self) -> dict[str, bool]:
         """Each key, and whether it holds a single value (not others)."""
-        parts = [key.split(".") for key in self.kinds]
+        parts = [key.split(".") for key in self.forms]
         sections = {".".join(names[:i]): False for names in parts for i in range(1, len(names))}
-        return sections | dict.fromkeys(self.kinds, True)
+        return sections | dict.fromkeys(self.forms, True)
 
     @cached_property
     def defaults(self) -> DictConfig:
@@ -190,8 +190,8 @@ class Command(Generic[C]):
 
     def _check_truth(self, key: str, value: object) -> None:
         """Refuses numbers other than 0 and 1 for true and false. OmegaConf reads them as true."""
-        kind = self.kinds.get(key)
-        if kind is not None and kind.word == TRUTH and isinstance(value, (int, float)) and value not in (0, 1):
+        form = self.forms.get(key)
+        if form is not None and form.word == TRUTH and isinstance(value, (int, float)) and value not in (0, 1):
             raise UserError(f"{key} {value!r} must be {TRUTH}")
 
     def _check_choices(self, group: str, given: Sequence[str]) -> None:
@@ -202,12 +202,12 @@ class Command(Generic[C]):
                 raise UserError(f"{error}; a file or folder: {other}={name}") if other and "/" in name else error
 
     def _refuse_several(self, override: Override) -> None:
-        key, kind, values = override.key_or_group, self.kinds.get(override.key_or_group), ",".join(choices(override))
+        key, form, values = override.key_or_group, self.forms.get(override.key_or_group), ",".join(choices(override))
         if not override.is_choice_sweep():
             values = str(override.input_line).partition("=")[2]
             raise UserError(f"{key}={values} has several values; add -m to run with each of them in turn")
-        advice = [f"write {key}=[{values}] for a list"] if kind is not None and kind.several else []
-        advice += [f"""write {key}='"{values}"' for one name with a comma"""] if kind is not None and kind.text else []
+        advice = [f"write {key}=[{values}] for a list"] if form is not None and form.several else []
+        advice += [f"""write {key}='"{values}"' for one name with a comma"""] if form is not None and form.text else []
         advice += ["add -m to run with each of them in turn"]
         raise UserError(f"{key}={values} has several values; {', or '.join(advice)}")
 
@@ -225,25 +225,25 @@ class Command(Generic[C]):
             return f"{key} has no value; {self._advice(key)}"
         if line.startswith("Key '"):
             return f"key '{key}' is unknown; --help shows all keys"
-        kind = next((kind for words, kind in _KINDS.items() if words in line), None)
-        if kind is None:
+        expected = next((expected for words, expected in _EXPECTED.items() if words in line), None)
+        if expected is None:
             return f"{key}: {line}"
         value = getattr(cause, "value", None)
-        return f"{key} {value!r} must be {kind}" + (f": {key}=[{value}]" if kind == "a list" else "")
+        return f"{key} {value!r} must be {expected}" + (f": {key}=[{value}]" if expected == "a list" else "")
 
     def _advice(self, key: str) -> str:
         """What to give instead of null or nothing."""
-        kind, value = self.kinds.get(key), OmegaConf.select(self.defaults, key)
-        if kind is None or value is None:
-            return f"give {'it a value' if kind is None or kind.text else kind.word}, or leave it out"
+        form, value = self.forms.get(key), OmegaConf.select(self.defaults, key)
+        if form is None or value is None:
+            return f"give {'it a value' if form is None or form.text else form.word}, or leave it out"
         shown = (
             f"[{','.join(map(str, value))}]"
-            if kind.several
+            if form.several
             else str(value).lower()
             if value in (True, False)
             else value
         )
-        return f"give {kind.word}, for example {key}={shown}"
+        return f"give {form.word}, for example {key}={shown}"
 
 
 def _schema_node(schema: type[Any]) -> DictConfig:

@@ -66,7 +66,7 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
         flags, typed = _flags_and_overrides(sys.argv[1:])
         sweep = any(flag in SWEEP_FLAGS for flag in flags)
         others = [flag.partition("=")[0] for flag in flags if flag.startswith("-") and flag not in SWEEP_FLAGS]
-        overrides = [in_grammar(argument, command.kinds, sweep=sweep) for argument in typed]
+        overrides = [in_grammar(argument, command.forms, sweep=sweep) for argument in typed]
         # With other flags of Hydra's (help, a configuration folder of the user's own) the checking is left to Hydra.
         jobs = [] if others else command.jobs(overrides, sweep=sweep)
         if others or any(text.lstrip("+~").startswith("hydra") for text in overrides):
@@ -90,7 +90,7 @@ def load_config(config_name: str, schema: type[C], overrides: Sequence[str] = ()
 def load_sweep(config_name: str, schema: type[C], overrides: Sequence[str], *, sweep: bool = True) -> list[Job[C]]:
     """The jobs of a sweep, without running any; see `load_config`."""
     command: Command[C] = _command(config_name, schema)
-    return command.jobs([in_grammar(text, command.kinds, sweep=sweep) for text in overrides], sweep=sweep)
+    return command.jobs([in_grammar(text, command.forms, sweep=sweep) for text in overrides], sweep=sweep)
 
 
 def _run_hydra(command: Command[C], job: Callable[[C], object]) -> None:

@@ -36,8 +36,8 @@ MOSTLY_MEANT = {"data": "data.dir", "model": "model.name_or_path"}
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a key holds.
+class ValueForm:
+    """The form of a key's value.
 
     Attributes:
         word: In messages: "a whole number".
@@ -59,30 +59,30 @@ class Kind:
         return self.several and self.word in ("text", "a list of text")
 
 
-def kinds_of(schema: type[Any], prefix: str = "") -> dict[str, Kind]:
-    """What each key of a command holds, by its dotted name."""
-    kinds: dict[str, Kind] = {}
+def forms_of(schema: type[Any], prefix: str = "") -> dict[str, ValueForm]:
+    """The form of each key's value, by the dotted name of the key."""
+    forms: dict[str, ValueForm] = {}
     hints = get_type_hints(schema)
     for option in dataclasses.fields(schema):
         key, hint = prefix + option.name, hints[option.name]
         if dataclasses.is_dataclass(hint):
             for section in (hint, *variants_of(option).values()):
-                kinds |= kinds_of(cast("type[Any]", section), f"{key}.")
+                forms |= forms_of(cast("type[Any]", section), f"{key}.")
         else:
-            kinds[key] = _kind(key, hint, single=is_single(option))
-    return kinds
+            forms[key] = _form(key, hint, single=is_single(option))
+    return forms
 
 
-def _kind(key: str, hint: Any, *, single: bool) -> Kind:
+def _form(key: str, hint: Any, *, single: bool) -> ValueForm:
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(part for part in get_args(hint) if part is not types.NoneType)
     column = key in COLUMNS
     if hint is Any:  # a name or a list of them
-        return Kind("text", text=True, several=True, column=column)
+        return ValueForm("text", text=True, several=True, column=column)
     if get_origin(hint) in (list, tuple):
         word = f"a list of {_WORDS[get_args(hint)[0]].removeprefix('a ')}"
-        return Kind(word, text=single, several=True, single=single, column=column)
-    return Kind(_WORDS[hint], text=hint is str, column=column)
+        return ValueForm(word, text=single, several=True, single=single, column=column)
+    return ValueForm(_WORDS[hint], text=hint is str, column=column)
 
 
 def check_key(key: str, value: str, keys: Mapping[str, bool], groups: Iterable[str]) -> None:

@@ -17,32 +17,32 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import HydraException
 
-from supernet.console.keys import Kind
+from supernet.console.keys import ValueForm
 from supernet.runtime.errors import UserError
 
-_OTHER = Kind("a value")
+_OTHER = ValueForm("a value")
 _NULL = "null"
 
 
-def in_grammar(argument: str, kinds: Mapping[str, Kind], *, sweep: bool) -> str:
+def in_grammar(argument: str, forms: Mapping[str, ValueForm], *, sweep: bool) -> str:
     """An argument such that Hydra reads the value that was meant.
 
     Args:
         argument: As typed: key=value. Anything else is left as it is.
-        kinds: What each key holds.
+        forms: Of the value of each key.
         sweep: Whether commas divide values. Without it a value is a file's name, if there is such a file, and a text
             in which spaces follow the commas.
     """
     key, _, value = argument.partition("=")
-    kind = kinds.get(key.lstrip("+"), _OTHER)
+    form = forms.get(key.lstrip("+"), _OTHER)
     if not value:
         return argument
     parts = _divided(value)
-    if kind.text and not sweep and value != _NULL and (_is_file(value) or any(part[:1] == " " for part in parts[1:])):
-        return f"{key}={_listed(quoted(value), kind)}"
+    if form.text and not sweep and value != _NULL and (_is_file(value) or any(part[:1] == " " for part in parts[1:])):
+        return f"{key}={_listed(quoted(value), form)}"
     if not all(part.strip() for part in parts):  # not in the grammar; to be told as it was typed
         return argument
-    return f"{key}={','.join(_value(part.strip(), kind) for part in parts)}"
+    return f"{key}={','.join(_value(part.strip(), form) for part in parts)}"
 
 
 def parse(argument: str) -> Override:
@@ -98,25 +98,25 @@ def _alternatives(override: Override) -> list[tuple[str, str]]:
     return [(f"{override.key_or_group}={s}", text) for s, text in zip(shown, texts, strict=True)]
 
 
-def _value(typed: str, kind: Kind) -> str:
+def _value(typed: str, form: ValueForm) -> str:
     """One value in the grammar."""
-    if kind.texts and typed.startswith("[") and typed.endswith("]"):
+    if form.texts and typed.startswith("[") and typed.endswith("]"):
         return f"[{','.join(_text(part.strip()) for part in _divided(typed[1:-1]) if part.strip())}]"
-    if kind.single and typed == _NULL and not kind.column:
+    if form.single and typed == _NULL and not form.column:
         return "[]"
     if (parsed := _parsed(f"key={typed}")) is None:
-        return _listed(quoted(typed), kind)
-    if kind.single and not (parsed.is_sweep_override() or isinstance(parsed.value(), list)):
-        return _listed(_text(typed), kind)
-    if not (kind.text or kind.texts) or _is_meant_for_the_grammar(typed, parsed, kind):
+        return _listed(quoted(typed), form)
+    if form.single and not (parsed.is_sweep_override() or isinstance(parsed.value(), list)):
+        return _listed(_text(typed), form)
+    if not (form.text or form.texts) or _is_meant_for_the_grammar(typed, parsed, form):
         return typed
     return quoted(typed)
 
 
-def _is_meant_for_the_grammar(typed: str, parsed: Override, kind: Kind) -> bool:
+def _is_meant_for_the_grammar(typed: str, parsed: Override, form: ValueForm) -> bool:
     """Whether what could be a text is something that people write for the grammar's sake."""
     if typed in ("", _NULL):
-        return not typed or not kind.column
+        return not typed or not form.column
     escaped = re.search(r"\\[\\()\[\]{}:=, \t]", typed) is not None
     return (
         escaped
@@ -126,9 +126,9 @@ def _is_meant_for_the_grammar(typed: str, parsed: Override, kind: Kind) -> bool:
     )
 
 
-def _listed(value: str, kind: Kind) -> str:
+def _listed(value: str, form: ValueForm) -> str:
     """A value, in a list where a single one stands for a list of it."""
-    return f"[{value}]" if kind.single else value
+    return f"[{value}]" if form.single else value
 
 
 def _text(typed: str) -> str:
