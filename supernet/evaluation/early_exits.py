@@ -1,8 +1,8 @@
-"""What the classifier reads of a model, and nothing else: the first token's hidden state, after the last layer or each.
+"""Makes a model compute only what its classifier reads: the first token's hidden state, after the last or every layer.
 
-The classifiers of transformers see one hidden state of a sequence. So the last layer need not compute its feed-forward
-block for any other token. And since a sub-network of fewer layers has the first layers of a deeper one, unchanged, the
-hidden states on the deeper one's way are the shallower one's: given to the classifier too, they yield its predictions.
+The classifiers of transformers read a single hidden state of a sequence. So the last layer need not compute its
+feed-forward block for other tokens. A shallower sub-network has the same first layers as a deeper sub-network, so its
+hidden states occur in the pass of the deeper sub-network: the classifier turns them into its predictions (early exits).
 
 Shape letters: B sequences, T tokens, D hidden features.
 """
@@ -23,23 +23,23 @@ from supernet.models.heads import head_of
 
 @contextmanager
 def first_token_only(model: PreTrainedModel, *, early_exits: bool = False) -> Iterator[int]:
-    """While the block runs, hooks on the layers make `model` compute no more than its classifier reads.
+    """While the block runs, hooks on the layers make `model` compute only what its classifier reads.
 
-    The logits stay as they are.
+    The logits stay the same.
 
     Args:
         model: Of a known family, in evaluation mode, without gradients.
-        early_exits: Whether the logits are those of several models, one after the other along the first dimension:
-            `model`, `model` without its last layer, without its last two, and so on.
+        early_exits: Whether to compute the logits of several models, joined along the first dimension: `model`, `model`
+            without its last layer, without its last two, and so on.
 
     Yields:
-        Number of models. The last one has no layers, or one layer if the family needs its first layer
+        Number of models. The last model has no layers, or a single layer if the family needs its first layer
         (`Family.first_stays`). 1 if the classifier reads more than the first token (`model` is then unchanged) or
         needs the attention mask (`Family.stacked_reads_mask`).
     """
     family, head = family_of(model.config), head_of(model)
     layers = list(family.layers_of(model))
-    apart = layers[1:] if family.first_stays else layers  # these alone are followed by nothing but layers
+    apart = layers[1:] if family.first_stays else layers  # only these are followed by nothing but layers
     if not apart or not (head.reads_first and family.reads_first(model.config)):
         yield 1
         return
@@ -59,12 +59,12 @@ def first_token_only(model: PreTrainedModel, *, early_exits: bool = False) -> It
 
 
 def _first_token(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Of hidden states (B, T, D) among the arguments, those of the first token, (B, 1, D)."""
+    """The arguments, with hidden states (B, T, D) reduced to those of the first token, (B, 1, D)."""
     return tuple(x[:, :1] if isinstance(x, Tensor) else x for x in args)
 
 
 class _States:
-    """Hooks of layers: the first token's hidden states, kept on the way in, given on at the end."""
+    """Hooks of layers: keep the first token's hidden state before each layer, and return all of them after the last."""
 
     def __init__(self) -> None:
         self.kept: list[Tensor] = []
@@ -73,7 +73,7 @@ class _States:
         self.kept.append(args[0][:, :1])
 
     def give(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """In place of what the last layer computed, its first token's (B, 1, D), and what was kept, latest first."""
+        """Replaces the last layer's output by its first token's (B, 1, D) and the kept hidden states, latest first."""
         whole = isinstance(output, Tensor)
         hidden = torch.cat([(output if whole else output[0])[:, :1], *reversed(self.kept)])
         self.kept.clear()

@@ -1,6 +1,6 @@
-"""The error and the loss of models on one split: batches prepared once, one forward pass each.
+"""The error and the loss of models on one split: batches are prepared once; each model takes a single pass.
 
-Shape letters: n rows of the split, C outputs of the head for each (classes or choices; 1 for regression).
+Shape letters: n rows of the split, C outputs of the head for each row (classes or choices; 1 for regression).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from supernet.models.heads import head_for
 from supernet.options.task import Task
 
 MAX_TOKENS = {"cpu": 1024, "cuda": 32768}
-"""Padded tokens per batch. On a CPU as few as fill the matrix products: small batches hold rows of the same length."""
+"""Padded tokens per batch. On a CPU just enough for fast matrix products: small batches hold rows of equal length."""
 
 AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -33,7 +33,7 @@ class Scores:
     Attributes:
         error: 1 - metric.
         loss: Mean cross-entropy in nats; for regression the mean squared error.
-        rows: How many rows of the split these are of.
+        rows: Number of rows that were evaluated.
     """
 
     error: float
@@ -48,14 +48,14 @@ class Evaluator:
 
     Args:
         split: The rows.
-        task: Says what the labels mean and which metric counts.
-        tokenizer: Of the model; says what padding is.
+        task: Says what the labels mean and which metric to use.
+        tokenizer: The model's tokenizer, for padding.
         device: Where the models will be.
-        mixed_precision: no | bf16 | fp16, Accelerate's name: what matrix products are computed in. "no" is what the
-            models are in.
-        max_tokens: Padded tokens per batch; None for what suits the device.
-        parts: In how many equal parts the rows are evaluated; more than one for `evaluate_unless_worse` alone, since
-            batches are then padded more. The rows of a part are drawn at random, always the same.
+        mixed_precision: no | bf16 | fp16, Accelerate's name for the precision of matrix products. "no": the precision
+            of the model.
+        max_tokens: Padded tokens per batch; None for `MAX_TOKENS` of the device.
+        parts: Number of equal parts that the rows are evaluated in. Take more than 1 only for `evaluate_unless_worse`,
+            because batches then have more padding. The parts are drawn at random with a fixed seed.
     """
 
     def __init__(
@@ -86,36 +86,37 @@ class Evaluator:
         ]
 
     def logits(self, model: PreTrainedModel) -> np.ndarray:
-        """(n, C) predictions in the order of the split's rows, float32, or float64 of a model in that."""
+        """(n, C) predictions in the order of the split's rows; float64 if the model is, else float32."""
         return self._logits(model, early_exits=False)[0]
 
     def early_exit_logits(self, model: PreTrainedModel) -> np.ndarray:
         """(k, n, C) predictions of `model`, of `model` without its last layer, without its last two, and so on.
 
-        All of them come from one pass. They go down to no layers, or not as far (see `early_exits`); k is at least 1.
+        All come from a single pass. The last has no layers, or more (see `early_exits`); k is at least 1.
         For the model of a sub-network, entry i + 1 is `subnet.prefixes()[i]`.
         """
         return self._logits(model, early_exits=True)
 
     def evaluate(self, model: PreTrainedModel) -> Scores:
-        """Error and loss from one pass."""
+        """Error and loss from a single pass."""
         return self.scores(self.logits(model))
 
     def evaluate_early_exits(self, model: PreTrainedModel) -> tuple[Scores, ...]:
-        """Error and loss of all that `early_exit_logits` has, from one pass."""
+        """Error and loss of every model of `early_exit_logits`, from a single pass."""
         return tuple(self.scores(logits) for logits in self.early_exit_logits(model))
 
     def evaluate_unless_worse(self, model: PreTrainedModel, than: float, *, confidence: float = 0.99) -> Scores:
-        """Error and loss, of the first parts of the rows alone if these show that the error is above `than`.
+        """Error and loss; of the first parts of the rows only, if they already show that the error is above `than`.
 
         Args:
             model: As for `evaluate`.
-            than: The error that counts, such as that of a smaller sub-network, which dominates any of a larger error.
-            confidence: The least probability, over the random order of the rows, of not stopping a model whose error on
-                all rows is `than` or less.
+            than: The error to compare with, such as that of a smaller sub-network, which dominates this model if its
+                error is larger.
+            confidence: A model whose error on all rows is `than` or less is not stopped with at least this probability,
+                over the random order of the rows.
 
         Raises:
-            ValueError: if the metric is not the accuracy, the only one that is a mean over rows.
+            ValueError: if the metric is not the accuracy, the only metric that is a mean over rows.
         """
         if self.task.metric != "accuracy":
             raise ValueError(f"evaluation can only stop early for accuracy, not for {self.task.metric}")
@@ -148,14 +149,14 @@ class Evaluator:
         return score(self.task.metric, self.head.decide(logits), labels)
 
     def _logits(self, model: PreTrainedModel, *, early_exits: bool) -> np.ndarray:
-        """(k, n, C) of `model` and, if so wished, of its first layers, in the order of the split's rows."""
+        """(k, n, C) logits of `model` and, with `early_exits`, of its first layers, in the order of the rows."""
         rows, logits = self._run(model, [batch for part in self.parts for batch in part], early_exits=early_exits)
         return logits[:, np.argsort(rows)]
 
     def _run(
         self, model: PreTrainedModel, batches: Sequence[Batch], *, early_exits: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(r,) rows of the batches and (k, r, C) logits of each."""
+        """(r,) row numbers of the batches and their (k, r, C) logits."""
         was_training = model.training
         model.eval()
         try:
@@ -172,9 +173,9 @@ class Evaluator:
 
 
 def error_margin(seen: int, total: int, risk: float) -> float:
-    """How far the mean of `seen` rows drawn from `total` without replacement may be above that of all of them.
+    """How far the mean of `seen` rows, drawn from `total` without replacement, may be above the mean of all rows.
 
-    It is further above only with a probability of `risk` or less. The rows' values are from 0 to 1.
+    It is above by more only with a probability of `risk` or less. The rows' values are from 0 to 1.
 
     Source:
         Serfling, "Probability inequalities for the sum in sampling without replacement", Annals of Statistics 2, 1974.

@@ -1,7 +1,7 @@
-"""How long a model takes for one batch: measured on the device, after a warm-up, as often as it takes to be sure.
+"""How long a model takes for a batch: measured on the device, after a warm-up, until the median is well known.
 
-What is measured is an extracted sub-network (`slicing.extract`) as it would be shipped: in evaluation mode,
-without gradients, in the precision that it is evaluated in, on random tokens without padding.
+The model is an extracted sub-network (`slicing.extract`), as a user would ship it. It runs in evaluation mode, without
+gradients, in the precision of the evaluation, on random tokens without padding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from supernet.runtime.errors import UserError
 from supernet.space.cost import Workload
 
 MIN_REPEATS = 5
-"""Fewer leave no idea of how much they scatter."""
+"""With fewer repeats, nobody knows how much they scatter."""
 
 RUNS_PER_TURN = 3
 """Timed runs of a model before the next one's turn; the caches are warm by then, as in repeated use."""
@@ -35,9 +35,9 @@ class Timing:
     """What repeated runs took, in milliseconds.
 
     Attributes:
-        median_ms: Their median.
+        median_ms: Median of the runs.
         low_ms, high_ms: First and third quartile.
-        repeats: How many there were.
+        repeats: Number of runs.
     """
 
     median_ms: float
@@ -47,7 +47,7 @@ class Timing:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Timing:
-        """Of the seconds that each run took."""
+        """The timing of runs that took these seconds."""
         low, median, high = (1e3 * np.percentile(seconds, (25, 50, 75))).tolist()
         return cls(median, low, high, len(seconds))
 
@@ -77,21 +77,21 @@ def measure_latency(
     tolerance: float = 0.02,
     clock: Clock = time.perf_counter,
 ) -> Timing:
-    """Runs a model again and again, until the median is known well enough.
+    """Runs a model repeatedly, until the median is known well enough.
 
     Args:
         model: An extracted sub-network, or any other model of a known family. Its mode stays as it was.
         workload: The batch to run it on.
-        device: Where to run it, and where it then is; None is where it is now.
+        device: Where to run it; the model stays there. None: where the model is now.
         mixed_precision: no | bf16 | fp16, as in `supernet.evaluation.evaluator.Evaluator`.
-        warmup: Runs before those that count.
-        repeats: The most runs that count.
+        warmup: Number of runs before the timed runs.
+        repeats: Largest number of timed runs.
         tolerance: `Timing.uncertainty` that is enough.
-        clock: Gives seconds. `time.process_time` leaves out what other programs take of a busy machine's processors;
-            it adds up threads, so it is only good for one, and of no use on a GPU.
+        clock: Gives seconds. `time.process_time` leaves out the time of other programs on a busy machine. It adds up
+            threads, so it suits a single thread only, and no GPU.
 
     Raises:
-        UserError: if the model has no positions for so many tokens.
+        UserError: if the workload has more tokens than the model has positions.
     """
     if device is not None:
         model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides the method's own type
@@ -114,23 +114,23 @@ def measure_in_turns(
     tolerance: float = 0.02,
     clock: Clock = time.perf_counter,
 ) -> list[Timing]:
-    """Times several models that are to be compared: they take turns, so that a change of the machine's speed hits all.
+    """Times several models to compare them: they take turns, so that a change of the machine's speed affects all.
 
-    Each turn makes the model, runs it once to warm up, and then `RUNS_PER_TURN` times. Only one is in memory at once.
+    Each turn makes the model, runs it once to warm up, and then `RUNS_PER_TURN` times. Memory holds a single model.
 
     Args:
         models: Make the models.
         workload: The batch to run them on.
         device: Where to run them.
         mixed_precision: As in `measure_latency`.
-        turns: The most turns of each.
-        tolerance: `Timing.uncertainty` that is enough in nine of ten models.
+        turns: Largest number of turns of each model.
+        tolerance: `Timing.uncertainty` that is enough for nine of ten models.
         clock: As in `measure_latency`.
     """
     seconds: list[list[float]] = [[] for _ in models]
     rng = np.random.default_rng(0)
     for turn in range(turns):
-        # Otherwise each would always follow the same one, in whatever state that left the machine.
+        # In a fixed order, each model would always follow the same model, in the state that this leaves the machine in.
         for i in rng.permutation(len(models)).tolist():
             model = models[i]().to(device)
             with timed(model, workload, mixed_precision, clock) as run:
@@ -146,7 +146,7 @@ def measure_in_turns(
 def timed(
     model: PreTrainedModel, workload: Workload, mixed_precision: str, *clocks: Clock
 ) -> Iterator[Callable[[], list[float]]]:
-    """A function that runs the model once and says how many seconds it took, its device's work too, by each clock."""
+    """A function that runs the model once and returns the seconds by each clock, with the device's work included."""
     inputs, was_training, dtype = random_inputs(model, workload), model.training, AUTOCAST[mixed_precision]
     wait = torch.accelerator.synchronize if model.device.type != "cpu" else lambda: None
 
@@ -166,10 +166,10 @@ def timed(
 
 
 def refuse_longer(config: PretrainedConfig, workload: Workload) -> None:
-    """Sees to it that a model can be run on a workload.
+    """Checks that a model can run a workload.
 
     Raises:
-        UserError: if it has no positions for so many tokens.
+        UserError: if the workload has more tokens than the model has positions.
     """
     most = family_of(config).max_tokens(config)
     if workload.length > most:
@@ -179,10 +179,10 @@ def refuse_longer(config: PretrainedConfig, workload: Workload) -> None:
 
 
 def random_inputs(model: PreTrainedModel, workload: Workload) -> dict[str, torch.Tensor]:
-    """Keyword arguments of the model: random words and no padding, on its device, as an evaluation gives them.
+    """Keyword arguments of the model: random words and no padding, on its device, like those of an evaluation.
 
     Raises:
-        UserError: if the model has no positions for so many tokens.
+        UserError: if the workload has more tokens than the model has positions.
     """
     config = model.config
     family = family_of(config)

@@ -1,7 +1,7 @@
-"""What a model takes of another one's time, the same on a quiet machine and on a busy one.
+"""The time of a model as a share of another model's time, which is the same on a quiet and on a busy machine.
 
-Other programs come and go, so the milliseconds of one moment do not compare with those of another. A share does: the
-two models run one right after the other, again and again, and what counts is the median of the ratios.
+Other programs come and go, so milliseconds measured at different moments cannot be compared. A share can: the two
+models run directly after each other, many times, and the share is the median of the ratios.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from supernet.space.cost import Workload
 
 
 def clocks_of(device: torch.device | str) -> tuple[Clock, ...]:
-    """What tells the time of a model that runs on a device in this process, the best first.
+    """Clocks for a model that runs on a device in this process, the best first.
 
-    A thread alone takes as much of its processor as it takes time, less what other programs have of that processor. Of
-    several threads the processor's time leaves out that they wait for each other, so it is second to the time that
-    passes: good where that one scatters.
+    For a single thread, its processor time is the time that passes, without the time of other programs. For several
+    threads, processor time leaves out that they wait for each other. So the time that passes comes first, and processor
+    time helps where the time that passes scatters.
     """
     if torch.device(device).type != "cpu":
         return (time.perf_counter,)
@@ -32,14 +32,14 @@ def clocks_of(device: torch.device | str) -> tuple[Clock, ...]:
 
 @dataclass(frozen=True)
 class Share:
-    """What a model takes of another's time, by turns that each ran both.
+    """The time of a model as a share of another model's time, from turns that ran both.
 
     Attributes:
-        median: Of the turns' ratios.
-        low, high: Their first and third quartile.
-        turns: How many there were.
-        uncertainty: How well the median is known, as a share of it: twice the standard error of the ratios. Of a few
-            turns the quartiles can be close by chance.
+        median: Median of the turns' ratios.
+        low, high: First and third quartile of the ratios.
+        turns: Number of turns.
+        uncertainty: How well the median is known, as a share of it: twice the standard error of the ratios. (With few
+            turns, quartiles can be close by chance.)
     """
 
     median: float
@@ -50,7 +50,7 @@ class Share:
 
     @classmethod
     def of(cls, ratios: Sequence[float]) -> Share:
-        """Of the ratios of all turns."""
+        """The share from the ratios of all turns."""
         low, median, high = np.percentile(ratios, (25, 50, 75)).tolist()
         return cls(median, low, high, len(ratios), 2 * float(np.std(ratios)) / len(ratios) ** 0.5 / median)
 
@@ -65,26 +65,26 @@ def measure_shares(
     tolerance: float = 0.03,
     clocks: Sequence[Clock] | None = None,
 ) -> tuple[list[Share], Timing]:
-    """What each model takes of the time of `whole`, each in turns with it, so that it is the same on a busy machine.
+    """The time of each model as a share of the time of `whole`. They run in turns, so a busy machine matters little.
 
-    In a turn each of the two runs once to warm up, and then `RUNS_PER_TURN` times, of which the fastest counts: what
-    disturbs a run only makes it longer. Which of the two is first is left to chance.
+    In a turn each of the two runs once to warm up, and then `RUNS_PER_TURN` times. The fastest run counts, because
+    disturbances only make a run longer. The order of the two is random.
 
     Args:
         models: Make the models.
-        whole: Of which the share is; it is where they run.
+        whole: The model to compare with; the models run on its device.
         workload: The batch to run them on.
         mixed_precision: As in `measure_latency`.
-        turns: The most turns of each.
-        tolerance: `Share.uncertainty` that is enough in nine of ten models. If the first clock does not come to it in
-            half of the turns, another one counts that does, and at last the one that comes nearest.
-        clocks: Give seconds, the best first; None is `clocks_of` the device.
+        turns: Largest number of turns of each model.
+        tolerance: `Share.uncertainty` that is enough for nine of ten models. If the first clock does not reach it in
+            half of the turns, another clock that does is used; if none does, the clock that comes nearest.
+        clocks: Functions that give seconds, the best first; None: `clocks_of` the device.
 
     Returns:
         The share of each model, and how long `whole` took in all these turns, by the first clock.
 
     Raises:
-        UserError: if the model has no positions for so many tokens.
+        UserError: if the workload has more tokens than the model has positions.
     """
     clocks = clocks_of(whole.device) if clocks is None else clocks
     ratios: list[list[list[float]]] = [[[] for _ in clocks] for _ in models]
@@ -113,6 +113,6 @@ def _fastest(model: PreTrainedModel, workload: Workload, mixed_precision: str, c
 
 
 def _best_known(shares: Sequence[Share], tolerance: float) -> Share:
-    """The first one that is known well enough, or else the one that is known best."""
+    """The first share that is known well enough, else the share that is known best."""
     well = (share for share in shares if share.uncertainty <= tolerance)
     return next(well, min(shares, key=lambda share: share.uncertainty))

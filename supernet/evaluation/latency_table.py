@@ -1,8 +1,9 @@
 """The latency table: what each block of a model takes on one device, to predict any sub-network by adding up.
 
-A sub-network takes so much for what surrounds the layers, and so much for the attention and for the feed-forward block
-of each layer, by their widths. The table has these for some widths, measured on sub-networks with only one kind of
-block in all layers (so that a block is timed many times over, and amid others), less what an empty one takes.
+The latency of a sub-network is that of what surrounds the layers, plus that of each attention and feed-forward block,
+which depends on the block's width. The table has the latencies of some widths. They are measured on sub-networks with
+a single kind of block in all layers (so that a block is timed many times, and among others), minus the latency of an
+empty sub-network.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Conditions:
-    """What latencies hold for, and for nothing else.
+    """The conditions that latencies hold for.
 
     Attributes:
         device: Name of the processor or GPU.
-        threads: Of torch; 0 on an accelerator, where they do not matter.
-        torch_version: Of torch.
-        dtype: What matrix products are computed in, "float32".
+        threads: Threads of torch; 0 on an accelerator, where they do not matter.
+        torch_version: Version of torch.
+        dtype: Precision of matrix products, such as "float32".
         workload: Batch and length.
         architecture: Digest of the full model's sizes and of the way its attention is computed.
     """
@@ -57,7 +58,7 @@ class Conditions:
     def of(
         cls, model: PreTrainedModel, workload: Workload, *, device: torch.device | str, mixed_precision: str = "no"
     ) -> Conditions:
-        """Those of the sub-networks of a supernet that run on a device, in this process."""
+        """The conditions of a supernet's sub-networks on a device, in this process."""
         config, kind = model.config, torch.device(device).type
         names = {"cpu": _processor, "cuda": lambda: torch.cuda.get_device_name(device)}
         return cls(
@@ -74,7 +75,7 @@ class Conditions:
         return f"{self.device}{threads}, torch {self.torch_version}, {self.dtype}, batch x length {self.workload}"
 
     def differences(self, other: Conditions) -> list[str]:
-        """What is not the same, for people: "threads 2 (here 1)"."""
+        """The differences in words: "threads 2 (here 1)"."""
         pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
         return [f"{name.replace('_', ' ')} {ours} (here {theirs})" for name, ours, theirs in pairs if ours != theirs]
 
@@ -84,11 +85,11 @@ _Milliseconds = Annotated[float, Within(0, 1e9)]
 
 @dataclass(frozen=True)
 class Curve:
-    """Milliseconds of one block by its width; nothing without any width, and linear between the widths measured.
+    """Milliseconds of a block by its width: 0 for width 0, and linear between the measured widths.
 
     Attributes:
         widths: Numbers of heads or units, ascending from 1.
-        ms: What a block of each width takes.
+        ms: Milliseconds of a block of each width.
     """
 
     widths: tuple[Annotated[int, Within(1, MOST)], ...]
@@ -103,18 +104,18 @@ class Curve:
             raise WrongValue.at("widths", self.widths, "ascending")
 
     def __call__(self, width: int) -> float:
-        """What a block of this width takes; 0 heads or units are no block."""
+        """Milliseconds of a block of this width; 0 for width 0, which is no block."""
         return float(np.interp(width, self.widths, self.ms)) if width else 0.0
 
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """What predicts the latency of any sub-network of one supernet, on one device, for one workload.
+    """Predicts the latency of any sub-network of a supernet, on one device, for one workload.
 
     Attributes:
-        conditions: What it holds for.
-        around_ms: What a sub-network without layers takes: embeddings, classifier, and whatever layers share.
-        kinds: For each layer of the full model, which of the curves are its own.
+        conditions: The conditions that it holds for.
+        around_ms: Milliseconds of a sub-network without layers: embeddings, classifier, and what the layers share.
+        kinds: For each layer of the full model, the number of its curves.
         attention, feed_forward: The curves of each kind of layer.
     """
 
@@ -125,7 +126,7 @@ class LatencyTable:
     feed_forward: tuple[Curve, ...]
 
     def check_fits(self, sizes: Sizes) -> None:
-        """Sees that there is a curve for each block of a model, up to its full width.
+        """Checks that there is a curve for each block of a model, up to its full width.
 
         Raises:
             WrongValue: if not.
@@ -149,28 +150,28 @@ class LatencyTable:
         )
 
     def save(self, path: Path) -> None:
-        """Writes it as JSON, whole or not at all."""
+        """Writes the table as JSON, whole or not at all."""
         with writing(path, "output=FILE"):
             write_json(path, {"format": _FORMAT} | asdict(self))
 
 
 def prediction_errors(table: LatencyTable, subnets: Sequence[SubNetwork], timings: Sequence[Timing]) -> np.ndarray:
-    """(n,) predicted less measured latency of each sub-network, as a share of the measured one."""
+    """(n,) predicted minus measured latency of each sub-network, as a share of the measured latency."""
     predicted_n = np.array([table.predict(subnet) for subnet in subnets])
     measured_n = np.array([timing.median_ms for timing in timings])
     return (predicted_n - measured_n) / measured_n
 
 
 def load_table(path: Path, conditions: Conditions, *, sizes: Sizes) -> LatencyTable:
-    """Reads what `LatencyTable.save` wrote.
+    """Reads a table that `LatencyTable.save` wrote.
 
     Args:
         path: The file.
-        conditions: What latencies are wanted for (`Conditions.of`).
-        sizes: Of the full model.
+        conditions: The conditions of the wanted latencies (`Conditions.of`).
+        sizes: Sizes of the full model.
 
     Raises:
-        UserError: if there is no such file, or it is damaged, or holds for anything else; says for what.
+        UserError: if there is no such file, or it is damaged, or holds for other conditions; it names them.
     """
     name, again = f"latency table {path}", _how_to_build()
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Measures a latency table: times sub-networks with one kind of block in all layers, in turns."""
+"""Measures a latency table: times sub-networks with a single kind of block in all layers, in turns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supernet.space.cost import Workload
 from supernet.space.subnetwork import SubNetwork
 
 HEAD_POINTS, UNIT_POINTS = 16, 9
-"""The most widths to measure: every number of heads of nearly all models, and every eighth of the units."""
+"""Largest numbers of widths to measure: every number of heads for nearly all models, and every eighth of the units."""
 
 
 def build_table(
@@ -34,10 +34,10 @@ def build_table(
     tolerance: float = 0.02,
     clock: Clock = time.perf_counter,
 ) -> tuple[LatencyTable, list[Timing]]:
-    """Measures the blocks of a supernet: for 12 heads 22 sub-networks, in turns, which takes a minute or so on a CPU.
+    """Measures the blocks of a supernet, in turns: 22 sub-networks for 12 heads, about a minute on a CPU.
 
-    Layers of different kinds (`_kinds`) are measured apart. A convolution after the first layer (DeBERTa-v2) counts
-    as part of what surrounds the layers, since it is always there.
+    Layers of different kinds (`_kinds`) are measured separately. A convolution after the first layer (DeBERTa-v2) is
+    part of what surrounds the layers, because it is always there.
 
     Args:
         model: The supernet; stays where it is.
@@ -50,7 +50,7 @@ def build_table(
         The table, and the timings of `check`.
 
     Raises:
-        UserError: if the model has no positions for so many tokens.
+        UserError: if the workload has more tokens than the model has positions.
     """
     blocks = _Blocks.of(model)
     timings = measure_in_turns(
@@ -63,7 +63,7 @@ def build_table(
         clock=clock,
     )
     around_ms, *whole_ms = (timing.median_ms for timing in timings)
-    # A measurement is of all layers of a kind at once. Noise can make a block look cheaper than no block.
+    # Each measurement covers all layers of a kind. Noise can make a block look cheaper than no block.
     layer_ms = {s: max(0.0, ms - around_ms) / len(s.layers) for s, ms in zip(blocks.subnets, whole_ms, strict=False)}
     table = LatencyTable(
         conditions=Conditions.of(model, workload, device=device, mixed_precision=mixed_precision),
@@ -82,8 +82,8 @@ class _Blocks:
     Attributes:
         kinds: See `_kinds`.
         heads, units: The widths to measure, ascending.
-        attention, feed_forward: For each kind of layer, a sub-network for each width: all layers of this kind with an
-            attention or a feed-forward block alone.
+        attention, feed_forward: For each kind of layer, a sub-network for each width: all layers of this kind, with
+            only an attention or only a feed-forward block.
     """
 
     kinds: tuple[int, ...]
@@ -121,7 +121,7 @@ def _grid(most: int, points: int) -> tuple[int, ...]:
 
 
 def _kinds(model: PreTrainedModel) -> tuple[int, ...]:
-    """For each layer the number of its kind, from 0: the same modules and shapes, and the same configuration.
+    """For each layer the number of its kind, from 0. Layers of a kind have the same modules, shapes and configuration.
 
     ModernBERT has three: its first layer has no LayerNorm before attention, and some look at neighbours only.
     """

@@ -1,7 +1,7 @@
 """Sizes and cost coefficients of a model, read off the shapes of its parameters.
 
-What a head or a unit costs follows from the same description of its family that it is sliced by. The formulas
-themselves are in `supernet.space.cost`.
+The description of the family that slicing uses also says what a head or a unit costs. The formulas are in
+`supernet.space.cost`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from supernet.space.cost import Architecture
 def count_architecture(family: Family, model: PreTrainedModel) -> Architecture:
     """Sizes and cost coefficients of a full model of this family; its tensors may be on the device "meta".
 
-    A module of the base model besides the layers is taken to see every token, but for the pooler, which like the
-    classifier sees a sequence once.
+    Modules of the base model outside the layers are assumed to compute every token. The exception is the pooler: like
+    the classifier, it computes once per sequence.
     """
     layers, (heads, units) = family.layers_of(model), family.heads_and_units(model.config)
     first = layers[0]
@@ -59,7 +59,7 @@ def _outside(model: PreTrainedModel, layers: nn.ModuleList) -> tuple[list[nn.Mod
 
 
 def _own_params(modules: Iterable[nn.Module]) -> set[nn.Parameter]:
-    """The parameters of modules, without those of their submodules. A tensor that modules share is there once."""
+    """The parameters of modules, without those of their submodules. A shared tensor is counted once."""
     return {parameter for module in modules for parameter in module.parameters(recurse=False)}
 
 
@@ -76,13 +76,13 @@ def _divided_params(block: Block, layer: nn.Module, *, weights_only: bool = Fals
 
 
 def _fixed_params(block: Block, layer: nn.Module) -> int:
-    """What goes when the whole block goes, but not with single heads or units."""
+    """Parameters that are removed with the whole block, but not with single heads or units."""
     whole = sum(p.numel() for path in block.absent for p in layer.get_submodule(path).parameters())
     return whole - _divided_params(block, layer)
 
 
 def _for_tokens(family: Family) -> Block:
-    """The attention block without what only relative positions go through."""
+    """The attention block without the modules that only relative positions go through."""
     positions = family.relative.rows if family.relative is not None else ()
     return replace(family.attention, rows=tuple(path for path in family.attention.rows if path not in positions))
 

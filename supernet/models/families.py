@@ -1,7 +1,7 @@
 """The table of model families: where each architecture of transformers keeps its layers, heads and units.
 
-One entry a family, no `if` on model types anywhere. Slicing, permuting, counting and the error for an unknown
-architecture all follow from this table. `family.py` explains its fields, docs/families.md how to add an entry.
+Each family has an entry; no code has an `if` on model types. Slicing, permuting, counting and the error for an unknown
+architecture all use this table. `family.py` explains its fields, docs/families.md how to add an entry.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _BERT = Family(
     ),
 )
 
-# The same modules under the same names; the classifier is another, and positions start after that of padding.
+# The same modules and names as BERT; the classifier differs, and positions start after the padding's position.
 _ROBERTA = replace(_BERT, first_position=lambda config: config.pad_token_id + 1)
 
 _DISTILBERT = Family(
@@ -78,14 +78,14 @@ _MPNET = replace(
 
 
 def _relative_span(config: PreTrainedConfig) -> int:
-    """Largest distance that DeBERTa tells from larger ones, in either direction; 0 without relative attention."""
+    """Largest distance that DeBERTa distinguishes, in either direction; 0 without relative attention."""
     if not config.relative_attention or not config.pos_att_type:
         return 0
     return config.max_relative_positions if config.max_relative_positions > 0 else config.max_position_embeddings
 
 
 def _buckets(config: PreTrainedConfig) -> int:
-    """The same for DeBERTa-v2, which may put distances into buckets."""
+    """The same for DeBERTa-v2, which can put distances into buckets."""
     span, buckets = _relative_span(config), getattr(config, "position_buckets", -1)
     return buckets if span and buckets > 0 else span
 
@@ -116,7 +116,7 @@ _DEBERTA_V2 = replace(
         absent={"attention": AbsentAttention},
         widths=("attention.self.num_attention_heads", "attention.self.all_head_size"),
     ),
-    first_stays=True,  # a convolution may come after it, and there is no result without any layer
+    first_stays=True,  # a convolution may follow it, and without any layer there is no result
     relative=RelativePositions(
         rows=("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
         shared_rows=("attention.self.key_proj", "attention.self.query_proj"),
@@ -165,8 +165,8 @@ def family_of(config: PreTrainedConfig) -> Family:
     """The family of the model that `config` describes.
 
     Raises:
-        UserError: if the architecture is not in the table; names it and those that are. If the configuration has
-            something switched on that cannot be sliced; names it.
+        UserError: if the architecture is not in the table (names those that are), or if the configuration has a switch
+            on that cannot be sliced (names it).
     """
     if config.model_type not in FAMILIES:
         raise unknown("model architecture", config.model_type, FAMILIES)
@@ -182,8 +182,8 @@ def family_of(config: PreTrainedConfig) -> Family:
 def architecture_of(config: PreTrainedConfig) -> Architecture:
     """Sizes and cost coefficients of the sequence classifier that `config` describes.
 
-    They are read off a model that has shapes but no memory (torch's device "meta"), which takes about 10 ms. A model
-    for multiple choice has the same costs as a classifier with one label.
+    They come from a model that has shapes but no memory (torch's device "meta"), which takes about 10 ms. A model for
+    multiple choice has the same costs as a classifier with a single label.
 
     Raises:
         UserError: if the architecture is not in the table, or cannot be sliced (`family_of`), or is impossible.
@@ -192,7 +192,7 @@ def architecture_of(config: PreTrainedConfig) -> Architecture:
     try:
         with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config))
-    except Exception as error:  # transformers checks little of a configuration, and raises errors of all classes
+    except Exception as error:  # transformers checks little, and raises errors of all classes
         where = f"{config.name_or_path or 'a model'}'s config.json"
         raise UserError(
             f"{where} describes a model that cannot be built ({first_line(error)}); take another model"

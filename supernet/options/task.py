@@ -32,7 +32,7 @@ class TaskSpec:
 
     Attributes:
         name: Name of the task, also of its folder on disk.
-        text: One or two columns of the text. []: inferred from the rows. In multiple choice, their common text.
+        text: One or two columns of the text. []: inferred from the rows. In multiple choice, the shared context.
         label: Column of the label: an id, a class name, or a number for regression. null: inferred from the rows.
         metric: What the error is computed from: accuracy, f1, matthews, spearman, or auto: the default of the kind.
         classes: Class names in the order of their ids. []: inferred from the rows, or no classification.
