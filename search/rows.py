@@ -13,14 +13,14 @@ from supernet.options.task import EMBEDDED_TASK
 from supernet.runtime.errors import UserError
 
 VALIDATION_SEED = 0
-"""Which validation rows are taken if not all are: the same in every search, whatever its seed."""
+"""Seed of the choice of validation rows if not all are used: the same rows in every search, whatever its seed."""
 
 
 def load_rows(supernet: Supernet, place: SearchData) -> TaskData:
-    """The splits that the supernet was trained with, with as many validation rows as the options say.
+    """The splits that the supernet was trained with, with the number of validation rows from the options.
 
     Raises:
-        UserError: if they cannot be had, or are other rows: the search might then evaluate on training rows.
+        UserError: if they cannot be read, or are other rows: then the search might evaluate on training rows.
     """
     info = supernet.info
     options = replace(info.data, hub_revision=info.revisions.get("data"))

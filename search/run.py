@@ -30,8 +30,8 @@ def search(config: SearchConfig) -> Path:
     """Searches a trained supernet, or runs a standard NAS or a baseline, and returns the folder of the results.
 
     Raises:
-        UserError: if no searcher or baseline has that name, or there is no supernet, or its data or the output folder
-            cannot be used.
+        UserError: if the searcher or baseline is unknown, there is no supernet, or its data or the output folder cannot
+            be used.
     """
     _check_names(config)
     with accelerate_session(config.mixed_precision, key="mixed_precision") as accelerator:
@@ -47,7 +47,7 @@ def search(config: SearchConfig) -> Path:
 
 @contextmanager
 def _explain_when_stopped(session: Session) -> Iterator[None]:
-    """Prints, after Ctrl-C or a signal, which trials are kept and how to resume."""
+    """After Ctrl-C or a signal, prints how many trials are kept and how to resume."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -67,7 +67,7 @@ def _check_names(config: SearchConfig) -> None:
 
 
 def _search_supernet(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
-    """Sub-networks that a searcher proposes, with the supernet's weights."""
+    """Evaluates a searcher's proposals with the supernet's weights."""
     config, space = session.config, session.supernet.space
 
     def begin() -> Dialogue:
@@ -94,7 +94,7 @@ def _search_supernet(session: Session, on_trial: Callable[[Trial], None]) -> Mod
 
 
 def _finetune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
-    """Sub-networks that a searcher proposes, each trained alone from the pre-trained weights (standard NAS)."""
+    """Trains each of a searcher's proposals alone, from the pre-trained weights (standard NAS)."""
     _refuse_several_processes(session, "evaluator=finetune starts processes of its own: set evaluator.workers")
     folder, precision = Path(session.info.supernet), session.accelerator.mixed_precision
     finetuning = Finetuning(
@@ -108,7 +108,7 @@ def _finetune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
 
 
 def _prune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
-    """The supernet's full model, pruned by a baseline to each budget."""
+    """Prunes the supernet's full model to each budget with a baseline."""
     baseline = session.config.baseline
     _refuse_several_processes(session, f"baseline={baseline.name} runs in one process")
     file = session.begin()
@@ -123,7 +123,7 @@ def _prune(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
     )
     if left_out:
         session.console.print(
-            f"{baseline.name} gives nothing small enough for {', '.join(f'{b:.0%}' for b in left_out)} of the encoder"
+            f"{baseline.name} cannot prune to {', '.join(f'{b:.0%}' for b in left_out)} of the encoder"
         )
     return models.__getitem__
 
@@ -133,7 +133,7 @@ RUNNERS: dict[str, Callable[[Session, Callable[[Trial], None]], ModelOf]] = {
     FINETUNE: _finetune,
     BASELINE: _prune,
 }
-"""What runs the trials, by `SearchConfig.mode`. Each writes its trials to the file and calls back after each."""
+"""The function of each mode (`SearchConfig.mode`). It writes its trials to the file and calls `on_trial` after each."""
 
 
 def _report_exhaustion(session: Session, trials: Sequence[Trial]) -> None:
@@ -144,7 +144,7 @@ def _report_exhaustion(session: Session, trials: Sequence[Trial]) -> None:
 
 
 def _report_unused_seed(session: Session) -> None:
-    """Tells a user that other seeds give the same trials: their spread would say nothing about chance."""
+    """Notes that other seeds give the same trials: their spread would say nothing about chance."""
     searcher, at_once = session.config.searcher.name, session.accelerator.num_processes
     if at_once <= STARTS and not SEARCHERS[searcher].draws(session.supernet.space):
         session.console.print(

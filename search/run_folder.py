@@ -1,4 +1,4 @@
-"""The run folder of stage two: run.json says what was searched and how, trials.jsonl what came out."""
+"""The run folder of stage two: run.json has the conditions of the run, trials.jsonl its results."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ TRIALS_FILE, RUN_FILE = "trials.jsonl", "run.json"
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run is, for readers of its trials.
+    """The identity of a run, for readers of its trials.
 
-    A run is resumed although some of it has changed (`NO_EFFECT`). The reference is measured, so it is never the same
-    twice, and the run keeps its first. Folders may be moved. A test run may go on as a real one. The space's name is
-    for people; the weights say which supernet it is, and so how large.
+    A run resumes even if values marked `NO_EFFECT` have changed. The reference is measured, so it differs each time,
+    and the run keeps the first. Folders may be moved. A test run may resume as a real run. The space's name is for
+    people; the weights identify the supernet, and with it the space.
 
     Attributes:
         kind: The mode: search, baseline or finetune.
         label: What proposed the sub-networks: the name of a searcher or of a baseline.
         seed: Of the run.
-        task, metric: What the error is of.
-        model, space, strategy: What the supernet was made from and how it was trained; the space as people call it
+        task, metric: The task, and the metric that the error is computed from.
+        model, space, strategy: Of the supernet; the space under its name for people
             (`supernet.console.choices.choice_of`).
-        objectives: What was minimised, in the order in which the searcher was told.
-        reference: The worst value that counts for the hypervolume, of each objective: error 1, the loss of always
-            giving the labels' frequencies (regression: their mean), the costs of the full model. Of a latency that was
-            measured all of `LATENCY`.
+        objectives: Names of the objectives, in the searcher's order.
+        reference: The worst value of each objective that counts for the hypervolume: error 1, the loss of always
+            predicting the labels' frequencies (regression: their mean), the costs of the full model. For a measured
+            latency, all of `LATENCY`.
         majority_error: Of the trivial predictor, on validation rows.
         supernet: Its folder.
         weights: Digest of its weights.
-        data: Digest of the rows that it was trained, and is evaluated, on.
-        settings: What else the trials depend on.
-        test_run: Whether it is there to see that everything works, and for no other purpose, or its supernet is.
+        data: Digest of the rows that the supernet is trained and evaluated on.
+        settings: Other values that the trials depend on.
+        test_run: Whether the run or its supernet only tests that everything works.
         sizes: Of the supernet; None in runs of older versions.
     """
 
@@ -73,7 +73,7 @@ class RunInfo:
 
     @property
     def conditions(self) -> str | None:
-        """What costs hold for, for people: batch and length, of a latency the device too; None if for everything."""
+        """Conditions of the costs: batch and length; for a latency also the device. None if there are none."""
         if not set(FOR_WORKLOAD) & set(self.objectives):
             return None
         latency = self.settings.get("conditions", {}).get("latency")
@@ -84,7 +84,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as it lies in its folder."""
+    """The content of a run folder."""
 
     folder: Path
     info: RunInfo
@@ -92,20 +92,20 @@ class RunRecord:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """What a run folder holds.
+    """Reads a run folder.
 
     Raises:
-        UserError: if it is no run folder of stage two, or damaged.
+        UserError: if it is not a run folder of stage two, or is damaged.
     """
     info = read_run_info(folder)
     if info is None:
-        raise UserError(f"{folder} is not a search's run folder: it has no {RUN_FILE}; name one of OUTPUT_DIR/search")
+        raise UserError(f"{folder} is not a search's run folder: it has no {RUN_FILE}; name a run in OUTPUT_DIR/search")
     wrong = info.sizes.excess if info.sizes is not None else None
     return RunRecord(folder, info, read_trials(folder / TRIALS_FILE, required=list(info.reference), wrong=wrong))
 
 
 def read_run_info(folder: Path) -> RunInfo | None:
-    """Reads run.json of a run folder; None if there is none yet."""
+    """Reads run.json of a run folder; None if there is no such file yet."""
     path, advice = folder / RUN_FILE, "start again with overwrite=true"
     if not path.exists():
         return None
@@ -129,10 +129,10 @@ def _check(info: RunInfo) -> None:
 
 
 def supernet_of(run: RunRecord) -> Path:
-    """Where a run's supernet lies: where the search found it, or beside the run if the folder of all runs was moved.
+    """The folder of a run's supernet: where the search found it, or beside the run if the folder of all runs was moved.
 
     Raises:
-        UserError: if it is in neither place, or only with other weights than those that were searched.
+        UserError: if it is in neither place, or has other weights than those that were searched.
     """
     recorded = Path(run.info.supernet)
     places = (recorded, run.folder.resolve().parent.parent / "train" / recorded.parent.name / recorded.name)
@@ -151,7 +151,7 @@ def supernet_of(run: RunRecord) -> Path:
 
 
 def remarks(run: RunRecord) -> list[str]:
-    """Notes for a reader of a run's figures: that it is a test run, still at work, or stopped."""
+    """Notes for a reader of a run's figures: that it is a test run, is still running, or was stopped."""
     notes = [TEST_RUN] if run.info.test_run else []
     state = unfinished(run.folder)
     return notes if state is None else [*notes, f"this run has not finished: it {state}"]
@@ -164,7 +164,7 @@ def going_on(folder: Path) -> RunInfo | None:
 
 
 def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
-    """Writes run.json, or checks that the run in the folder is the same run.
+    """Writes run.json, or checks that the folder holds the same run.
 
     Args:
         folder: Of the run; exists.
@@ -172,8 +172,8 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
         overwrite: Remove everything that is there first.
 
     Raises:
-        UserError: if the folder holds results of another run; says what differs. If it is to be overwritten and is no
-            run's.
+        UserError: if the folder holds results of another run; the message says what differs. Also if it is to be
+            overwritten and is not a run folder.
     """
     if overwrite:
         _forget(folder)
@@ -197,7 +197,7 @@ def begin_run(folder: Path, info: RunInfo, *, overwrite: bool) -> None:
 
 
 def _names(folder: Path) -> set[str]:
-    """What a folder holds, lock and state aside."""
+    """Names of the files in a folder, without lock and state."""
     return {path.name for path in folder.iterdir()} - {LOCK_FILE, STATE_FILE}
 
 

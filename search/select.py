@@ -1,7 +1,7 @@
 """The best sub-network for a budget: `plm-supernet select max_params=0.5`.
 
-All results of a run are candidates, and the error on validation rows decides. The metric on test rows is shown where it
-is known. It decides nothing.
+All results of a run are candidates, and the error on validation rows decides. The metric on test rows is shown if it is
+known, and decides nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OTHER_WEIGHTS = {
     FINETUNE: "this run trained each sub-network alone, so its weights are not the supernet's",
     BASELINE: "this is a baseline: it may also change weights, and the run does not keep the changed ones",
 }
-"""A note on sub-networks whose model is not simply a part of the supernet, by mode of the run."""
+"""By mode: a note for runs whose models are not simply parts of the supernet."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class SelectConfig:
     For metrics other than accuracy it must not be above. The metric on test rows is shown where it is known. It decides
     nothing.
 
-    Limits are numbers, or percentages of the full model's value: max_latency_ms=50%. A run knows its objectives and the
-    numbers of parameters, nothing else.
+    Limits are numbers, or percentages of the full model's value: max_latency_ms=50%. A run knows only its
+    objectives and the numbers of parameters.
 
     Attributes:
-        run: Folder of a run. null: the newest one in OUTPUT_DIR/search.
+        run: Folder of a run. null: the newest in OUTPUT_DIR/search.
         max_params: Encoder parameters. Up to 1 it is a share of the full model's, above 1 a number.
         max_total_params: All parameters. Up to 1 it is a share of the full model's, above 1 a number.
         max_flops: Operations per text. Up to 1 it is a share of the full model's, above 1 a number.
@@ -99,7 +99,7 @@ def select(config: SelectConfig) -> None:
     """Finds the best sub-network and prints it.
 
     Raises:
-        UserError: if there is no run, if it does not know what is limited, or if nothing keeps the limits.
+        UserError: if there is no run, it does not know a limited metric, or no sub-network is within the limits.
     """
     run = read_run(_find_run(config))
     results = read_results(run)

@@ -38,10 +38,10 @@ from supernet.runtime.storage import user_path
 from supernet.space.subnetwork import SubNetwork
 
 PARTS = 8
-"""With evaluator.stop_confidence, an evaluation may stop after each of so many parts of the validation rows."""
+"""With evaluator.stop_confidence, the validation rows have this many parts, and an evaluation may stop after each."""
 
 OF_TRAININGS = ("reports", "epochs", "stopped")
-"""Metrics of a trial that trains."""
+"""Additional metrics of a trial that trains."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Session:
         data: The rows of its task.
         weight_shared: Evaluates sub-networks with the supernet's weights.
         folder: The run folder.
-        info: What run.json says of the run.
+        info: The content of run.json.
         latencies: Measures latencies; None if none are measured.
     """
 
@@ -77,7 +77,7 @@ class Session:
     def show_progress(
         self, description: str, total: int | None = None, *, unit: str = ""
     ) -> AbstractContextManager[WorkProgress]:
-        """Shows the progress of some work on stderr, apart from the output."""
+        """Shows the progress of work on stderr, apart from the output."""
         return show_progress(_beside(self.console), description, total, unit=unit)
 
     @property
@@ -87,14 +87,14 @@ class Session:
         return trials.read_bytes().count(b"\n") if trials.is_file() else 0
 
     def begin(self) -> TrialFile:
-        """Writes run.json, or checks that it is the same run; only in the main process.
+        """Writes run.json, or checks that the folder holds the same run. Only in the main process.
 
         Returns:
             The trials of the run.
 
         Raises:
             UserError: if the folder holds another run, or the supernet on disk has changed, or a trial in the file
-                cannot be one of this run.
+                cannot belong to this run.
         """
         check_weights(Path(self.info.supernet), self.supernet.weights)
         kept = self.kept_trials
@@ -127,13 +127,13 @@ def open_session(config: SearchConfig, accelerator: Accelerator) -> Session:
     """Reads supernet and data, and makes the evaluator.
 
     Raises:
-        UserError: if there is no supernet, or it is too short for the workload, or its rows cannot be had, or a latency
-            table does not fit, or an objective has no scale.
+        UserError: if there is no supernet, it is too short for the workload, its rows cannot be read, a latency table
+            does not fit, or an objective has no scale.
     """
     console = plain_console(quiet=not accelerator.is_main_process)
     supernet_folder, supernet = _load_supernet(config, console)
     loading = show_progress(_beside(console), f"loading the rows of task {supernet.info.task.name}")
-    with loading, main_first(accelerator):  # so that one process tokenises and the others find the cache
+    with loading, main_first(accelerator):  # one process tokenises, the others read its cache
         data = load_rows(supernet, config.data)
     check_same_everywhere(
         {"supernet's weights": supernet.weights} | row_digests(supernet.info.splits, supernet.info.task.answers)
@@ -162,7 +162,7 @@ def open_session(config: SearchConfig, accelerator: Accelerator) -> Session:
 
 
 def _load_supernet(config: SearchConfig, console: Console) -> tuple[Path, Supernet]:
-    """The folder of the supernet, and the supernet; notes on it are printed."""
+    """Loads the supernet and prints notes on it; returns its folder too."""
     output = user_path(config.output_dir)
     folder = find_supernet(config.supernet, output)
     supernet = load_supernet(folder)
@@ -206,7 +206,7 @@ def _run_info(
 
 
 def _beside(console: Console) -> Console:
-    """A console for progress, which does not belong to the output."""
+    """A console on stderr for progress, which does not belong to the output."""
     return plain_console(stderr=True, quiet=console.quiet)
 
 
@@ -239,7 +239,7 @@ def _latencies(
 def _weight_shared(
     config: SearchConfig, supernet: Supernet, data: TaskData, accelerator: Accelerator, latencies: Latencies | None
 ) -> WeightSharedEvaluator:
-    """The evaluator, with a latency that is measured or computed by a table, and with early stopping if asked for."""
+    """The evaluator. A latency is measured, or computed by a table; evaluations may stop early."""
     confidence, predict = config.stop_confidence, None
     if config.latency_table is not None:
         conditions = _latency_conditions(config, supernet, accelerator)
@@ -256,7 +256,7 @@ def _weight_shared(
 
 
 def _conditions(config: SearchConfig, supernet: Supernet, accelerator: Accelerator) -> dict[str, Any]:
-    """What the results depend on besides the configuration: a search is resumed only under the same conditions."""
+    """The conditions of the results besides the configuration. A search resumes only under the same conditions."""
     values: dict[str, Any] = {"device": accelerator.device.type, "precision": accelerator.mixed_precision}
     if "latency_ms" not in config.objectives:
         return values

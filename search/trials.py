@@ -1,6 +1,6 @@
 """Trials: the sub-networks that a search has tried and their results, one JSON line each in trials.jsonl.
 
-This file is the truth: everything else in a run folder is made from it, and can be made again.
+This file is the source of everything else in a run folder, which can be made from it again.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from supernet.runtime.shapes import Amount, Count, Named, WrongValue, shaped
 from supernet.space.subnetwork import SubNetwork
 
 STARTS = 3
-"""Sub-networks that every search begins with, whatever its seed: the largest, the smallest and the middle one."""
+"""Number of sub-networks that every search begins with: the largest, the smallest and the middle sub-network."""
 
 Metrics = Mapping[str, float]
 """Values by name: objectives, and other numbers of a sub-network (params_share)."""
 
 KnownMetrics = Annotated[dict[str, float], Named(LIMITS, required=("error", SHARE))]
-"""The same in a file, which somebody may have edited."""
+"""Metrics in a file, which somebody may have edited."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Evaluated:
     metrics: Metrics
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """As plain values for JSON."""
         return {"subnet": self.subnet.to_json(), "text": str(self.subnet), "metrics": dict(self.metrics)}
 
     @classmethod
@@ -57,7 +57,7 @@ class Outcome:
     Attributes:
         metrics: Its metrics; None if the evaluation failed.
         failure: Why it failed; None if it did not.
-        byproducts: Other sub-networks whose metrics the same evaluation gave: its early exits.
+        byproducts: Other sub-networks with metrics from the same evaluation: its early exits.
         seconds: Duration of the evaluation.
     """
 
@@ -85,7 +85,7 @@ class Trial:
 
     @property
     def evaluated(self) -> tuple[Evaluated, ...]:
-        """The sub-networks that this trial evaluated: its own, unless it failed, and the byproducts."""
+        """The sub-networks that this trial evaluated: its own unless it failed, and the byproducts."""
         own = () if self.outcome.metrics is None else (Evaluated(self.subnet, self.outcome.metrics),)
         return own + self.outcome.byproducts
 
@@ -144,15 +144,15 @@ Wrong = Callable[[SubNetwork], str | None]
 
 
 def read_trials(path: Path, *, required: Sequence[str] = (), wrong: Wrong | None = None) -> list[Trial]:
-    """Reads the trials of a file, in order; none if there is no file.
+    """Reads the trials of a file, in order; an empty list if there is no file.
 
     Args:
         path: Of trials.jsonl.
         required: Metrics that each sub-network must have, besides the error and the share of parameters.
-        wrong: Says why a sub-network cannot be of this run.
+        wrong: Returns why a sub-network cannot belong to this run.
 
     Raises:
-        UserError: if a line is not the trial that belongs there.
+        UserError: if a line is not the next trial.
     """
     advice = "remove the file to start again"
     trials = list(read_lines(path, Trial, advice))
@@ -160,7 +160,7 @@ def read_trials(path: Path, *, required: Sequence[str] = (), wrong: Wrong | None
     for number, trial in enumerate(trials):
         with unusable(f"{path}:{number + 1}", advice):
             if trial.number != number:
-                raise WrongValue.at("trial", trial.number, f"{number}, as trials are in order and each is there once")
+                raise WrongValue.at("trial", trial.number, f"{number}, as trials are in order, each once")
             if trial.elapsed < elapsed:
                 raise WrongValue.at("elapsed", trial.elapsed, f"{elapsed} or more, as in the line before")
             elapsed = trial.elapsed
@@ -169,7 +169,7 @@ def read_trials(path: Path, *, required: Sequence[str] = (), wrong: Wrong | None
 
 
 def _check(trial: Trial, required: Sequence[str], wrong: Wrong | None) -> None:
-    """Raises WrongValue if a trial lacks a metric, or if a sub-network cannot be one of the run's."""
+    """Raises WrongValue if a trial lacks a metric, or if a sub-network cannot belong to the run."""
     for evaluated in trial.evaluated:
         Named({}, tuple(required)).check(evaluated.metrics, "metrics")
     for subnet in (trial.subnet, *(byproduct.subnet for byproduct in trial.outcome.byproducts)):
@@ -178,14 +178,14 @@ def _check(trial: Trial, required: Sequence[str], wrong: Wrong | None) -> None:
 
 
 class TrialFile:
-    """The trials of a run folder: earlier ones, and new ones, each on the disk before the next begins.
+    """The trials of a run folder, earlier and new. Each is on the disk before the next begins.
 
     Attributes:
         path: Of trials.jsonl. A half-written last line, which a killed process may leave, is removed.
         trials: All trials so far.
 
     Raises:
-        UserError: if the file holds something else, or trials of another run; see `read_trials`.
+        UserError: if the file holds anything but trials of this run; see `read_trials`.
     """
 
     def __init__(self, path: Path, *, required: Sequence[str] = (), wrong: Wrong | None = None) -> None:
@@ -222,19 +222,19 @@ def best_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> 
     """The sub-network with the least validation error within limits, the smallest if several are equal; or None.
 
     Args:
-        evaluated: What there is.
-        limits: The most that is allowed, by metric.
+        evaluated: The candidates.
+        limits: Upper bounds by metric.
     """
     return min(_within(evaluated, limits), key=lambda e: (e.metrics["error"], e.metrics["params_share"]), default=None)
 
 
 def cheapest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], cost: str) -> Evaluated | None:
-    """The sub-network of least cost within limits, the one of least error if several are equal; or None."""
+    """The sub-network of least cost within limits, of several equal the one with the least error; or None."""
     return min(_within(evaluated, limits), key=lambda e: (e.metrics[cost], e.metrics["error"]), default=None)
 
 
 def largest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], error: float) -> Evaluated:
-    """The sub-network with the most parameters within limits and an error, the best if several are equal.
+    """The sub-network with the most parameters within limits and an error; of several equal, the best.
 
     Raises:
         ValueError: if there is none.

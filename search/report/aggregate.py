@@ -1,4 +1,4 @@
-"""Which runs can be laid over each other, and which are repetitions of the same."""
+"""Sorts runs: which can be compared in one picture, and which are repetitions of the same run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SEEDS = ("seed", "settings.seed")
 
 
 def comparable(info: RunInfo) -> str:
-    """What runs on the same rows must have in common to be in one picture, as a name."""
+    """A name of what runs on the same rows must have in common to be in one picture."""
     parts = [info.task, Path(info.model).name, *info.objectives]
     if set(FOR_WORKLOAD) & set(info.objectives):
         workload = info.settings.get("workload", {})
@@ -32,7 +32,7 @@ def comparable(info: RunInfo) -> str:
 
 
 def comparable_sets(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Runs by what they have in common, as a name, with rows and device in it only where it needs them to be one."""
+    """Sets of comparable runs by name. A name has rows and device in it only where it would not be unique without."""
     sets = by_key(runs, lambda run: (comparable(run.info), run.info.data, _clock(run.info)))
     names = [name for name, *_ in sets]
     return {
@@ -41,14 +41,14 @@ def comparable_sets(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
 
 
 def _clock(info: RunInfo) -> str:
-    """What latencies were measured on, or computed from; nothing if the run has none."""
+    """Identifies what latencies were measured on, or computed from; empty if the run has none."""
     if "latency_ms" not in info.objectives:
         return ""
     return digest([info.settings.get(name) for name in ("latency_table", "conditions")])
 
 
 def by_key(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
-    """Values by what they have in common, in the order in which it first appears."""
+    """Lists of values with the same key, in the order in which the keys first appear."""
     lists: dict[K, list[V]] = defaultdict(list)
     for value in values:
         lists[key(value)].append(value)
@@ -56,15 +56,15 @@ def by_key(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
 
 
 def series_of(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, list[RunRecord]]:
-    """Runs by the name of their series, baselines last. Those that differ in the seed alone are repetitions.
+    """Runs by the name of their series, baselines last. Runs that differ only in the seed are repetitions.
 
-    A name is the label, then strategy and space where they differ between the series, then whatever else tells the
-    series of one label apart.
+    A name is the label, then strategy and space if they differ between the series, then any other values that
+    distinguish the series of one label.
 
     Args:
-        runs: Comparable ones.
-        pool_supernets: Runs on different supernets of the same model, space and strategy are repetitions too. What
-            else the supernets' trainings differed in is not known here, so that is for the user to say.
+        runs: Comparable runs.
+        pool_supernets: Runs on different supernets of the same model, space and strategy are repetitions too. Other
+            differences between the supernets' trainings are not known here, so the user has to decide.
     """
     alike = by_key(runs, lambda run: json.dumps(_identity(run.info, pool_supernets), sort_keys=True)).values()
     all_series = sorted(alike, key=lambda series: series[0].info.kind == BASELINE)
@@ -81,22 +81,22 @@ def series_of(runs: Sequence[RunRecord], *, pool_supernets: bool) -> dict[str, l
     supernets = [{"supernet": supernet_name(Path(info.supernet)), "weights": info.weights} for info in infos]
     for key in ("supernet", "weights"):
         _name_differences(names, supernets, [key])
-    # Groups differ in something, so that with all of it no two have the same name.
+    # Series differ in at least one value, so with all values no two have the same name.
     _name_differences(names, identities, sorted({key for identity in identities for key in identity}))
     return {", ".join(name): series for name, series in zip(names, all_series, strict=True)}
 
 
 def _identity(info: RunInfo, pool_supernets: bool) -> dict[str, Any]:
-    """What repetitions have in common."""
+    """The values that repetitions have in common."""
     values = flatten(asdict(replace(info, sizes=None)))
-    # The space follows from the weights; older runs have another name for the same one.
+    # The space follows from the weights; older runs have another name for the same space.
     implied_by_weights = "weights" if pool_supernets else "space"
     left_out = {*_SEEDS, "supernet", "majority_error", "sizes", implied_by_weights}
     return {k: v for k, v in values.items() if k not in left_out and not k.startswith("reference.")}
 
 
 def _name_differences(names: list[list[str]], values: Sequence[dict[str, Any]], keys: Iterable[str]) -> None:
-    """Adds to names that are the same whatever differs between what they stand for."""
+    """Extends equal names with the values in which their runs differ."""
     for same in by_key(range(len(names)), lambda i: tuple(names[i])).values():
         for key in dict.fromkeys(keys):
             if len({json.dumps(values[i].get(key)) for i in same}) > 1:

@@ -52,7 +52,7 @@ def pairs_of(objectives: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def title_of(info: RunInfo) -> str:
-    """What was searched, and how; on a second line, the conditions of the costs."""
+    """Task, model and searcher; on a second line, the conditions of the costs."""
     title = f"{info.task}: {info.model}, space {info.space}, strategy {info.strategy}, {info.label}"
     return "\n".join(filter(None, [title, info.conditions]))
 
@@ -82,7 +82,7 @@ def draw_front(path: Path, run: RunRecord, results: Results) -> None:
 
 
 def _draw_quartiles(axes: Axes, rows: Sequence[Metrics], y: str, scale: float) -> None:
-    """How far latencies spread, where they were measured."""
+    """The quartiles of latencies that were measured."""
     measured = [row for row in rows if "latency_low_ms" in row]
     low, high = ([row[f"latency_{end}_ms"] for row in measured] for end in ("low", "high"))
     axes.hlines([row[y] / scale for row in measured], low, high, color=COLOURS[0], alpha=0.5)
@@ -114,9 +114,9 @@ def draw_overlay(path: Path, report: Report, info: RunInfo) -> None:
     """Many runs: the fronts of all, and the hypervolume of each series with its spread. Baselines are points.
 
     Args:
-        path: Of the picture; its ending says the format.
+        path: Of the picture. Its ending gives the format.
         report: The runs.
-        info: Of one of the runs.
+        info: That of any of the runs.
     """
     pairs = pairs_of(info.objectives)
     figure, panels = _panels(len(pairs) + 2)
@@ -152,7 +152,7 @@ def draw_overlay(path: Path, report: Report, info: RunInfo) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text with its dollars escaped: matplotlib reads what is between two dollars as a formula."""
+    """Text with its dollars escaped: matplotlib reads text between two dollars as a formula."""
     return text.replace("$", r"\$")
 
 
@@ -197,7 +197,7 @@ def _values(rows: Sequence[Metrics], info: RunInfo, x: str, y: str) -> tuple[lis
 
 
 def _draw_steps(axes: Axes, front: Sequence[Metrics], info: RunInfo, x: str, y: str, **style: Any) -> None:
-    """The front as steps; as points where there are other objectives too, as it is no staircase then."""
+    """The front as steps; as points if there are other objectives too, since it is no staircase then."""
     xs, ys = _values(front, info, x, y)
     if len(info.objectives) > 2:
         style["linestyle"] = ""

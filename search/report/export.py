@@ -10,11 +10,11 @@ from typing import Any
 from supernet.runtime.files import atomic_path
 
 UNITS = {"ms": "ms", "mb": "MB", "flops": "FLOP"}
-"""Of values, by the last word of their name."""
+"""Units of values, by the last word of their name."""
 
 
 def heading(name: str, value: Any) -> str:
-    """A column's heading: the name that JSON files have and, unless it holds words, the unit; [1] is a pure number.
+    """A column's heading: the name in JSON files and, unless it holds text, the unit; [1] is a pure number.
 
     Args:
         name: Of the column.
@@ -24,12 +24,12 @@ def heading(name: str, value: Any) -> str:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, left_out: Sequence[str] = ()) -> None:
-    """Writes rows as CSV, whole or not at all; what a row does not have is empty.
+    """Writes rows as CSV, whole or not at all. Values that a row lacks are empty.
 
     Args:
         path: Of the file.
         rows: Values by name.
-        left_out: Names that are no columns.
+        left_out: Names that do not become columns.
     """
     values = {name: value for row in reversed(rows) for name, value in row.items() if value is not None}
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in left_out]
@@ -52,5 +52,5 @@ _LATEX = {
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX shows it, whatever is in it."""
+    """Text with LaTeX's special characters escaped."""
     return "".join(_LATEX.get(character, character) for character in text)

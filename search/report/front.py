@@ -1,4 +1,4 @@
-"""What the trials of one run say: its front and its hypervolume.
+"""The front and the hypervolume of the trials of one run.
 
 Shape letters: n sub-networks, m objectives.
 """
@@ -27,7 +27,7 @@ class HypervolumeCurve:
 
     Attributes:
         hypervolume: After each trial, failed ones too.
-        seconds: Of search up to the end of each trial.
+        seconds: Seconds of search up to the end of each trial.
     """
 
     hypervolume: list[float]
@@ -35,7 +35,7 @@ class HypervolumeCurve:
 
 
 def main_cost(objectives: Sequence[str]) -> str:
-    """The objective that sub-networks are sorted by: the last one that is a cost."""
+    """The objective that sub-networks are sorted by: the last cost."""
     return next((name for name in reversed(objectives) if name not in QUALITY), objectives[-1])
 
 
@@ -48,7 +48,7 @@ def objectives_of(evaluated: Iterable[Evaluated], names: Sequence[str]) -> np.nd
 def front_of(run: RunRecord) -> list[Evaluated]:
     """The sub-networks that no other dominates in the run's objectives, the largest cost first, then the least error.
 
-    Of several that are equal in all objectives the one evaluated first.
+    Of several that are equal in all objectives, only the first evaluated.
     """
     objectives, evaluated = run.info.objectives, all_evaluated(run.trials)
     mask_n = pareto_front(objectives_of(evaluated, objectives))
@@ -73,7 +73,7 @@ def curve_of(run: RunRecord) -> HypervolumeCurve:
 
 
 def failed_trials(run: RunRecord) -> int:
-    """How many trials of a run gave nothing."""
+    """Number of failed trials of a run."""
     return sum(trial.outcome.metrics is None for trial in run.trials)
 
 

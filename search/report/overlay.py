@@ -41,8 +41,8 @@ class ReportConfig:
     """What to report.
 
     Runs that differ only in their seed are repetitions: the report shows mean and standard deviation. If their trials
-    are the same, as some searchers draw nothing in a small space, a note says so. Runs that cannot be compared (another
-    task, model or objectives) get a report each.
+    are the same, because some searchers draw nothing in a small space, a note says so. Runs that cannot be compared
+    (another task, model or objectives) get separate reports.
 
     The report is written to OUTPUT_DIR/report/NAME: report.html, report.png, report.json, and the files of `format`.
 
@@ -51,14 +51,14 @@ class ReportConfig:
         title: Title of the page and the picture. null: made of task, model and objectives.
         name: Name of the report's folder. null: made of task, model and objectives.
         pool_supernets: Runs on different supernets of the same model, space and strategy are repetitions too.
-        budgets: Shares of the full model's cost (the last cost objective) for which the best error is shown, and the
+        budgets: Shares of the full model's cost (the last cost objective) for which to show the best error, and the
             test metric of the same sub-network.
-        format: More files, one or several of csv (report.csv and fronts.csv), latex (report.tex), pdf and svg (the
+        format: Additional files, any of csv (report.csv and fronts.csv), latex (report.tex), pdf and svg (the
             picture).
         output_dir: Folder of all runs.
 
     Raises:
-        UserError: if a format or a budget is none.
+        UserError: if a format is unknown, or a budget is no share.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ def report(config: ReportConfig) -> list[Path]:
     """Writes and prints a report for each set of comparable runs and returns their folders.
 
     Raises:
-        UserError: if there are no runs, or one is damaged.
+        UserError: if there are no runs, or a run is damaged.
     """
     console = plain_console()
     output = user_path(config.output_dir)
@@ -107,7 +107,7 @@ def report(config: ReportConfig) -> list[Path]:
 
 
 def find_runs(patterns: Sequence[str], default: Path) -> list[Path]:
-    """The run folders that are named, each once, in order. A pattern gives the folders that are runs of stage two.
+    """The named run folders, each once, in order. A pattern gives the matching folders that are runs of stage two.
 
     Raises:
         UserError: if a pattern, or the default folder, has none.

@@ -10,14 +10,14 @@ from importlib.resources import files
 from search.report.values import Report
 
 _IN_SCRIPT = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
-"""Escapes after which no text ends the script element that it stands in."""
+"""Escapes, so that no text can end the script element around it."""
 
 
 def render(values: Report) -> str:
     """The page.
 
     Args:
-        values: What it shows, embedded as JSON.
+        values: The report, embedded as JSON.
     """
     data = json.dumps(values, separators=(",", ":"), allow_nan=False).translate(_IN_SCRIPT)
     folder = files("search.report")

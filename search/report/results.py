@@ -1,4 +1,4 @@
-"""What the end of a run computes on the test split, which chooses nothing. The file front.json keeps it."""
+"""Results of the end of a run, kept in front.json. The test split chooses nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FRONT_FILE = "front.json"
 
 
 def trivial_predictor(info: RunInfo) -> str:
-    """What the predictor is called that gives the same answer for every row: the last row of tables."""
+    """Name of the predictor that gives the same answer for every row: the last row of tables."""
     names = (kind.labels.trivial for kind in KINDS.values() if info.metric in kind.metrics)
     return next(names, "trivial predictor")
 
@@ -34,14 +34,14 @@ class Tested:
 
 @dataclass(frozen=True)
 class Results:
-    """What the end of a run computes; front.json keeps it.
+    """Results of the end of a run, kept in front.json.
 
     Attributes:
         front: The members of the front, the largest cost first.
         full: The full model, on the front or not; None if it could not be measured.
-        full_is_supernets: Whether that is the supernet's, as the run has no full model of its own.
-        majority_score: The trivial predictor's metric on the test split, where its answer is chosen on validation rows;
-            None if it is not known.
+        full_is_supernets: Whether `full` is the supernet's, because the run has no full model of its own.
+        majority_score: The trivial predictor's metric on the test split. Its answer comes from validation rows. None if
+            it is not known.
         validation_rows: Number of rows that errors were computed on; None if it is not known.
     """
 
@@ -53,7 +53,7 @@ class Results:
 
     @property
     def shown(self) -> list[Tested]:
-        """What tables list: the full model, then the front from large to small."""
+        """The rows of tables: the full model, then the front from large to small."""
         return [*([] if self.full is None or self.full_on_front else [self.full]), *self.front]
 
     @property
@@ -63,11 +63,11 @@ class Results:
 
     @property
     def test_scores(self) -> dict[SubNetwork, float]:
-        """The metric on the test split of each sub-network that has one."""
+        """The metric on the test split, for each sub-network whose metric is known."""
         return {tested.evaluated.subnet: tested.test_score for tested in self.shown}
 
     def final(self, evaluated: Iterable[Evaluated]) -> list[Evaluated]:
-        """Sub-networks with the metrics of the end of the run where there are any: latencies may be measured again."""
+        """Sub-networks with their latest metrics: the end of the run may have measured latencies again."""
         own = self.front if self.full_is_supernets else self.shown
         measured = {tested.evaluated.subnet: tested.evaluated.metrics for tested in own}
         return [replace(e, metrics={**e.metrics, **measured.get(e.subnet, {})}) for e in evaluated]
@@ -81,7 +81,7 @@ class Results:
         return None if self.full is None or score is None else score - self.full.test_score
 
     def rows(self, metric: str) -> list[dict[str, Any]]:
-        """What front.json lists, see `shown`."""
+        """The rows of front.json, see `shown`."""
         members, rows = {tested.evaluated.subnet for tested in self.front}, []
         for tested in self.shown:
             e = tested.evaluated
@@ -91,7 +91,7 @@ class Results:
         return rows
 
     def majority(self, info: RunInfo) -> dict[str, Any]:
-        """What front.json says of the trivial predictor."""
+        """The entry of the trivial predictor in front.json."""
         return {"error": info.majority_error} | self.scores(self.majority_score, info.metric)
 
     def scores(self, score: float | None, metric: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def read_results(run: RunRecord) -> Results:
     """Reads front.json of a run; empty results if there is no such file yet.
 
     Raises:
-        UserError: if the file is damaged, or another run's.
+        UserError: if the file is damaged, or belongs to another run.
     """
     path, name = run.folder / FRONT_FILE, f"test_{run.info.metric}"
     if not path.exists():
@@ -132,7 +132,7 @@ def read_results(run: RunRecord) -> Results:
         known = {e.subnet for e in all_evaluated(run.trials)}
         for subnet in (tested.evaluated.subnet for tested in front):
             if subnet not in known:
-                raise WrongValue(f"sub-network ({subnet}) is none of the run's trials")
+                raise WrongValue(f"sub-network ({subnet}) is not among the run's trials")
         return Results(
             front=front,
             full=next((tested for row, tested in rows if row.get("full_net", row[SHARE] == 1)), None),
@@ -153,7 +153,7 @@ def check_front(run: RunRecord, front: Sequence[Evaluated]) -> None:
     """Checks that there is a front.
 
     Raises:
-        UserError: if there is none, because there are no trials or all of them failed.
+        UserError: if there is none, because there are no trials or all trials failed.
     """
     if front:
         return

@@ -1,4 +1,4 @@
-"""A report on many runs as plain values (`values.Report`), which report.json, page, tables and pictures show."""
+"""A report on many runs as plain values (`values.Report`), which report.json, the page, tables and pictures show."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from search.trials import STARTS, Evaluated, Metrics, all_evaluated, best_within
 from supernet.space.subnetwork import SubNetwork
 
 BUDGETS = (0.75, 0.5, 0.25)
-"""Shares of the full model's cost for which the best error is given, unless others are asked for."""
+"""Default shares of the full model's cost for which the best error is given."""
 
 SPREAD = (
     "a line is the mean over the runs of a series, up to the end of its shortest run; a band goes from the lowest run "
@@ -47,7 +47,7 @@ SPREAD = (
 
 
 CHANGED = 0.25
-"""If the full model takes more than this share longer at one moment than at another, the reader is told."""
+"""If the full model takes more than this share longer at one moment than at another, there is a note."""
 
 _MILLISECONDS = ("latency_ms", "latency_low_ms", "latency_high_ms")
 _HOW_SHOWN: dict[str, Unit] = {
@@ -57,17 +57,17 @@ _HOW_SHOWN: dict[str, Unit] = {
     "latency_high_ms": Unit(label="latency, upper quartile", unit="ms", scale=1.0, digits=2),
     "latency_share": Unit(label="latency share", unit="%", scale=0.01, digits=1),
 }
-"""What the page calls metrics, and in which unit it shows them."""
+"""Labels of metrics on the page, and the units in which it shows them."""
 
 
 def report_of(
     all_series: Mapping[str, Sequence[RunRecord]], *, title: str | None = None, budgets: Sequence[float] = BUDGETS
 ) -> Report:
-    """Everything that is shown of comparable runs, as plain values: what report.json holds and report.html embeds.
+    """A report on comparable runs as plain values, which report.json holds and report.html embeds.
 
     Args:
         all_series: Runs by the name of their series.
-        title: None makes one.
+        title: None makes a title.
         budgets: Shares of the full model's cost for which the best error is given.
     """
     info = next(iter(all_series.values()))[0].info
@@ -114,7 +114,7 @@ def _in_terms_of(whole_ms: float | None, metrics: Metrics, reference: Metrics) -
 
 
 def notes_on(all_series: Mapping[str, Sequence[RunRecord]]) -> list[str]:
-    """What a reader of the figures should know, a sentence each."""
+    """Notes for a reader of the figures, a sentence each."""
     of_runs = [f"{run.folder}: {remark}" for runs in all_series.values() for run in runs for remark in remarks(run)]
     no_chance = [note for name, runs in all_series.items() for note in _without_chance(name, runs)]
     return [*of_runs, *no_chance, *_of_other_moments(all_series)]
@@ -132,9 +132,9 @@ def _of_other_moments(all_series: Mapping[str, Sequence[RunRecord]]) -> list[str
 
 
 def _notes_on_full_models(all_series: Mapping[str, Sequence[RunRecord]], results: Mapping[Path, Results]) -> list[str]:
-    """Which series have no full model of their own."""
+    """Notes on series that have no full model of their own."""
     names = [name for name, runs in all_series.items() if any(results[run.folder].full_is_supernets for run in runs)]
-    return [f"series '{name}' did not evaluate the full model; the one shown is the supernet's" for name in names]
+    return [f"series '{name}' did not evaluate the full model; the supernet's is shown" for name in names]
 
 
 def _without_chance(name: str, runs: Sequence[RunRecord]) -> list[str]:
@@ -155,11 +155,11 @@ def _without_chance(name: str, runs: Sequence[RunRecord]) -> list[str]:
 
 
 def mean_curve(x_r: Sequence[Sequence[float]], y_r: Sequence[Sequence[float]]) -> MeanCurve:
-    """Mean and range of step functions, from the first step of any to the last one of the shortest.
+    """Mean and range of step functions, from the first step of any to the last step of the shortest.
 
     Args:
-        x_r: For each of r functions, where it steps, ascending.
-        y_r: The values from there on; a function is 0 before its first step.
+        x_r: The steps of each of r functions, ascending.
+        y_r: The value from each step on; a function is 0 before its first step.
 
     Returns:
         x, mean, low and high, lists of the same length.
@@ -192,7 +192,7 @@ def _series(
 
 
 def _majority(info: RunInfo, results: Iterable[Results], budgets: Sequence[float]) -> TrivialPredictor:
-    """The trivial predictor as if it were a series: it costs nothing, so it is within every budget."""
+    """The trivial predictor as a series. It costs nothing, so it is within every budget."""
     test = next((r.majority_score for r in results if r.majority_score is not None), None)
     return {
         "name": trivial_predictor(info),
@@ -256,14 +256,14 @@ def _run(run: RunRecord, results: Results, budgets: Sequence[float], whole_ms: f
 
 
 def _full_model(evaluated: Sequence[Evaluated], results: Results) -> Evaluated | None:
-    """The full model as the end of the run measured it; before the end, as a trial did."""
+    """The full model with the metrics of the end of the run; before the end, with those of a trial."""
     if results.full is not None:
         return results.full.evaluated
     return next((e for e in evaluated if e.metrics["params_share"] == 1), None)
 
 
 def _counts(subnet: SubNetwork) -> list[list[int]]:
-    """[index, heads, units] of each layer. Only trials.jsonl says which heads and units: there can be thousands."""
+    """[index, heads, units] of each layer. Only trials.jsonl lists the heads and units: there can be thousands."""
     return [[layer.index, len(layer.heads), len(layer.units)] for layer in subnet.layers]
 
 

@@ -1,5 +1,4 @@
-"""Tables of sub-networks for people: what each keeps, its costs and its quality, beside the full model and the trivial
-predictor."""
+"""Tables of sub-networks for people: sizes, costs and quality, beside the full model and the trivial predictor."""
 
 from __future__ import annotations
 
@@ -16,10 +15,10 @@ from search.run_folder import RunInfo
 from search.trials import Evaluated, Metrics
 
 FULL = "full model"
-"""What the full model is called in tables."""
+"""Name of the full model in tables."""
 
 WIDEST = 1000
-"""Characters; more than any table has."""
+"""In characters; wider than any table."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Line:
     """A sub-network in a table.
 
     Attributes:
-        mark: What it is, in a word or two; empty for an ordinary sub-network.
+        mark: A word or two in front of the row; empty for an ordinary sub-network.
         evaluated: The sub-network.
         test_score: Its metric on the test split; None if it is not known.
     """
@@ -94,7 +93,7 @@ def _show_scores(score: float | None, results: Results, *, is_full: bool = False
 
 
 def notes(results: Results) -> list[str]:
-    """What a reader of a table should know about the full model, a sentence each."""
+    """Notes on the full model for a reader of a table, a sentence each."""
     if results.full is None:
         return ["the full model has no result on the test rows"]
     lines, metrics = [], results.full.evaluated.metrics

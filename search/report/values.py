@@ -1,6 +1,6 @@
-"""What report.json holds, and what page.js, the tables and the pictures read: plain values with names.
+"""The content of report.json, which page.js, the tables and the pictures read: plain values with names.
 
-A series is the repetitions of one run, with other seeds; report.json calls it a group.
+A series is the repetitions of a run with other seeds. The key of the series in report.json is `groups`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class Spread(TypedDict):
     Attributes:
         mean: Over the runs.
         std: Standard deviation of a sample; None for a single run.
-        low, high: Of the lowest and the highest run.
+        low, high: Values of the lowest and the highest run.
     """
 
     mean: float
@@ -24,14 +24,14 @@ class Spread(TypedDict):
 
 
 class Errors(TypedDict):
-    """The error of one sub-network of each run, and its test metric; None unless every run of the series has it."""
+    """Error and test metric of a sub-network of each run; None unless every run of the series has it."""
 
     error: Spread | None
     test: Spread | None
 
 
 class BudgetErrors(Errors):
-    """The same for the best sub-network within a budget, a share of the full model's cost."""
+    """Error and test metric of the best sub-network within a budget, a share of the full model's cost."""
 
     share: float
 
@@ -52,7 +52,7 @@ class Point(TypedDict):
         text: The sub-network in words.
         layers: [index, heads, units] of each layer.
         metrics: Its metrics by name, on validation rows.
-        tried: Whether the run evaluated it; False for the supernet's full model, which is shown besides.
+        tried: Whether the run evaluated it; False for the supernet's full model, which is shown too.
         front: Whether it is on the front of its run.
         full: Whether it is the full model.
         test: Its metric on the test split; None if it is not known.
@@ -73,12 +73,12 @@ class RunValues(TypedDict):
     Attributes:
         folder: Name of its folder.
         seed: Of the run.
-        evaluations: Its trials, with the failed ones.
+        evaluations: Number of its trials, failed trials included.
         failed: How many trials failed.
         reference: The worst value that counts, by objective.
         hypervolume: At the end.
         full: Metrics of the full model, and "test"; None if they are not known.
-        full_is_supernets: Whether the full model is the supernet's, as the run has none of its own.
+        full_is_supernets: Whether the full model is the supernet's, because the run has none of its own.
         budgets: For each budget, metrics of the best sub-network within it, and "test"; None if there is none.
         points: Its sub-networks.
     """
@@ -96,7 +96,7 @@ class RunValues(TypedDict):
 
 
 class Series(TypedDict):
-    """The repetitions of one run.
+    """The repetitions of a run.
 
     Attributes:
         name: What distinguishes it from the other series.
@@ -118,7 +118,7 @@ class Series(TypedDict):
 
 
 class TrivialPredictor(TypedDict):
-    """The trivial predictor as a row of the table of series: it costs nothing, so it is within every budget.
+    """The trivial predictor as a row of the table of series. It costs nothing, so it is within every budget.
 
     Attributes:
         error: On validation rows.
@@ -157,14 +157,14 @@ class Report(TypedDict):
     Attributes:
         title: Of the page and the picture.
         task, metric, model: Of all runs.
-        objectives: Names of what was minimised.
-        cost: The cost that budgets are a share of.
+        objectives: Names of the objectives.
+        cost: The cost that budgets refer to.
         costs: The objectives that are costs.
-        conditions: What the costs hold for, in words; None if they hold for everything.
+        conditions: Conditions of the costs, in words; None if there are none.
         budgets: Shares of the full model's cost.
         majority: The trivial predictor.
-        normalisation, spread: In words, what a hypervolume and a band are.
-        notes: What a reader of the figures should know, a sentence each.
+        normalisation, spread: The meaning of a hypervolume and of a band, in words.
+        notes: Notes for a reader of the figures, a sentence each.
         axes: By objective.
         shown: By metric.
         groups: The series.

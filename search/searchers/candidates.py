@@ -17,13 +17,13 @@ from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
 
 ENUMERABLE = 4096
-"""If a space has at most so many vectors, all of them are candidates."""
+"""If a space has at most this many vectors, all are candidates."""
 
 POOL = 300
-"""Candidates of each kind looked at for one proposal in larger spaces."""
+"""Number of candidates of each kind for a proposal in larger spaces."""
 
 ROUNDS = 3
-"""Rounds of candidates; from the second on they are mutations of the best so far."""
+"""Rounds of candidates. From the second round on they are mutations of the best so far."""
 
 BEST = 20
 """Candidates that are mutated in a round."""
@@ -37,8 +37,8 @@ def all_vectors(space: SearchSpace) -> np.ndarray:
 def spread_vectors(space: SearchSpace, count: int, rng: np.random.Generator) -> np.ndarray:
     """(count, d) vectors spread over all sizes of sub-network.
 
-    Uniform draws of many entries all have about the mean size. Here each vector first draws its own mean and how
-    closely its entries keep to it, then the entries, from the beta distribution with these.
+    Uniform draws of many entries all have about the mean size. Here each vector first draws its own mean and
+    concentration, then its entries from the beta distribution with these.
     """
     mean_c1 = rng.uniform(0.01, 0.99, size=(count, 1))
     concentration_c1 = 2.0 ** rng.uniform(0, 5, size=(count, 1))
@@ -49,7 +49,7 @@ def spread_vectors(space: SearchSpace, count: int, rng: np.random.Generator) -> 
 
 
 def mutated_vectors(space: SearchSpace, parents_cd: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, d) vectors that differ from one of the parents in one entry, at times in more, by steps of any size."""
+    """(count, d) vectors that differ from a parent in one entry, sometimes in more, by steps of any size."""
     shape = (count, len(space.bounds))
     parent_cd = parents_cd[rng.integers(len(parents_cd), size=count)]
     changed_cd = rng.random(shape) < 1 / shape[1]
@@ -61,20 +61,20 @@ def mutated_vectors(space: SearchSpace, parents_cd: np.ndarray, count: int, rng:
 
 
 Improvement = Callable[[np.ndarray, Sequence[SubNetwork]], np.ndarray]
-"""(c, d) vectors and the c sub-networks they stand for -> (c,) what each is worth."""
+"""(c, d) vectors and their c sub-networks -> (c,) the value of each."""
 
 
 def best_unseen(
     history: History, improvement: Improvement, *, parents_fd: np.ndarray, rng: np.random.Generator
 ) -> SubNetwork | None:
-    """The most valuable sub-network found among those not seen; None if there is none.
+    """The most valuable unseen sub-network found; None if none is left.
 
-    A small space is gone through whole. Of a larger one: uniform draws, draws spread over all sizes, mutations of the
-    front, then, for some rounds, mutations of the best so far. If all of these were seen, a uniform draw.
+    In a small space, all vectors are candidates. In a larger space: uniform draws, draws spread over all sizes,
+    mutations of the front, then, for some rounds, mutations of the best so far. If all were seen: a uniform draw.
 
     Args:
-        history: The space, and what is not to be proposed again.
-        improvement: What candidates are worth.
+        history: The space, and the sub-networks that must not be proposed again.
+        improvement: Gives the values of candidates.
         parents_fd: (f, d) vectors of the front.
         rng: For the draws.
     """
@@ -93,7 +93,7 @@ def best_unseen(
 
 
 def pool_of(space: SearchSpace, parents_fd: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(c, d) candidates to begin with: uniform draws, draws spread over all sizes, mutations of some parents."""
+    """(c, d) first candidates: uniform draws, draws spread over all sizes, mutations of the parents."""
     uniform_cd = rng.integers(space.lower, space.upper, size=(POOL, len(space.bounds)), endpoint=True)
     mutated_cd = mutated_vectors(space, parents_fd, POOL, rng)
     return np.concatenate([uniform_cd, spread_vectors(space, POOL, rng), mutated_cd])

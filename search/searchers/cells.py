@@ -1,4 +1,6 @@
-"""Boxes that make up what no sub-network dominates, for exact expected hypervolume improvements. All are minimised.
+"""Boxes that cover the region that no sub-network dominates, for exact expected hypervolume improvements.
+
+All objectives are minimised.
 
 Shape letters: f points, u upper bounds, s cells, m objectives.
 """
@@ -11,10 +13,10 @@ from search.pareto import pareto_front
 
 
 def cells_of(objectives_fm: np.ndarray, reference_m: np.ndarray) -> np.ndarray:
-    """(2, s, m) lower and upper corners of disjoint boxes that make up what no point dominates, up to a reference.
+    """(2, s, m) lower and upper corners of disjoint boxes that cover the non-dominated region up to a reference.
 
     For two objectives, the strips between neighbours on the front. For more, the local upper bounds of the front are
-    the points of a second, negated problem; what these dominate is cut into boxes.
+    the points of a second, negated problem, and the region that these dominate is cut into boxes.
 
     Args:
         objectives_fm: (f, m) points; dominated points are allowed.
@@ -75,7 +77,7 @@ def local_upper_bounds(
 
 
 def _boxes(bounds_um: np.ndarray, defining_umm: np.ndarray) -> np.ndarray:
-    """(2, s, m) corners of disjoint boxes that make up what the points below local upper bounds dominate.
+    """(2, s, m) corners of disjoint boxes that cover the region dominated by the points below local upper bounds.
 
     Source:
         Lacour et al., 2017, equation 2.

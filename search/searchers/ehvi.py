@@ -1,13 +1,13 @@
-"""Expected hypervolume improvement (EHVI) over the discrete sub-networks of a space, where some objectives are known.
+"""Expected hypervolume improvement (EHVI) over the sub-networks of a space, with some objectives known by formula.
 
-Parameters and FLOPs of any sub-network follow from a formula, so only the error, and what else must be measured, gets a
-Gaussian process. The known costs, which say much about the error, are inputs of the process. The expected improvement
-is then a closed formula (`hypervolume_improvement`), cheap enough to compare thousands of candidates. The plain
-version, which models all objectives, is in `ehvi_botorch.py`; `table.py` chooses.
+Parameters and FLOPs of any sub-network follow from a formula, so only the error, and other objectives that must be
+measured, get a Gaussian process. The known costs predict the error well, so they are inputs of the process. The
+expected improvement is then a closed formula (`hypervolume_improvement`), cheap enough to compare thousands of
+candidates. The plain version, which models all objectives, is in `ehvi_botorch.py`; `table.py` chooses.
 
 Everything here is minimised.
 
-Shape letters: n observations, f with the pending ones, m objectives, c candidates, s cells, d entries of a vector.
+Shape letters: n observations, f = n + pending sub-networks, m objectives, c candidates, s cells, d entries of a vector.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from search.searchers.surrogate import Formulas, Surrogate
 from supernet.space.subnetwork import SubNetwork
 
 REFERENCE_MARGIN = 0.1
-"""How far beyond the worst observation the reference point lies, as a share of the range observed."""
+"""Distance of the reference point beyond the worst observation, as a share of the observed range."""
 
 CHUNK = 2**22
-"""Candidates times cells that are looked at at once."""
+"""Candidates times cells that are computed at once."""
 
 FAR = 1e9
 """In place of infinity."""
@@ -36,8 +36,8 @@ FAR = 1e9
 def reference_point(objectives_fm: np.ndarray) -> np.ndarray:
     """(m,) a little worse than the worst of (f, m) points in each objective.
 
-    Of all points, not of the front only: once a smaller sub-network beats the full model, the front ends there, and
-    larger ones that are better still would count for nothing.
+    It uses all points, not only the front: once a smaller sub-network beats the full model, the front ends there, and
+    larger sub-networks that are even better would count for nothing.
     """
     return objectives_fm.max(axis=0) + REFERENCE_MARGIN * np.ptp(objectives_fm, axis=0)
 
@@ -45,9 +45,9 @@ def reference_point(objectives_fm: np.ndarray) -> np.ndarray:
 def hypervolume_improvement(cells_2sm: np.ndarray, *, mean_cm: np.ndarray, std_cm: np.ndarray) -> np.ndarray:
     """Expected growth of the hypervolume by candidates whose objectives are independent and normal, or known.
 
-    A candidate y adds, in each cell from l to u, the volume of what it dominates: the product over the objectives of
-    u - max(l, y), where positive. They are independent, so the expectation of the product is the product of
-    expectations; and u - max(l, y) = max(u - y, 0) - max(l - y, 0), two expected improvements. Exact.
+    In each cell from l to u, a candidate y adds the volume that it dominates: the product over the objectives of
+    u - max(l, y), if positive. The objectives are independent, so the expectation of the product is the product of the
+    expectations. And u - max(l, y) = max(u - y, 0) - max(l - y, 0): two expected improvements. This is exact.
 
     Args:
         cells_2sm: See `cells_of`.
@@ -55,7 +55,7 @@ def hypervolume_improvement(cells_2sm: np.ndarray, *, mean_cm: np.ndarray, std_c
         std_cm: (c, m) their standard deviations; 0 where they are known.
 
     Returns:
-        (c,) in the product of the units of the objectives.
+        (c,) improvements, in the product of the units of the objectives.
 
     Source:
         Yang et al., "Efficient computation of expected hypervolume improvement using box decomposition algorithms",
@@ -69,7 +69,7 @@ def hypervolume_improvement(cells_2sm: np.ndarray, *, mean_cm: np.ndarray, std_c
 def _improvement(cells_2sm: np.ndarray, mean_cm: np.ndarray, std_cm: np.ndarray) -> np.ndarray:
     volume_cs = np.ones((len(mean_cm), cells_2sm.shape[1]))
     for i in range(mean_cm.shape[1]):
-        # Cells share their corners: each of them is looked at once.
+        # Cells share their corners: each corner is computed once.
         bound_b, place_2s = np.unique(cells_2sm[:, :, i], return_inverse=True)
         gain_cb = expected_improvement(bound_b, mean_cm[:, i, None], std_cm[:, i, None])
         lower_s, upper_s = place_2s.reshape(2, -1)
@@ -89,18 +89,18 @@ def expected_improvement(best: np.ndarray, mean: np.ndarray, std: np.ndarray) ->
 
 
 def propose_known_cost(history: History, rng: np.random.Generator, *, formulas: Formulas) -> SubNetwork | None:
-    """The unseen sub-network with the largest expected hypervolume improvement, some objectives being known.
+    """The unseen sub-network with the largest expected hypervolume improvement, with some objectives known.
 
     Args:
-        history: What is known so far.
+        history: The results so far.
         rng: For candidates.
-        formulas: Of one or more of the objectives.
+        formulas: Those of the known objectives, one or more.
 
     Returns:
         A sub-network; None if none is left.
 
     Raises:
-        ValueError: if a formula contradicts what was told.
+        ValueError: if a formula contradicts an observation.
     """
     if not history.results:
         return history.unseen_sample(rng)

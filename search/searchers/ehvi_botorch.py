@@ -1,12 +1,11 @@
 """Plain expected hypervolume improvement: a Gaussian process for each objective, and BoTorch's gradient ascent.
 
-This is what BoTorch's tutorials do. It is for objectives of which none has a formula (`searcher.known_cost=false`, or
-latency that is measured), and the version of `ehvi.py` is compared with it. Only this module needs BoTorch, which is an
-extra of the package.
+BoTorch's tutorials do the same. It is used if no objective has a formula (`searcher.known_cost=false`, or a measured
+latency), and is the comparison for `ehvi.py`. Only this module needs BoTorch, which is an extra of the package.
 
 BoTorch maximises, so it gets negated targets. Everything else is minimised.
 
-Shape letters: n observations, f with the pending ones, m objectives, c candidates, d entries of a vector.
+Shape letters: n observations, f = n + pending sub-networks, m objectives, c candidates, d entries of a vector.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ STARTS, ASCENT = 5, 20
 
 
 def propose_plain(history: History, rng: np.random.Generator) -> SubNetwork | None:
-    """The unseen sub-network with the largest expected hypervolume improvement, all objectives being modelled.
+    """The unseen sub-network with the largest expected hypervolume improvement, with all objectives modelled.
 
     The best few of a pool of candidates are improved by gradient in the cube of warped vectors, and rounded. In a space
-    that can be gone through whole, this is not needed.
+    small enough to try all vectors, this is not needed.
 
     Args:
-        history: What is known so far.
+        history: The results so far.
         rng: For candidates.
 
     Returns:
@@ -69,13 +68,13 @@ def propose_plain(history: History, rng: np.random.Generator) -> SubNetwork | No
 
 
 def _ascended(surrogate: Surrogate, starts_cd: np.ndarray, *, seed: int) -> np.ndarray:
-    """(c, d) vectors uphill of others, by BoTorch."""
+    """(c, d) vectors improved from the starts by BoTorch's gradient ascent."""
     objectives_fm = np.stack([model.targets_n for model in surrogate.models.values()], axis=1)
     reference_m = torch.from_numpy(-reference_point(objectives_fm))
     partitioning = FastNondominatedPartitioning(reference_m, torch.from_numpy(-objectives_fm))
     models = ModelListGP(*map(negated_botorch_model, surrogate.models.values()))
-    # Not qLogExpectedHypervolumeImprovement, which compiles C++ at its first use: that takes minutes, warns where there
-    # is no compiler, and after such a compilation was killed it waits for good.
+    # Not qLogExpectedHypervolumeImprovement, which compiles C++ at its first use: that takes minutes, warns if there is
+    # no compiler, and waits forever if an earlier compilation was killed.
     acquisition = ExpectedHypervolumeImprovement(models, reference_m.tolist(), partitioning)  # type: ignore[arg-type]
     starts_c1d = torch.from_numpy(warped(surrogate.space, starts_cd))[:, None]
     with torch.random.fork_rng(devices=[]):
@@ -93,9 +92,9 @@ def _ascended(surrogate: Surrogate, starts_cd: np.ndarray, *, seed: int) -> np.n
 
 
 def negated_botorch_model(process: GaussianProcess) -> SingleTaskGP:
-    """A process as BoTorch knows it, of the negated objective."""
+    """A process as a BoTorch model of the negated objective."""
     inputs_nd, targets_n1 = torch.from_numpy(process.inputs_nd), torch.from_numpy(-process.targets_n)[:, None]
-    # BoTorch's default, but given explicitly it spares equal targets the warning that they are not standardised.
+    # BoTorch's default. Given explicitly, it avoids a warning that equal targets are not standardised.
     covariance = get_covar_module_with_dim_scaled_prior(ard_num_dims=inputs_nd.shape[1])
     model = SingleTaskGP(inputs_nd, targets_n1, covar_module=covariance, outcome_transform=None)
     model.covar_module.lengthscale = torch.from_numpy(process.lengths_d)

@@ -1,6 +1,6 @@
 """Proposals that vary good sub-networks: local search, regularised evolution, NSGA-II.
 
-Each is a function of the results so far, not a population that lives on: the population is read off the history.
+Each is a function of the results so far and keeps no state: the population follows from the history.
 
 Shape letters: n observations, m objectives, d entries of a vector, p population.
 """
@@ -27,17 +27,17 @@ from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
 
 VARIATIONS = 100
-"""Attempts at a new sub-network near the population; then, as in a space nearly exhausted, a random one is taken."""
+"""Attempts at a new sub-network near the population. After these, in a nearly exhausted space, it is random."""
 
 ETA = 3.0
-"""Of crossover and mutation: how closely children keep to their parents. pymoo's value for integers."""
+"""Distribution index of crossover and mutation: larger keeps children closer to parents. pymoo's for integers."""
 
 
 def local_search(history: History, rng: np.random.Generator) -> SubNetwork | None:
     """A member of the front with one entry changed (LS in the paper).
 
     Args:
-        history: What was seen.
+        history: The results so far.
         rng: Of this trial.
     """
     if not history.results:
@@ -52,14 +52,14 @@ def local_search(history: History, rng: np.random.Generator) -> SubNetwork | Non
 
 
 def morea(history: History, rng: np.random.Generator, *, population: int, sample_size: int) -> SubNetwork | None:
-    """Multi-objective regularised evolution (MO-REA in the paper): the best of some young trials, one entry changed.
+    """Multi-objective regularised evolution (MO-REA in the paper): the best of some recent trials, one entry changed.
 
-    The population is the youngest trials, in the order told; a member leaves it by age, however good. Of `sample_size`
-    members drawn without replacement the parent is the one of the lowest rank and, among equals, the least crowded in
-    the population. The first `population` trials are random.
+    The population is the latest trials, in the order of their results; members leave it by age, however good they are.
+    `sample_size` members are drawn without replacement. Their member of lowest rank, among equals the least crowded in
+    the population, is the parent. The first `population` trials are random.
 
     Args:
-        history: What was seen. Byproducts are no members: they would drive the others out before their time.
+        history: The results so far. Byproducts are not members: they would push out the trials too early.
         rng: Of this trial.
         population: Number of members.
         sample_size: Number of members that compete to be the parent.
@@ -82,15 +82,15 @@ def morea(history: History, rng: np.random.Generator, *, population: int, sample
 
 
 def nsga2(history: History, rng: np.random.Generator, *, population: int) -> SubNetwork | None:
-    """A child of two of the best so far, by the operators of pymoo's NSGA-II.
+    """A child of two of the best sub-networks so far, by the operators of pymoo's NSGA-II.
 
-    Steady: each result enters the population at once rather than after a generation of them, so survivors are the best
+    Steady-state: each result enters the population at once, not after a whole generation. So the survivors are the best
     of all results by rank and crowding. Parents win a binary tournament. Numbers of layers, heads and units are crossed
     and mutated as integers (SBX and polynomial mutation, rounded); single bits are exchanged and flipped. The first
     `population` trials are random.
 
     Args:
-        history: What was seen.
+        history: The results so far.
         rng: Of this trial.
         population: Number of survivors.
 
@@ -118,17 +118,17 @@ def nsga2(history: History, rng: np.random.Generator, *, population: int) -> Sub
 
 
 def survivors_of(objectives_nm: np.ndarray, count: int, rng: np.random.Generator) -> Population:
-    """pymoo's population of the best by rank and, within the last front that finds room, by crowding distance.
+    """pymoo's population of the best by rank and, within the last front that fits, by crowding distance.
 
     Args:
         objectives_nm: (n, m) values, all minimised.
-        count: How many survive; fewer if there are fewer.
+        count: Number of survivors; fewer if there are fewer rows.
         rng: For ties.
 
     Returns:
-        Individuals that know their "row" in the costs, "rank" (from 0) and "crowding" distance.
+        Individuals with their "row" in the objectives, "rank" (from 0) and "crowding" distance.
     """
-    # Only the fronts that survivors come from: making individuals is what takes the time.
+    # Only the fronts that survivors come from, since making individuals is slow.
     rows = np.concatenate(NonDominatedSorting().do(objectives_nm, n_stop_if_ranked=count))
     population = Population.new("F", objectives_nm[rows], "row", rows)
     problem = PymooProblem(n_var=1, n_obj=objectives_nm.shape[1])
@@ -136,7 +136,7 @@ def survivors_of(objectives_nm: np.ndarray, count: int, rng: np.random.Generator
 
 
 def one_changed(space: SearchSpace, vector_d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(d,) a vector of which one entry has another value, drawn uniformly; the same one if no entry can change."""
+    """(d,) the vector with another, uniformly drawn value in one entry; unchanged if no entry can change."""
     free = np.flatnonzero(space.upper > space.lower)
     if len(free) == 0:
         return vector_d
@@ -149,7 +149,7 @@ def one_changed(space: SearchSpace, vector_d: np.ndarray, rng: np.random.Generat
 
 
 def mutated(problem: PymooProblem, vector_d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(d,) a vector of which about one entry has changed, by as much as it may."""
+    """(d,) the vector with about one entry changed, by any amount."""
     vector_1d = vector_d[None]
     integers = Population.new("X", vector_1d.astype(float))
     bits = Population.new("X", vector_1d > problem.xl)
@@ -159,7 +159,7 @@ def mutated(problem: PymooProblem, vector_d: np.ndarray, rng: np.random.Generato
 
 
 def _first_new(history: History, rng: np.random.Generator, child: Callable[[], np.ndarray]) -> SubNetwork | None:
-    """The first of some children that was not seen; a random sub-network if none of them is new."""
+    """The first unseen child; a random sub-network if no child is new."""
     children = (history.space.decode(child().tolist()) for _ in range(VARIATIONS))
     new = history.first_unseen(children)
     return history.unseen_sample(rng) if new is None else new

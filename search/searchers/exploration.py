@@ -1,4 +1,4 @@
-"""Proposals that look at no result: uniform draws, draws spread evenly over sizes, a grid.
+"""Proposals that use no results: uniform draws, draws spread evenly over sizes, a grid.
 
 Shape letters: c grid points, d entries of a vector.
 """
@@ -19,10 +19,10 @@ from supernet.space.subnetwork import SubNetwork
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 STRATUM_DRAWS = 20
-"""Draws from the part of the sizes whose turn it is, before any size will do: there may be few sub-networks of one."""
+"""Draws for the wanted range of sizes. After these any size is accepted, as a range may hold few sub-networks."""
 
 GRID_POINTS = 8192
-"""The most points of a grid."""
+"""Largest number of grid points."""
 
 
 def random(history: History, rng: np.random.Generator) -> SubNetwork | None:
@@ -33,15 +33,15 @@ def random(history: History, rng: np.random.Generator) -> SubNetwork | None:
 def stratified_random(
     history: History, rng: np.random.Generator, *, seed: int, size: Callable[[SubNetwork], float]
 ) -> SubNetwork | None:
-    """A draw of about a given size, where the sizes of any number of consecutive trials are spread evenly.
+    """A draw of about a given size. The sizes of any number of consecutive trials are spread evenly.
 
-    Sizes follow the additive sequence of the golden ratio from a random start, whose gaps differ by a factor of three
-    at most at any time, rather than being independent draws.
+    Sizes are not independent draws. They follow the additive sequence of the golden ratio from a random start, whose
+    gaps never differ by more than a factor of three.
 
     Args:
         history: What was seen.
         rng: Of this trial.
-        seed: Of the search; where the sequence of sizes starts.
+        seed: Of the search; gives the start of the sequence.
         size: Parameters of any sub-network, in any unit.
 
     Source:
@@ -61,9 +61,9 @@ def stratified_random(
 
 
 def relative_size(space: SearchSpace, subnet: SubNetwork) -> float:
-    """Parameters of a sub-network by BERT's proportions, where no formula is at hand: (0, 1].
+    """Parameters of a sub-network by BERT's proportions, if there is no formula: (0, 1].
 
-    BERT has 4 D^2 parameters in the heads of a layer of D features and 8 D^2 in its units, so a third and two thirds.
+    A BERT layer of D features has 4 D^2 parameters in its heads and 8 D^2 in its units: a third and two thirds.
     """
     return sum(len(s.heads) / space.heads + 2 * len(s.units) / space.units for s in subnet.layers) / (3 * space.layers)
 
@@ -75,7 +75,7 @@ def grid(history: History, rng: np.random.Generator, *, seed: int) -> SubNetwork
 
     Args:
         history: What was seen.
-        rng: Not used: the order is the same for all trials.
+        rng: Not used, since the order is the same for all trials.
         seed: Of the order.
     """
     space = history.space
@@ -95,10 +95,10 @@ def grid(history: History, rng: np.random.Generator, *, seed: int) -> SubNetwork
 def grid_levels(space: SearchSpace) -> list[np.ndarray]:
     """The values of each entry on the grid, ascending: all of them, or as many as `GRID_POINTS` allow, evenly spread.
 
-    Of entries with more than k values k are taken, the first and the last among them, for the largest k.
+    An entry with more than k values gets k of them, the first and the last included, for the largest possible k.
 
     Returns:
-        For each entry its values; none at all if even two values of each are more than `GRID_POINTS`.
+        The values of each entry; an empty list if even two values of each make more than `GRID_POINTS`.
     """
     ranges_d = space.upper - space.lower + 1
     k, points = 1, 1

@@ -1,17 +1,17 @@
 """Gaussian processes on the vectors of a space: fitted on a bounded number of observations, conditioned on all of them.
 
-Plain numpy, because a search fits one or more for each proposal and BoTorch's fit spends most of its time in the
-interpreter: on 50 to 100 observations this one takes a tenth of it and ends at the same hyper-parameters. Kernel and
-priors are BoTorch's defaults.
+Plain numpy, because a search fits at least one process for each proposal, and BoTorch's fit spends most of its time in
+the interpreter. On 50 to 100 observations this fit takes a tenth of that time, with the same hyper-parameters. Kernel
+and priors are BoTorch's defaults.
 
-**What the kernel means in each space.** The squared exponential kernel with a length for each input,
-exp(-1/2 sum_j ((x_j - y_j) / l_j)^2). Numbers of layers, heads and units are integers on a scale, so the kernel is
-taken between the integers, scaled to [0, 1], never between points in between (Garrido-Merchan & Hernandez-Lobato,
+**The kernel in each space.** The kernel is the squared exponential with a length for each input,
+exp(-1/2 sum_j ((x_j - y_j) / l_j)^2). Numbers of layers, heads and units are ordered integers, so the kernel is only
+evaluated at these integers, scaled to [0, 1] (Garrido-Merchan & Hernandez-Lobato,
 "Dealing with categorical and integer-valued variables in Bayesian optimization with Gaussian processes",
 Neurocomputing 2020). On the bits of `layer`, `native` and `large`, where (x - y)^2 is 1 or 0, the same formula is the
 diffusion kernel on the hypercube with a rate for each bit (Kondor & Lafferty, "Diffusion kernels on graphs and other
 discrete input spaces", ICML 2002; Oh et al., "Combinatorial Bayesian optimization using the graph Cartesian product",
-NeurIPS 2019). Lengths grow with the square root of the number of inputs a priori, which keeps dozens of them workable
+NeurIPS 2019). A priori, lengths grow with the square root of the number of inputs, so that dozens of inputs work
 (Hvarfner et al., "Vanilla Bayesian optimization performs great in high dimensions", ICML 2024).
 
 Shape letters: n observations, c candidates, d inputs.
@@ -29,13 +29,13 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
 FITTED = 100
-"""Observations that hyper-parameters are fitted on, at most; what a fit costs is cubic in them."""
+"""Largest number of observations that hyper-parameters are fitted on. The time of a fit is cubic in it."""
 
 NOISE_MEAN, NOISE_STD = -4.0, 1.0
-"""Of the logarithm of the variance of the noise, a priori; outcomes have variance 1."""
+"""Prior of the logarithm of the noise variance; outcomes have variance 1."""
 
 LENGTH_STD = math.sqrt(3)
-"""Of the logarithm of a length, a priori."""
+"""Prior of the logarithm of a length."""
 
 START = math.log(0.5)
 """Where a fit starts: the logarithm of the lengths over the square root of the number of inputs."""
@@ -48,11 +48,11 @@ class GaussianProcess:
     """A distribution over functions, conditioned on observations with noise.
 
     Attributes:
-        inputs_nd: (n, d) where it was observed, in the unit cube.
-        targets_n: (n,) what was observed there.
-        lengths_d: (d,) of the kernel, whose variance is 1.
+        inputs_nd: (n, d) observed inputs, in the unit cube.
+        targets_n: (n,) observed values.
+        lengths_d: (d,) lengths of the kernel, whose variance is 1.
         noise: Variance of the observations around the function.
-        prior_mean: Constant, far from all observations.
+        prior_mean: The constant mean far from all observations.
     """
 
     inputs_nd: np.ndarray
@@ -117,7 +117,7 @@ def fit(inputs_nd: np.ndarray, targets_n: np.ndarray, *, rows: np.ndarray | None
         rows: Indices of the observations that hyper-parameters are fitted on; None is all. See `subset_of_data`.
 
     Returns:
-        The process. If the optimiser fails, which warns, with the hyper-parameters that it starts from.
+        The process. If the optimiser fails, a warning says so and the hyper-parameters are those of the start.
     """
     d = inputs_nd.shape[1]
     fitted_nd, fitted_n = (inputs_nd, targets_n) if rows is None else (inputs_nd[rows], targets_n[rows])
@@ -152,7 +152,7 @@ def _loss(theta: np.ndarray, inputs_nd: np.ndarray, targets_n: np.ndarray) -> tu
     """Negative log posterior of the logarithms of lengths and noise, and its gradient.
 
     Priors are densities of the lengths and of the noise themselves, as in BoTorch, hence the terms + theta. The prior
-    mean is the best one for each theta, so that its derivative drops out.
+    mean is the best for each theta, so its derivative vanishes.
     """
     n, d = inputs_nd.shape
     factor_nn, covariance_nn = _factored(theta, inputs_nd)
@@ -174,14 +174,14 @@ def _loss(theta: np.ndarray, inputs_nd: np.ndarray, targets_n: np.ndarray) -> tu
 
 
 def subset_of_data(front_n: np.ndarray, order_n: np.ndarray) -> np.ndarray:
-    """Indices of at most `FITTED` observations: the front's, and others evenly spread over an objective.
+    """Indices of at most `FITTED` observations: the front, and others evenly spread over an objective.
 
     Args:
         front_n: (n,) which observations are on the front.
         order_n: (n,) values to spread over, e.g. costs.
 
     Returns:
-        Ascending indices, the same ones for the same arguments.
+        Ascending indices. The same arguments give the same indices.
     """
     if len(front_n) <= FITTED:
         return np.arange(len(front_n))

@@ -1,8 +1,8 @@
 """Bayesian optimisation of random scalarisations, for any number of objectives.
 
 Each proposal draws weights and improves one trade-off: the augmented Chebyshev scalarisation of the objectives, scaled
-to the range seen. Each objective that is not known by formula has a Gaussian process of its own (`surrogate.py`); the
-expected improvement of the scalarisation is an average over samples of these.
+to the range seen. Each objective without a formula has its own Gaussian process (`surrogate.py`). The expected
+improvement of the scalarisation is an average over samples of these processes.
 
 Shape letters: m objectives, c candidates, q samples.
 
@@ -23,14 +23,14 @@ from search.searchers.surrogate import Formulas, Surrogate
 from supernet.space.subnetwork import SubNetwork
 
 AUGMENTATION = 0.05
-"""Share of the weighted sum in the scalarisation; Knowles' value. Without it weakly dominated points would do."""
+"""Share of the weighted sum in the scalarisation; Knowles' value. Without it, weakly dominated points may win."""
 
 SAMPLES = 64
 """Quasi-random samples that an expected improvement is averaged over."""
 
 
 def augmented_chebyshev(costs: np.ndarray, weights_m: np.ndarray) -> np.ndarray:
-    """(...,) max_i w_i y_i + 0.05 sum_i w_i y_i of (..., m) costs, where 0 is the best told and 1 the worst."""
+    """(...,) max_i w_i y_i + 0.05 sum_i w_i y_i of (..., m) costs; 0 is the best observed, 1 the worst."""
     weighted = weights_m * costs
     return weighted.max(axis=-1) + AUGMENTATION * weighted.sum(axis=-1)
 
@@ -39,15 +39,15 @@ def random_scalarization(history: History, rng: np.random.Generator, *, formulas
     """The unseen sub-network with the largest expected improvement of a random scalarisation.
 
     Args:
-        history: What is known so far.
+        history: The results so far.
         rng: For weights, samples and candidates.
-        formulas: Of the objectives known; may be none.
+        formulas: Those of the known objectives; may be empty.
 
     Returns:
         A sub-network; None if none is left.
 
     Raises:
-        ValueError: if a formula contradicts what was told.
+        ValueError: if a formula contradicts an observation.
     """
     if not history.results:
         return history.unseen_sample(rng)

@@ -1,11 +1,11 @@
 """Syne Tune schedulers that propose the sub-networks of a space, and how to ask them without Syne Tune's loop.
 
 Use: `scheduler = make_scheduler("ehvi", space, metrics=["error", "params"], seed=0, known={"params": params})`, then
-`scheduler.suggest()` and `scheduler.on_trial_complete(trial, {"error": 0.2, "params": 1e6})` in turn. A search is
-resumed by telling a new scheduler what the old one was told.
+`scheduler.suggest()` and `scheduler.on_trial_complete(trial, {"error": 0.2, "params": 1e6})` in turn. To resume a
+search, tell a new scheduler all results of the old one.
 
-One Syne Tune searcher keeps the history; what to propose is a function of that history (`history.Propose`), one
-row of `table.SEARCHERS` each.
+A single Syne Tune searcher keeps the history. Proposals are functions of that history (`history.Propose`), each a row
+of `table.SEARCHERS`.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class SubNetworkSearcher(BaseSearcher):
     """A searcher whose trials are the sub-networks of a space, each at most once.
 
     Starts with the largest, the smallest and the middle sub-network, as the paper does. Each proposal depends only on
-    the seed and on the sub-networks asked and told before, however they got here: telling a new searcher the trials of
-    an interrupted search in their order, without asking, continues that search.
+    the seed and on the earlier sub-networks and results. So a new searcher that is told the trials of an interrupted
+    search in their order, without being asked, continues that search.
 
     Args:
         space: Where the sub-networks come from.
-        propose: The next one, after the first three.
+        propose: Proposes the next sub-network, after the first three.
         seed: Of the proposals.
-        learns: Whether proposals depend on results. A searcher that does not learn must not know byproducts either:
-            they come at other times if several sub-networks are evaluated at once.
+        learns: Whether proposals depend on results. A searcher that does not learn must not know byproducts: they
+            come at other times if several sub-networks are evaluated at once.
 
     Attributes:
         config_space: Syne Tune's view of the space: one integer for each entry of a vector.
@@ -61,7 +61,7 @@ class SubNetworkSearcher(BaseSearcher):
         history = History(self.space, self._results, self._byproducts, self._pending, self._failed)
         subnet = history.first_unseen((self.space.largest, self.space.smallest, self.space.middle))
         if subnet is None:
-            # A generator per trial, not one for the search: its state need not be restored on resuming.
+            # A generator for each trial, not for the whole search: resuming need not restore its state.
             subnet = self._propose(history, np.random.default_rng([self.random_seed, history.trials]))
         if subnet is None:
             return None
@@ -78,15 +78,15 @@ class SubNetworkSearcher(BaseSearcher):
         costs = self._finite(subnet, metrics)
         for others in (self._pending, self._failed, self._byproducts):
             others.discard(subnet)
-        self._results.pop(subnet, None)  # a trial's age counts from when it is told, not from when it was observed
+        self._results.pop(subnet, None)  # a trial's age counts from its own result, not from an earlier observation
         self._results[subnet] = costs
 
     def on_trial_error(self, trial_id: int, config: dict[str, Any] | None = None) -> None:
         """Remembers a sub-network that could not be evaluated, so that it is not suggested again.
 
         Args:
-            trial_id: Not used: ids are given by the caller, not here.
-            config: The trial's configuration. Syne Tune's own schedulers leave it out; the trial then stays pending.
+            trial_id: Not used, since the caller chooses ids.
+            config: The trial's configuration. Syne Tune's own schedulers leave it out; then the trial stays pending.
         """
         if config is not None:
             subnet = self._subnet(config)
@@ -106,7 +106,7 @@ class SubNetworkSearcher(BaseSearcher):
             self._byproducts.add(subnet)
 
     def mark_pending(self, subnet: SubNetwork) -> None:
-        """Marks a sub-network as suggested and not told yet, as it was in the search that is resumed."""
+        """Marks a sub-network as suggested without a result yet, as it was in the search that is resumed."""
         self._pending.add(subnet)
 
     @staticmethod
@@ -147,20 +147,20 @@ def make_scheduler(
     Args:
         name: One of `table.SEARCHERS`.
         space: Where the sub-networks come from.
-        metrics: Names of the objectives in what the scheduler is told, two or more, all minimised.
-        seed: Same seed and same results told: same sub-networks.
-        known: Objectives of any sub-network in closed form, in the unit in which they are told. ehvi and
-            random_scalarization model the other ones only; stratified_random spreads over "params", which need not be
-            an objective, and without it over BERT's proportions.
+        metrics: Names of the objectives in reported results, two or more, all minimised.
+        seed: The same seed and the same results give the same sub-networks.
+        known: Formulas of objectives, in the unit of reported results. ehvi and random_scalarization model only the
+            other objectives. stratified_random spreads over "params", which need not be an objective, and without it
+            over BERT's proportions.
         options: The searcher's own options; None takes the defaults.
 
     Raises:
-        UserError: if no searcher has that name, if it cannot search this space, or for less than two objectives.
+        UserError: if the searcher is unknown or cannot search this space, or for fewer than two objectives.
     """
     if name not in SEARCHERS:
         raise unknown("searcher", name, SEARCHERS)
     if len(metrics) < 2:
-        raise UserError(f"searchers take two or more objectives, got {list(metrics)}; name another one")
+        raise UserError(f"searchers take two or more objectives, got {list(metrics)}; name another objective")
     row = SEARCHERS[name]
     if (reason := row.refuses(space)) is not None:
         raise UserError(f"searcher '{name}' cannot search this space: {reason}")
@@ -172,8 +172,8 @@ def make_scheduler(
 class AskTell:
     """Asks a scheduler for sub-networks and tells it their objectives.
 
-    Syne Tune's own AskTellScheduler numbers trials by what was asked, which a resumed search has not, and fails when
-    a space is exhausted.
+    Syne Tune's own AskTellScheduler numbers trials as they are asked for, which a resumed search does not do, and fails
+    when a space is exhausted.
 
     Args:
         scheduler: Any Syne Tune scheduler over the entries of the space's vectors.
@@ -192,7 +192,7 @@ class AskTell:
         return self._space.decode([suggestion.config[name] for name in self._space.bounds])
 
     def tell(self, subnet: SubNetwork, metrics: Mapping[str, float]) -> None:
-        """Reports the objectives of a sub-network, asked for or not (a resumed search tells its old trials)."""
+        """Reports the objectives of a sub-network, asked for or not: a resumed search reports its old trials."""
         self._scheduler.on_trial_complete(self._trial(subnet), dict(metrics))
 
     def fail(self, subnet: SubNetwork) -> None:
@@ -208,7 +208,7 @@ class AskTell:
         self._ours().observe(subnet, metrics)
 
     def mark_pending(self, subnet: SubNetwork) -> None:
-        """Marks a sub-network as asked for, before the search was interrupted, and not told yet.
+        """Marks a sub-network that was asked for before the search was interrupted and has no result yet.
 
         Raises:
             TypeError: if the scheduler is not `make_scheduler`'s.

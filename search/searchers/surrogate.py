@@ -1,8 +1,8 @@
-"""What a history says about sub-networks not yet evaluated: each objective known by formula, or a Gaussian process.
+"""Predictions for sub-networks that are not evaluated yet: a formula or a Gaussian process for each objective.
 
-In double precision, inputs in the unit cube; objectives, all minimised, are scaled so that 0 is the best told and 1 the
-worst. Sub-networks asked but not yet told count as observed at their predicted values, so that several proposals before
-the first result are a batch. Kernels and their sources: `search.searchers.gp`.
+Computed in double precision. Inputs are in the unit cube. Objectives are minimised, and scaled so that 0 is the best
+observed value and 1 the worst. Pending sub-networks count as observed at their predicted values, so several proposals
+before the next result form a batch. Kernels and their sources: `search.searchers.gp`.
 
 Shape letters: n observations, p pending, f = n + p both, m objectives, k of them known, c candidates, d entries of a
 vector.
@@ -23,10 +23,10 @@ from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
 
 Formulas: TypeAlias = Mapping[int, Callable[[SubNetwork], float]]
-"""Objectives known in closed form, by column, in the units in which they are told."""
+"""Formulas of the known objectives, by column, in the units of the results."""
 
 WARP = 20.0
-"""Strength of the logarithmic scale of the inputs: the first twentieth of a width takes a quarter of the scale."""
+"""Strength of the logarithmic scale of the inputs: the first twentieth of a width fills a quarter of the scale."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Surrogate:
 
     Attributes:
         space: Where the sub-networks come from.
-        formulas: Of the objectives known, in the order of the columns.
-        models: Of the other objectives, by column; standardised, not scaled.
-        vectors_fd: (f, d) integers: those told, in the order of the vectors, then those pending.
-        costs_fm: (f, m) their scaled objectives, told or, of the pending ones, believed.
-        lowest_m, extent_m: (m,) the best told, and how far the worst is from it; 1 where they are equal.
-        centre_m, spread_m: (m,) mean and standard deviation of what was told, scaled; the latter 1 where all are equal.
+        formulas: Those of the known objectives, in the order of the columns.
+        models: Processes of the other objectives, by column; standardised, not scaled.
+        vectors_fd: (f, d) integers: sub-networks with results, in the order of the vectors, then the pending.
+        costs_fm: (f, m) their scaled objectives, observed or, if pending, predicted.
+        lowest_m, extent_m: (m,) the best observed value, and the worst minus the best; 1 if they are equal.
+        centre_m, spread_m: (m,) mean and standard deviation of the scaled observations; the latter 1 if all are equal.
         with_size: See `of`.
     """
 
@@ -57,16 +57,16 @@ class Surrogate:
 
     @classmethod
     def of(cls, history: History, formulas: Formulas, *, with_size: bool = True) -> Surrogate:
-        """From a history with at least one sub-network told.
+        """Makes a surrogate from a history with at least one result.
 
         Args:
-            history: What is known so far.
-            formulas: Of the objectives known; may be none.
-            with_size: Whether the models' inputs are, besides the entries of a vector, the objectives known and the
-                mean of the entries. Errors depend on the whole size first, and on each entry a little.
+            history: The results so far.
+            formulas: Those of the known objectives; may be empty.
+            with_size: Whether the models get the known objectives and the mean of the entries as inputs, besides the
+                entries of a vector. Errors depend mainly on the total size, and a little on each entry.
 
         Raises:
-            ValueError: if a formula contradicts what was told.
+            ValueError: if a formula contradicts an observation.
         """
         space, (subnets, vectors_nd, objectives_nm) = history.space, history.sorted()
         n, m = objectives_nm.shape
@@ -98,11 +98,11 @@ class Surrogate:
         return self.vectors_fd[pareto_front(self.objectives_fm)]
 
     def predict(self, vectors_cd: np.ndarray, subnets: Sequence[SubNetwork]) -> tuple[np.ndarray, np.ndarray]:
-        """(c, m) means and (c, m) standard deviations of the scaled objectives; 0 where they are known.
+        """(c, m) means and (c, m) standard deviations of the scaled objectives; 0 for known objectives.
 
         Args:
             vectors_cd: (c, d) integers.
-            subnets: The c sub-networks that they stand for; not looked at if there is no formula.
+            subnets: Their c sub-networks; not used if there is no formula.
         """
         columns = list(self.formulas)
         mean_cm = np.empty((len(vectors_cd), len(self.lowest_m)))
@@ -118,7 +118,7 @@ class Surrogate:
 
 
 def formula_values(formulas: Formulas, subnets: Sequence[SubNetwork]) -> np.ndarray:
-    """(c, k) the objectives known of c sub-networks."""
+    """(c, k) the known objectives of c sub-networks."""
     columns = [[formulas[i](subnet) for subnet in subnets] for i in sorted(formulas)]
     return np.array(columns, dtype=float).T if columns else np.empty((len(subnets), 0))
 
@@ -126,8 +126,8 @@ def formula_values(formulas: Formulas, subnets: Sequence[SubNetwork]) -> np.ndar
 def warped(space: SearchSpace, vectors_cd: np.ndarray) -> np.ndarray:
     """(c, d) vectors scaled from the bounds of the space to [0, 1], on a logarithmic scale.
 
-    Errors fall steeply with the first heads and units and then hardly any more, the more so where the important ones
-    come first; on the scale itself no one length of a kernel fits both ends. Bits stay what they are.
+    Errors fall steeply with the first heads and units and hardly with the last, even more if the important ones come
+    first. On a linear scale no single kernel length fits both ends. Bits do not change.
 
     Source:
         For warping inputs: Snoek et al., "Input warping for Bayesian optimization of non-stationary functions", ICML

@@ -1,4 +1,4 @@
-"""The table of searchers: a name -> what proposes sub-networks (`history.Propose`), and which spaces it can search."""
+"""The table of searchers: name -> how it proposes sub-networks (`history.Propose`), and which spaces it can search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
 
 MODEL_DIMENSIONS = 256
-"""Beyond this a Gaussian process on at most hundreds of observations has nothing to say."""
+"""With more dimensions, a Gaussian process on at most hundreds of observations predicts nothing useful."""
 
 BOTORCH = ("botorch", "gpytorch", "linear_operator")
 """Packages of the extra."""
@@ -30,7 +30,7 @@ Options = TypeVar("Options", bound=SearcherOptions)
 
 @dataclass(frozen=True)
 class Problem:
-    """What a searcher is made for; see `make_scheduler`."""
+    """The arguments that a searcher is made from; see `make_scheduler`."""
 
     space: SearchSpace
     metrics: Sequence[str]
@@ -40,7 +40,7 @@ class Problem:
 
     @property
     def formulas(self) -> dict[int, Formula]:
-        """The objectives known in closed form, by column."""
+        """Formulas of the known objectives, by column."""
         return {i: self.known[name] for i, name in enumerate(self.metrics) if name in self.known}
 
     def options_as(self, kind: type[Options]) -> Options:
@@ -59,10 +59,10 @@ class Searcher:
     """A row of `SEARCHERS`.
 
     Attributes:
-        make: How it proposes, for a problem.
+        make: Makes the function that proposes sub-networks.
         refuses: Why it cannot search a space and what to do instead, for people; None if it can.
-        learns: Whether its proposals follow from results.
-        draws: Whether it draws anything for a space, so that the seed counts.
+        learns: Whether its proposals depend on results.
+        draws: Whether it makes random draws in a space, so that the seed has an influence.
     """
 
     make: Callable[[Problem], Propose]
@@ -86,7 +86,7 @@ def _nsga2(problem: Problem) -> Propose:
 
 
 def _ehvi(problem: Problem) -> Propose:
-    """Known costs where some objective has a formula, whatever their number; plain where none has, or if told so."""
+    """With known costs if any objective has a formula; plain if none has, or with known_cost=false."""
     if problem.formulas and problem.options_as(EhviOptions).known_cost:
         return partial(propose_known_cost, formulas=problem.formulas)
     return _plain_ehvi()
@@ -142,7 +142,7 @@ SEARCHERS: dict[str, Searcher] = {
     "ehvi": Searcher(
         _ehvi,
         _many_entries,
-        draws=lambda space: space.size > ENUMERABLE,  # of fewer, all are compared, and the best is the best
+        draws=lambda space: space.size > ENUMERABLE,  # in smaller spaces it compares all sub-networks
     ),
     "random_scalarization": Searcher(
         lambda problem: partial(random_scalarization, formulas=problem.formulas),
