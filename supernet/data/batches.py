@@ -88,13 +88,13 @@ def training_batches(
 
 
 def evaluation_batches(split: TokenizedSplit, max_tokens: int, rows: np.ndarray | None = None) -> list[np.ndarray]:
-    """The row numbers of batches for evaluation: every row once, longest first, as many as fit.
+    """The row numbers of batches for evaluation: every row once, longest first, each batch as large as fits.
 
     Longest first, so that a batch that does not fit into memory fails at once. Every call gives the same batches.
 
     Args:
-        max_tokens: Upper limit of sequences times longest sequence; a row that has more by itself is a batch of its
-            own.
+        max_tokens: Upper limit of sequences times longest sequence; a row that exceeds it is a
+            batch of its own.
         rows: The rows' numbers; None for all rows.
     """
     lengths = split.lengths * split.sequences

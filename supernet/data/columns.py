@@ -38,7 +38,7 @@ def is_index(column: str) -> bool:
 
 
 def infer_columns(task: TaskSpec, columns: Sequence[str], where: str) -> tuple[TaskSpec, list[str]]:
-    """The task with its text and label columns, and notes on how they were found.
+    """The task with its text and label columns, and notes on how they were inferred.
 
     Args:
         columns: Columns of the training rows.

@@ -23,7 +23,7 @@ csv.field_size_limit(2**30)  # characters; the module's own limit is 2**17, whic
 DELIMITERS = (",", ";", "\t", "|")
 """What may separate the columns of a CSV file, in order of preference."""
 LOOKED_AT = 10
-"""Rows that are looked at to find the delimiter, in at most a hundred times as many lines."""
+"""Number of rows that show the delimiter; at most a hundred times as many lines are read for them."""
 
 _CSV_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _EXCEL = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # Excel's own first line, which it shows to nobody
@@ -224,7 +224,7 @@ def _shown_by_lines(file: Path, dialect: Dialect, joined: list[range] | None) ->
         joined: Line numbers of the records of several lines, or None if quotes cannot enclose fields in this file.
 
     Raises:
-        UserError: if the signs contradict one another.
+        UserError: if the lines do not show it.
     """
     record_of = {number: record for record, numbers in enumerate(joined or ()) for number in numbers}
     doubtful = [(record_of[number], row) for number, row in dialect.rows(file) if number in record_of]

@@ -55,7 +55,7 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class TaskRows:
-    """A task's splits as text, and the whole task."""
+    """A task's splits as text, and the complete task."""
 
     train: TextSplit
     validation: TextSplit
@@ -66,7 +66,7 @@ class TaskRows:
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """A task's splits as tokens, and the whole task, which is stored beside the supernet."""
+    """A task's splits as tokens, and the complete task, which is stored beside the supernet."""
 
     train: TokenizedSplit
     validation: TokenizedSplit

@@ -25,7 +25,7 @@ MIN_REPEATS = 5
 """With fewer repeats, nobody knows how much they scatter."""
 
 RUNS_PER_TURN = 3
-"""Timed runs of a model before the next one's turn; the caches are warm by then, as in repeated use."""
+"""Timed runs of a model in its turn. The caches are warm then, as in repeated use."""
 
 Clock = Callable[[], float]
 

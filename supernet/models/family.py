@@ -109,7 +109,7 @@ class RelativePositions:
 
 @dataclass(frozen=True)
 class Family:
-    """Where one architecture keeps what can be left out.
+    """Where an architecture keeps the parts that can be left out.
 
     Attributes:
         layers: Path from the base model to the list of layers.
