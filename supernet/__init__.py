@@ -1,4 +1,4 @@
-"""Stage one: fine-tune a pre-trained encoder as a super-network whose sub-networks are good too."""
+"""Stage one: fine-tune a pre-trained encoder as a supernet, whose sub-networks are good too."""
 
 from supernet.runtime.threads import sleep_while_waiting
 

@@ -36,11 +36,11 @@ VERSION_FLAGS = ("-V", "--version")
 SWEEP_FLAGS = ("-m", "--multirun")
 _FLAGS_WITH_VALUE = {
     "-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
-    "-x", "--experimental-rerun", "-i", "--info",
+    "--experimental-rerun", "-i", "--info",
 }  # fmt: skip
 _OF_FLAGS = ("The --", "Only one of --", "Expecting one subcommand")
 """How Hydra's errors about its flags begin."""
-HYDRA_FLAGS = {"--hydra-help", "--resolve", "-r", "--run", "-s", "--shell-completion"}
+HYDRA_FLAGS = {"--hydra-help", "--resolve", "-r", "--run", "-sc", "--shell-completion"}
 HYDRA_FLAGS |= _FLAGS_WITH_VALUE | {*SWEEP_FLAGS}
 
 
