@@ -43,14 +43,6 @@ from supernet.space.strategies import Strategy
 METHODS = {"spinning": "300000", "sleeping": SPIN_COUNT}
 """GOMP_SPINCOUNT of each child; the first is libgomp's own."""
 
-BUSY = """
-import os
-parent = os.getppid()
-while os.getppid() == parent:
-    sum(range(1_000_000))
-"""
-"""Code of a busy process, which ends with its parent."""
-
 Child = subprocess.Popen[str]
 Rates = dict[str, dict[str, float]]
 
