@@ -195,7 +195,7 @@ def test_parts_of_a_split_are_read_in_order(tmp_path):
     write_json(tmp_path / "train.jsonl", GOOD)
     assert load(tmp_path).test.columns[0] == [row["sentence"] for row in GOOD]
     (tmp_path / "validation-00000-of-00002.parquet").unlink()
-    assert "is not one file, or lacks a part: validation-00001-of-00002.parquet" in message_of(load, tmp_path)
+    assert "is not a single file, or lacks a part: validation-00001-of-00002.parquet" in message_of(load, tmp_path)
 
 
 def test_official_tsv_files_have_literal_quotes(tmp_path):
@@ -244,7 +244,7 @@ HEADER = "sentence,label\n"
         ("train.jsonl", GOOD_LINE + '{"text": "x", "label": 1}', "train.jsonl:2: column 'sentence' is missing; there "
          "are: text, label; name the file's columns with data.text=[...]"),
         ("train.jsonl", GOOD_LINE + '{"sentence": null, "label": 1}', "train.jsonl:2: no text in column sentence"),
-        ("train.jsonl", GOOD_LINE + '{"sentence": 7, "label": 1}', "train.jsonl:2: column 'sentence' holds 7, it must"),
+        ("train.jsonl", GOOD_LINE + '{"sentence": 7, "label": 1}', "train.jsonl:2: column 'sentence' holds 7; it must"),
         ("train.jsonl", GOOD_LINE + '{"sentence": " ", "label": 1}', "train.jsonl:2: no text in column sentence"),
         ("train.jsonl", GOOD_LINE + '{"sentence": "\\ud800", "label": 1}', "train.jsonl:2: column 'sentence' holds"),
         ("train.jsonl", GOOD_LINE + '{"sentence": "x", "label": 2}', "train.jsonl:2: label 2 in column 'label' is not "

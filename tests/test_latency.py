@@ -314,7 +314,7 @@ def test_a_table_of_other_conditions_is_refused(tmp_path, values, said):
 
 def test_files_that_are_no_tables_are_refused(tmp_path):
     path = tmp_path / "latency.json"
-    with pytest.raises(UserError, match="there is no such file; build one"):
+    with pytest.raises(UserError, match="there is no such file; build a table"):
         load_table(path, CONDITIONS, sizes=SIZES)
     for content in ("", "[]", "{}", '{"format": 0}', '{"format": 1}', "\x00"):
         path.write_text(content)
