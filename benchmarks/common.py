@@ -57,7 +57,7 @@ def matmul_rate(
     dtype: torch.dtype = torch.float32,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Floating-point operations per second of a square matrix product; the median of some."""
+    """Floating-point operations per second of a square matrix product; the median of several."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     a @ b
     seconds = []

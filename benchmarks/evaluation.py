@@ -7,15 +7,15 @@ sentence pairs (about 64 tokens on average, at most 128). Their predictions must
   (a) masking as in the paper's code: batches of 8 padded to 128, every layer computed completely;
   (b) ours, as `search.py` does it, extraction included;
   (c) ours with early exits: a pass evaluates the sub-network and all its prefixes.
-A GPU computes in bf16 if it can. A profile of (b) follows: which part takes which share of the time.
+A GPU computes in bf16 if it can. A profile of (b) follows: the share of each part in the time.
 
 On a machine with other work, use --processor-time: it counts the processor time of this process instead of the elapsed
 time. Set OMP_NUM_THREADS=1 with it, since it would count every thread.
 
 Last line: one JSON object. share_of_matmul_limit is the time that the necessary operations alone would take at the
-machine's rate of matrix products (measured before and after), divided by ours_s. Necessary are those of the encoder on
-real tokens, and at the end of the last layer on the first tokens alone. Evaluations count each sub-network once, even
-if several passes evaluate it.
+machine's rate of matrix products (measured before and after), divided by ours_s. The necessary operations are those of
+the encoder on real tokens; at the end of the last layer only those on the first tokens. Evaluations count each
+sub-network once, even if several passes evaluate it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ PARTS = {
     "extraction, besides copies": ("extraction",),
     "Python around operations": ("evaluation",),
 }
-"""Operations by the beginning of their name; what is in none, such as masks and views, is the rest."""
+"""Operations by the beginning of their name. All others, such as masks and views, are the rest."""
 
 
 def main() -> None:
@@ -144,7 +144,7 @@ class _Paper:
 def _padded(
     split: TokenizedSplit, rows: np.ndarray, pad_token_id: int, device: str, length: int = 128
 ) -> dict[str, torch.Tensor]:
-    """A batch padded to `length` whatever its rows need."""
+    """A batch padded to `length`, even if its rows are shorter."""
     inputs = collate(split, rows, pad_token_id, device).inputs
     have = inputs["input_ids"].shape[1]
     inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))

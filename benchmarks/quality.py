@@ -1,7 +1,7 @@
 """The quality of fronts: training recipes on real tasks, with the same number of optimizer steps.
 
 usage: python benchmarks/quality.py --data GLUE [--tasks sst2 mrpc cola] [--recipes paper best] [--seeds 0 1]
-       python benchmarks/quality.py --table          prints the present results as a table, and writes quality.md
+       python benchmarks/quality.py --table          prints the current results as a table, and writes quality.md
 
 For each recipe, task and seed it trains a supernet, evaluates 100 random sub-networks on the validation split, and
 evaluates their front on the test split. Each result is a JSON line appended to benchmarks/results/quality.jsonl, and is
@@ -70,7 +70,7 @@ CHANGES = {
     "hidden states of the same layers": ["distillation.hidden_weight=1.0", "distillation.hidden_map=same"],
     "k=2": ["strategy.k=2"],
 }
-"""Each addition of `best` taken away, or put in."""
+"""Changes of `best`: additions removed, or other options added."""
 
 BASES = {"best": ["experiment=best"], "best, sampling=stratified": ["experiment=best", "sampling=stratified"]}
 
@@ -131,7 +131,7 @@ def main() -> None:
 
 
 def recipe_digest(recipe: str) -> str:
-    """What tells a recipe from what it was before a change."""
+    """Identifies the content of a recipe, so that a changed recipe counts as another."""
     values = identity(load_config("train", TrainConfig, RECIPES[recipe]))
     for key in ("epochs", "batch_size"):  # the cell's own
         del values["train"][key]
@@ -214,7 +214,7 @@ def hypervolume(front: list[Point], reference: float) -> float:
     """Share of the box [0, reference] x [0, 1] of test error x encoder share that the front dominates.
 
     Args:
-        front: Ascending in share; the members were chosen on validation, so a larger one may be worse on test rows.
+        front: Ascending in share; the members were chosen on validation, so a larger member may be worse on test rows.
         reference: The largest error that counts.
     """
     ends = [*(p.share for p in front[1:]), 1.0]

@@ -11,7 +11,7 @@ a third of them in the heads: sum over the layers of (0.33 a + 0.67 f) / layers.
           error = 0.15 + 0.4 exp(-4 d) + d (0.12 exp(-5 a) + 0.15 exp(-6 f))
   medium  6 layers, 12 heads, 1536 units, so 12 dimensions; w: weights of the layers.
           error = 0.15 + 0.4 exp(-4 sum_l w_l (0.4 (1 - exp(-5 a_l)) + 0.6 (1 - exp(-6 f_l))))
-  layer   12 layers, so 12 bits; w: weights of the layers; g: neighbouring pairs of layers of which neither is kept.
+  layer   12 layers, so 12 bits; w: weights of the layers; g: neighbouring pairs of layers without a kept layer.
           error = 0.15 + 0.4 exp(-3 sum of w_l over the layers kept) + 0.01 g
 """
 
@@ -138,13 +138,13 @@ class Run:
 
 
 def search(candidate: SearcherOptions, synthetic: Synthetic, *, seed: int, evaluations: int) -> Run:
-    """Searches a synthetic space once; ends early where a searcher has no more to propose.
+    """Searches a synthetic space once; ends early if the searcher has no more proposals.
 
     Args:
         candidate: The searcher.
-        synthetic: What it searches.
+        synthetic: The space to search.
         seed: Of the searcher.
-        evaluations: How many sub-networks, the initial ones included.
+        evaluations: Number of sub-networks, including the initial ones.
     """
     searcher, costs, seconds = ask_tell(candidate, synthetic, seed), [], []
     for _ in range(evaluations):

@@ -82,7 +82,7 @@ def training(task: str, data: str) -> list[str]:
 
 
 def run(overrides: list[str]) -> Path:
-    """One run of stage two, or what there is of it already."""
+    """One run of stage two; a finished run is not repeated."""
     return search(load_config("search", SearchConfig, overrides))
 
 

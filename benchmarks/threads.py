@@ -85,7 +85,7 @@ def in_turns(children: Mapping[str, Child], counts: Mapping[str, int], *, turns:
     seconds = {work: dict.fromkeys(children, 0.0) for work in counts}
     for turn in range(turns):
         for work, count in counts.items():
-            for method in list(children)[:: 1 if turn % 2 else -1]:  # they take turns at being first
+            for method in list(children)[:: 1 if turn % 2 else -1]:  # the methods take turns at being first
                 print(work, count, file=children[method].stdin, flush=True)
                 seconds[work][method] += float(answer(children[method]))
     return {
@@ -122,7 +122,7 @@ def answer(process: Child) -> str:
 
 
 def work_on_demand(batch_size: int, rows: int) -> None:
-    """For each line on the standard input, a work and how much of it, prints the seconds that it took."""
+    """Reads lines with a kind of work and its amount from standard input; prints the seconds that each took."""
     model, folder = minilm()
     a = architecture_of(model.config)
     space = search_space(SpaceOptions("small"), layers=a.layers, heads=a.heads, units=a.units)

@@ -104,7 +104,7 @@ def main() -> None:
 
 @dataclass
 class Used:
-    """What a block has used: time, and on a GPU the most memory that tensors held beyond what was there before."""
+    """Use of a block: time and, on a GPU, the peak memory of tensors above the memory in use before it."""
 
     seconds: float = 0.0
     peak_bytes: int = 0
@@ -112,7 +112,7 @@ class Used:
 
 @contextmanager
 def measured(device: str) -> Iterator[Used]:
-    """Measures the block, with what it has left to the GPU to finish."""
+    """Measures the block, including work that the GPU finishes later."""
     used, cuda = Used(), device == "cuda"
     if cuda:
         torch.cuda.synchronize()
@@ -160,7 +160,7 @@ def _masked(model: PreTrainedModel, batch: Batch, passes: list[Pass], *, cut: bo
 
 
 def _layers_only(model: PreTrainedModel, subnet: SubNetwork) -> tuple[PreTrainedModel, SubNetwork]:
-    """A model of the layers that are kept, whole, and what is kept of these."""
+    """A model of the kept layers at full width, and the sub-network in it."""
     config = model.config
     indices = [s.index for s in subnet.layers]
     whole = SubNetwork.uniform(indices, config.num_attention_heads, config.intermediate_size)

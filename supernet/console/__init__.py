@@ -1,1 +1,1 @@
-"""What people type and what they see: the configuration of a command, keys, sweeps, progress. It imports `runtime`."""
+"""The command line: the configuration of a command, keys, sweeps, help, progress. It imports `runtime`."""

@@ -1,4 +1,4 @@
-"""The files in conf/: which names a group of values has, what they hold, and what they say about themselves."""
+"""The files in conf/: the names in each group, their values and their descriptions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def groups_of(command: str) -> dict[str, list[str]]:
 
 
 def choice_texts(command: str, group: str) -> dict[str, str]:
-    """What each choice of a group is: the comment at the top of its file, or where its model comes from."""
+    """A description of each choice of a group: the comment at the top of its file, or the model's name on the hub."""
     folder = f"{group}/{command}" if group in PRESETS else group
     texts = {}
     for name in groups_of(command)[group]:
@@ -55,12 +55,12 @@ def _text_of(path: str) -> str:
 
 
 def choice_of(group: str, options: Any) -> str:
-    """What a group's options are called: the choice that sets them, or the nearest one of their name and what differs.
+    """Name of a group's options: the choice that sets them, or the nearest choice of their name and the differences.
 
     For example "small64", or "small64, min_layers 1".
 
     Args:
-        group: Of conf/GROUP/*.yaml.
+        group: The GROUP of conf/GROUP/*.yaml.
         options: A dataclass made of that group's values, with a `name` among them.
     """
     different: dict[str, list[str]] = {}

@@ -1,6 +1,6 @@
 """From conf/*.yaml and the command line to checked values, and one line for each mistake.
 
-The dataclasses that the code works with are the schema, and check their own values. Hydra composes the rest.
+The dataclasses that the code uses are the schema, and check their own values. Hydra composes the configuration.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _EXPECTED = {
     "to string": "text",
     "is not a ListConfig": "a list",
 }
-"""What a value must be, where OmegaConf's message has these words."""
+"""Words in OmegaConf's messages, and what the value must be then."""
 
 _NOT_NULL = ("is not Optional", "NoneType is not a subclass", "Incompatible value 'None'")
 
@@ -46,7 +46,7 @@ class Command(Generic[C]):
     """The configuration of a command.
 
     Attributes:
-        name: Of its configuration, conf/NAME.yaml.
+        name: Name of its configuration, conf/NAME.yaml.
         schema: What the configuration becomes.
     """
 
@@ -80,7 +80,7 @@ class Command(Generic[C]):
 
     @cached_property
     def file(self) -> dict[str, Any]:
-        """What conf/NAME.yaml holds."""
+        """The content of conf/NAME.yaml."""
         return values_in(f"{self.name}.yaml")
 
     @cached_property
@@ -101,7 +101,7 @@ class Command(Generic[C]):
 
         Args:
             overrides: In Hydra's grammar.
-            sweep: Whether a key may have several values; there is one job without.
+            sweep: Whether a key may have several values. Without a sweep there is one job.
 
         Raises:
             UserError: with the nearest valid names.
@@ -110,7 +110,7 @@ class Command(Generic[C]):
         return [Job(name, self.config(texts)) for name, texts in combinations(parsed)]
 
     def config(self, overrides: Sequence[str]) -> C:
-        """The configuration with some overrides, in the grammar and each with one value.
+        """The configuration with some overrides, each in Hydra's grammar and with one value.
 
         Raises:
             UserError: for a wrong type, an impossible value.
@@ -143,7 +143,7 @@ class Command(Generic[C]):
         return [o.replace("=", f"/{self.name}=", 1) if o.startswith(short) else o for o in overrides]
 
     def _chosen(self, overrides: Sequence[str]) -> DictConfig:
-        """What Hydra composes of these overrides; of the same ones only once, since it takes a tenth of a second."""
+        """Hydra's configuration for these overrides, cached, since composing takes a tenth of a second."""
         names = tuple(self.spelled_out(overrides))
         if names not in self._known:
             self._known[names] = self._composed(names)
@@ -154,7 +154,7 @@ class Command(Generic[C]):
         return {}
 
     def _composed(self, overrides: Sequence[str]) -> DictConfig:
-        # Not left initialised: hydra.main wants to do that itself.
+        # Not left initialised, since hydra.main initialises Hydra itself.
         try:
             with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
                 return hydra.compose(self.name, overrides=list(overrides))
@@ -212,7 +212,7 @@ class Command(Generic[C]):
         raise UserError(f"{key}={values} has several values; {', or '.join(advice)}")
 
     def message(self, error: BaseException) -> str:
-        """One line for an error of Hydra or OmegaConf. Their innermost cause says what is wrong."""
+        """One line for an error of Hydra or OmegaConf. The innermost cause says what is wrong."""
         cause = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
@@ -247,23 +247,23 @@ class Command(Generic[C]):
 
 
 def _schema_node(schema: type[Any]) -> DictConfig:
-    """The schema as a configuration. Frozen dataclasses make read-only ones, but the command line has to set them."""
+    """The schema as a configuration that the command line can set: from frozen dataclasses it would be read-only."""
     node = OmegaConf.structured(schema)
     OmegaConf.set_readonly(node, None)
     hints = get_type_hints(schema)
     for option in dataclasses.fields(schema):
         if dataclasses.is_dataclass(hints[option.name]):
             node[option.name] = _schema_node(cast("type[Any]", hints[option.name]))
-        if variants_of(option):  # the name in it, which says what else there may be, is known later
+        if variants_of(option):  # its name, which decides the other keys, is known later
             OmegaConf.set_struct(node[option.name], False)
     return node
 
 
 def _variant(group: str, section: DictConfig, classes: Mapping[str, type[Any]]) -> DictConfig:
-    """A section as a node of the class that belongs to the name in it.
+    """A section as a node of the class for its name.
 
     Raises:
-        UserError: if a value is another class's.
+        UserError: if a value belongs to another class.
     """
     kind = classes.get(section.name, cast("type[Any]", OmegaConf.get_type(section)))
     fields_of = {name: {option.name for option in dataclasses.fields(other)} for name, other in classes.items()}

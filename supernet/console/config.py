@@ -29,7 +29,7 @@ from supernet.runtime.errors import UserError, first_line
 C = TypeVar("C")
 
 _command: Callable[..., Command[Any]] = cache(Command)
-"""Composing takes a while, so each command is kept."""
+"""Cache of commands, since composing is slow."""
 
 HELP_FLAGS = ("-h", "--help")
 VERSION_FLAGS = ("-V", "--version")
@@ -50,8 +50,8 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
     Args:
         config_name: Primary configuration; its defaults list begins with "`config_name`_schema".
         schema: Frozen dataclass that the configuration becomes.
-        job: What to do with it. In a sweep (`-m`) called once for each combination. Its run folder, if it returns one,
-            is shown at a sweep's end.
+        job: Runs a configuration. In a sweep (`-m`) it is called once for each combination. If it returns its run
+            folder, the table at the end of a sweep shows it.
     """
     with one_line_errors():
         loaded()
@@ -67,7 +67,7 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
         sweep = any(flag in SWEEP_FLAGS for flag in flags)
         others = [flag.partition("=")[0] for flag in flags if flag.startswith("-") and flag not in SWEEP_FLAGS]
         overrides = [in_grammar(argument, command.forms, sweep=sweep) for argument in typed]
-        # With other flags of Hydra's (help, a configuration folder of the user's own) the checking is left to Hydra.
+        # With other flags of Hydra (help, a configuration folder of the user) Hydra does the checking.
         jobs = [] if others else command.jobs(overrides, sweep=sweep)
         if others or any(text.lstrip("+~").startswith("hydra") for text in overrides):
             sys.argv[1:] = [*flags, *command.spelled_out(overrides)]
@@ -79,7 +79,7 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
 
 
 def load_config(config_name: str, schema: type[C], overrides: Sequence[str] = ()) -> C:
-    """The configuration that a command line would give, without running anything.
+    """The configuration of a command line, without running anything.
 
     Raises:
         UserError: for an unknown name or key, a wrong type, an impossible value.
@@ -94,14 +94,14 @@ def load_sweep(config_name: str, schema: type[C], overrides: Sequence[str], *, s
 
 
 def _run_hydra(command: Command[C], job: Callable[[C], object]) -> None:
-    """Leaves it to Hydra: to show help and configuration, or to start a sweep's jobs elsewhere (hydra/launcher=...)."""
+    """Lets Hydra show help and configuration, or start a sweep's jobs elsewhere (hydra/launcher=...)."""
 
     @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=command.name)
     def run(config: DictConfig) -> None:
         with one_line_errors():
             job(command.typed(config))
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, that of a closed pipe for example
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints errors itself, for example that of a closed pipe
     try:
         run()
     except (HydraException, OmegaConfBaseException) as error:
@@ -113,10 +113,10 @@ def _run_hydra(command: Command[C], job: Callable[[C], object]) -> None:
 
 
 def _flags_and_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags, each before its value, and the other arguments: Hydra wants them apart, people mix them.
+    """Flags, each before its value, and the other arguments. Hydra needs them apart; people mix them.
 
     Raises:
-        UserError: if a flag is none of Hydra's.
+        UserError: if Hydra has no such flag.
     """
     flags: list[str] = []
     overrides: list[str] = []

@@ -1,6 +1,6 @@
-"""What options a command has, read from the dataclasses and conf/, for `help.py` and `reference.py` to show.
+"""The options of a command, read from the dataclasses and conf/, for `help.py` and `reference.py`.
 
-The text of an option stands in the docstring of its dataclass, and its default in the composed configuration.
+The text of an option comes from the docstring of its dataclass, its default from the composed configuration.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Option:
         key: What to type: "train.epochs".
         text: What it is.
         default: Its value if it is not given, as a user types it.
-        names: Names that it takes, and what each means; empty for most options.
-        advanced: Whether the files in conf/ set it rather than the user.
+        names: Names that it takes, with their meanings; empty for most options.
+        advanced: Whether usually a file in conf/ sets it, not the user.
     """
 
     key: str
@@ -50,8 +50,8 @@ class Choice:
     Attributes:
         key: What to type: "task".
         text: What it is.
-        default: The name that is taken if none is given; empty if none is.
-        names: Its names, and what each means.
+        default: The name if none is given; empty if there is no default.
+        names: Its names, with their meanings.
     """
 
     key: str
@@ -66,7 +66,7 @@ class Description:
 
     Attributes:
         name: A key of `COMMANDS`.
-        notes: What there is to know, in paragraphs.
+        notes: Paragraphs about the command.
         choices: Keys that take the name of a file in conf/.
         sections: The options by section. Those of the whole command come first, then those in conf/NAME.yaml in its
             order, then those that a choice sets.
@@ -79,7 +79,7 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """Reads what options a command has.
+    """Reads the options of a command.
 
     Args:
         name: A key of `COMMANDS`.
@@ -102,7 +102,7 @@ def describe(name: str) -> Description:
 
 
 def _names(groups: Iterable[str]) -> set[str]:
-    """The keys that hold which choice was made."""
+    """The keys that hold the name of the choice."""
     return {f"{group}.name" for group in groups}
 
 
@@ -129,7 +129,7 @@ def options_of(schema: type[Any], defaults: Mapping[str, Any], prefix: str = "")
 
 
 def _for_whom(key: str, option: dataclasses.Field[Any]) -> str:
-    """Whose option it is, where the section has another class for each name in it."""
+    """The names that an option is for, if the section has another class for each name."""
     name, classes = key.rpartition(".")[2], variants_of(option)
     owners = [owner for owner, kind in classes.items() if name in {inner.name for inner in dataclasses.fields(kind)}]
     return f"For {' and '.join(owners)}. " if 0 < len(owners) < len(classes) else ""
@@ -147,7 +147,7 @@ def texts_of(schema: type[Any]) -> dict[str, str]:
 
 
 def body_of(schema: type[Any]) -> str:
-    """What a docstring says after its first line and before its lists."""
+    """The text of a docstring between its first line and its lists."""
     text = re.split(r"^(?:Attributes|Args|Raises):$", inspect.cleandoc(schema.__doc__ or ""), flags=re.MULTILINE)[0]
     return text.partition("\n")[2].strip()
 

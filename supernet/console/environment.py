@@ -1,4 +1,4 @@
-"""What the environment tells a command that computes; checked before the libraries that read it are loaded."""
+"""Checks environment variables before the libraries that read them are loaded."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _VARIABLES = {
     "TRANSFORMERS_OFFLINE": (_FLAG, "1 or 0"),
     "HF_DATASETS_OFFLINE": (_FLAG, "1 or 0"),
 }
-"""Variables that others read, some of them without a word about a wrong value; and what each may be."""
+"""Variables that libraries read, some without an error for a wrong value, and the allowed values."""
 
 _LAUNCHED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What a launcher tells each of several processes."""
+"""Variables that a launcher sets for each of several processes."""
 
 
 def check_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Sees that the environment's variables can be what they say.
+    """Checks the values of environment variables.
 
     Raises:
-        UserError: if one is no number where it must be one, or a launcher's variables are there without a launcher.
+        UserError: if a value is not allowed, or some of a launcher's variables are missing.
     """
     for name, (pattern, allowed) in _VARIABLES.items():
         value = environment.get(name)

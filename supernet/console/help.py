@@ -1,4 +1,4 @@
-"""What `--help` and `--version` print, as plain text."""
+"""The text of `--help` and `--version`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from supernet.runtime.commands import COMMANDS, PROGRAM, typed_command, typed_la
 
 NARROWEST, WIDEST = 80, 120
 KEY_WIDTH = 28
-"""Columns of the longest keys; a text whose key is longer begins on the next line."""
+"""Width of the keys' column; the text of a longer key begins on the next line."""
 
 FLAGS = {
     "-m, --multirun": "Run each combination of values, such as KEY=A,B KEY=C,D. A table of the results follows.",
@@ -27,7 +27,7 @@ def version() -> str:
 
 
 def overview() -> str:
-    """What commands there are, with an example of each."""
+    """The list of commands, with an example of each."""
     program = typed_command("select").rpartition(" ")[0]
     lines = [
         "Prune a pre-trained language model: train a supernet, then search it for small and accurate sub-networks.",
@@ -46,7 +46,7 @@ def overview() -> str:
 
 
 def help_of(name: str) -> str:
-    """What a command does and what can be typed after it.
+    """A command's purpose, examples and options.
 
     Args:
         name: A key of `COMMANDS`.
@@ -96,7 +96,7 @@ def _text(option: Option) -> str:
 
 
 def _default(value: str) -> str:
-    """A default in brackets, like those of a list. What null stands for is in the text."""
+    """A default in brackets. The option's text says what null means."""
     return "" if value in ("", "null") else f" {value}" if value.startswith("[") else f" [{value}]"
 
 

@@ -1,4 +1,4 @@
-"""The keys of a command: which values each takes, and which key a user may have meant by an unknown one."""
+"""The keys of a command: the values that they take, and suggestions for unknown keys."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ALIASES = {
     "path": "data.dir",
     "trials": "max_evaluations",
 }
-"""Names in other programs that have nothing in common with our names."""
+"""Names in other programs that do not resemble our names."""
 
 MOSTLY_MEANT = {"data": "data.dir", "model": "model.name_or_path"}
-"""For a section, the key in it that a user means who gives a file or a folder."""
+"""For a section: the key that a user probably means who gives it a file or a folder."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ValueForm:
 
     Attributes:
         word: In messages: "a whole number".
-        text: Whether it may be one text.
+        text: Whether it may be a text.
         several: Whether it may be a list.
         single: Whether it is a list that may be given as a single text.
         column: Whether it names columns.
@@ -90,7 +90,7 @@ def check_key(key: str, value: str, keys: Mapping[str, bool], groups: Iterable[s
 
     Args:
         key: Without plus signs.
-        value: What was given for it.
+        value: The value given for it.
         keys: All keys, and whether each holds a single value (not others).
         groups: Keys that take the name of a group of values (task=mnli).
 
@@ -116,7 +116,7 @@ def _meant(key: str, known: Sequence[str]) -> list[str]:
 
 
 def _is_short_for(typed: str, name: str) -> bool:
-    """Whether a name is another's usual short or long form: lr, max_len, num_train_epochs, or itself elsewhere."""
+    """Whether a name is a usual short or long form of another (lr, max_len, num_train_epochs), or the same name."""
     short, long = typed.split("_"), name.split("_")
     initials = len(long) > 1 and typed == "".join(part[:1] for part in long)
     shortened = len(short) == len(long) and all(

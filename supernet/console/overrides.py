@@ -1,8 +1,8 @@
-"""What people type on the command line, in the grammar that Hydra reads.
+"""Translates what people type on the command line into Hydra's grammar.
 
-In that grammar `01` is a number, `a,b` two values of a sweep, and `a[1` or `größe` a mistake. To people the value of a
-key that holds text is the text, and so is whatever the grammar does not understand: such a value is quoted here.
-What the grammar has for text stays: quotes, escapes, `null` for none, and the functions of sweeps.
+In that grammar `01` is a number, `a,b` two values of a sweep, and `a[1` or `größe` a mistake. People mean the value of
+a key that holds text literally, and also anything that the grammar does not understand. Such values are quoted here.
+The grammar's means for text stay: quotes, escapes, `null` for none, and the functions of sweeps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NULL = "null"
 
 
 def in_grammar(argument: str, forms: Mapping[str, ValueForm], *, sweep: bool) -> str:
-    """An argument such that Hydra reads the value that was meant.
+    """An argument from which Hydra reads the intended value.
 
     Args:
         argument: As typed: key=value. Anything else is left as it is.
@@ -40,16 +40,16 @@ def in_grammar(argument: str, forms: Mapping[str, ValueForm], *, sweep: bool) ->
     parts = _divided(value)
     if form.text and not sweep and value != _NULL and (_is_file(value) or any(part[:1] == " " for part in parts[1:])):
         return f"{key}={_listed(quoted(value), form)}"
-    if not all(part.strip() for part in parts):  # not in the grammar; to be told as it was typed
+    if not all(part.strip() for part in parts):  # not in the grammar; the error shows it as typed
         return argument
     return f"{key}={','.join(_value(part.strip(), form) for part in parts)}"
 
 
 def parse(argument: str) -> Override:
-    """An argument in the grammar, taken apart.
+    """Parses an argument in the grammar.
 
     Raises:
-        UserError: if it is none.
+        UserError: if it is not in the grammar.
     """
     parsed = _parsed(argument)
     if parsed is None:
@@ -58,7 +58,7 @@ def parse(argument: str) -> Override:
 
 
 def choices(override: Override) -> list[str]:
-    """The values of an override, as people write them; one, if there is no sweep over it.
+    """The values of an override, as people write them; a single value if there is no sweep over it.
 
     Raises:
         UserError: if they are not given one by one.
@@ -73,7 +73,7 @@ def choices(override: Override) -> list[str]:
 
 
 def combinations(overrides: Sequence[Override]) -> list[tuple[str, list[str]]]:
-    """Each combination of a sweep's values: what sets it apart, for people, and its overrides in the grammar.
+    """Each combination of a sweep's values: its name for people, and its overrides in the grammar.
 
     Raises:
         UserError: if values are not given one by one.
@@ -86,7 +86,7 @@ def combinations(overrides: Sequence[Override]) -> list[tuple[str, list[str]]]:
 
 
 def quoted(text: str) -> str:
-    """A text in quotes, such that neither the grammar nor OmegaConf's interpolation takes a part of it for its own."""
+    """A text in quotes, so that neither the grammar nor OmegaConf's interpolation changes any part of it."""
     return "'" + re.sub(r"(\\*)(\$\{|'|\Z)", lambda m: 2 * m[1] + ("\\" if m[2] else "") + m[2], text) + "'"
 
 
@@ -114,7 +114,7 @@ def _value(typed: str, form: ValueForm) -> str:
 
 
 def _is_meant_for_the_grammar(typed: str, parsed: Override, form: ValueForm) -> bool:
-    """Whether what could be a text is something that people write for the grammar's sake."""
+    """Whether a possible text is deliberately written in the grammar."""
     if typed in ("", _NULL):
         return not typed or not form.column
     escaped = re.search(r"\\[\\()\[\]{}:=, \t]", typed) is not None
@@ -127,7 +127,7 @@ def _is_meant_for_the_grammar(typed: str, parsed: Override, form: ValueForm) -> 
 
 
 def _listed(value: str, form: ValueForm) -> str:
-    """A value, in a list where a single one stands for a list of it."""
+    """A value, put into a list if a single value stands for a list."""
     return f"[{value}]" if form.single else value
 
 
@@ -167,7 +167,7 @@ def _shown(value: object) -> str:
     return value.text if isinstance(value, QuotedString) else str(value)
 
 
-@lru_cache(maxsize=1024)  # each is looked at several times on its way, and takes a millisecond
+@lru_cache(maxsize=1024)  # each argument is parsed several times, a millisecond each
 def _parsed(argument: str) -> Override | None:
     try:
         return OverridesParser.create().parse_override(argument)

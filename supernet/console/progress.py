@@ -1,4 +1,4 @@
-"""What long work shows: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of long work: a bar on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 LINE_EVERY = 30.0
-"""Seconds between two lines where there is no terminal, so that a cluster's log shows life."""
+"""Seconds between two lines without a terminal, so that a cluster's log shows progress."""
 
 FRESH = 5.0
-"""Seconds after which what is shown is old. To look at a loss means to wait for the device, so not every step does."""
+"""Seconds after which the shown text is old. Reading a loss waits for the device, so not every step does it."""
 
 
 def plain_console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """Where text comes out as it is: names of folders and classes may look like rich's [markup] and :emoji: codes."""
+    """Prints text unchanged: names of folders and classes may look like rich's [markup] and :emoji: codes."""
     return Console(stderr=stderr, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 class WorkProgress:
-    """How far a piece of work has come.
+    """The progress of a piece of work.
 
     Attributes:
-        left: Seconds that what is left will take, at the pace so far; None if it is not known.
+        left: Estimated seconds left, at the pace so far; None if not known.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class WorkProgress:
         self._task = progress.add_task(description, total=total, completed=done, text="")
 
     def advance(self, text: str | None = None, *, worked: bool = True) -> None:
-        """One more is done.
+        """Counts one more item as done.
 
         Args:
-            text: What there is to say from now on; None leaves it as it was.
-            worked: Whether it was done now, and so tells the pace; False if it was known already.
+            text: New text; None keeps the old text.
+            worked: Whether the item was done now, so that it counts for the pace; False if it was done before.
         """
         now = self._clock()
         self._done += 1
@@ -67,12 +67,12 @@ class WorkProgress:
 
     @property
     def is_stale(self) -> bool:
-        """Whether what was said last is old."""
+        """Whether the text is old."""
         return self._clock() - self._last >= FRESH
 
     @property
     def line(self) -> str:
-        """All of it in one line."""
+        """The whole progress in one line."""
         if self._total is None:
             return f"{self._description}: for {duration(self._clock() - self._start)} so far"
         return f"{self._description}: {self._done}/{self._total} {self._unit}  {self._words()}".rstrip()
@@ -93,18 +93,18 @@ def show_progress(
     later: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[WorkProgress]:
-    """Shows how far the work in the block has come: a bar that is removed at the end, or a line every `LINE_EVERY`.
+    """Shows the progress of the work in the block: a bar that is removed at the end, or a line every `LINE_EVERY`.
 
-    The lines come from a thread, so that they come while a single item takes long, too.
+    A thread prints the lines, so that they also come during a long single item.
 
     Args:
-        console: Where; nothing if it is quiet.
-        description: What is done.
-        total: How many items; None if that is not known.
-        unit: What they are called.
-        done: How many of them were done before.
-        later: How many like them come after the block, for the time that is left.
-        clock: Seconds.
+        console: Where to show it; nothing if it is quiet.
+        description: Name of the work.
+        total: Number of items; None if not known.
+        unit: Name of the items.
+        done: Number of items done before.
+        later: Number of similar items after the block, for the time left.
+        clock: Returns seconds.
     """
     columns = (
         TextColumn("{task.description}", markup=False),

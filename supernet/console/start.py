@@ -15,14 +15,14 @@ from types import FrameType
 
 
 def leave_at_interrupt() -> None:
-    """Ends the process at an interrupt, without a traceback, until `loaded`: nothing is there to be cleaned up."""
+    """Ends the process at an interrupt, without a traceback, until `loaded`: nothing needs cleaning up yet."""
     ours = threading.current_thread() is threading.main_thread()  # only the main thread may set handlers
     if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it may be ignored
         signal.signal(signal.SIGINT, _leave)
 
 
 def run_as_module() -> bool:
-    """Whether Python is looking for a module to run (`python -m`), of which the caller is the package."""
+    """Whether Python is running a module of the calling package (`python -m`)."""
     return sys.argv[:1] == ["-m"]
 
 
@@ -34,7 +34,7 @@ def loaded() -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """While large libraries are loaded, of which some would catch a KeyboardInterrupt or speak of it."""
+    """For a block that loads large libraries, since some of them catch or report a KeyboardInterrupt."""
     leave_at_interrupt()
     try:
         yield

@@ -57,7 +57,7 @@ class Outcome:
 
 
 def run_jobs(jobs: Sequence[Job[C]], run: Callable[[C], object]) -> None:
-    """Runs each job, and prints the table.
+    """Runs each job and prints the table.
 
     Args:
         jobs: At least one.
@@ -74,7 +74,7 @@ def run_jobs(jobs: Sequence[Job[C]], run: Callable[[C], object]) -> None:
                 print_on_main(f"job {i + 1} of {len(jobs)}: {job.name}")
                 _run(job, run, i, outcomes)
                 if outcomes[i].state == FAILED and in_group():
-                    break  # other processes may be in another job: collective operations would not work any more
+                    break  # other processes may be in another job, so collective operations would not work
     finally:
         print_on_main(table_of(outcomes))
     if failed := sum(outcome.state != DONE for outcome in outcomes):
@@ -106,7 +106,7 @@ def _run(job: Job[C], run: Callable[[C], object], i: int, outcomes: list[Outcome
             say_error(error)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and nobody_reads():
-            raise  # nobody would read the table either
+            raise  # nobody would read the table
         record(FAILED, f"{type(error).__name__}: {first_line(error)}")
         traceback.print_exc()
     except BaseException:

@@ -1,4 +1,4 @@
-"""How a command ends: one line for a user's mistake, silence for a pipe that nobody reads any more."""
+"""How a command ends: one line for a user's mistake, silence for a closed pipe."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def one_line_errors() -> Iterator[None]:
 
     Rank 0 prints the errors that all processes share: all errors before the processes work together, and nearly all
     later ones. So another rank first waits `GRACE_S` seconds. If the error was shared, the launcher has killed it by
-    then; if not, it prints its own error with its rank. It waits in the same way with an error that only follows from
-    the end of another process.
+    then; if not, it prints its own error with its rank. An error that only follows from the end of another process
+    waits in the same way.
 
     If nobody reads the output any more (`| head`), the command ends silently, as if by SIGPIPE.
     """
@@ -65,7 +65,7 @@ def say_error(error: BaseException) -> None:
 
 
 def prepare_terminal() -> None:
-    """Makes printing safe: what the terminal's encoding has no letters for is escaped, and an absurd width ignored."""
+    """Makes printing safe: escapes letters that the terminal's encoding lacks, and ignores an absurd width."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -77,7 +77,7 @@ def prepare_terminal() -> None:
 
 @contextmanager
 def _output_written() -> Iterator[None]:
-    """Sees standard output written: Python would do it after the command, and print what goes wrong in its own words.
+    """Flushes standard output. Otherwise Python would do it after the command, with its own error messages.
 
     Raises:
         UserError: if it cannot be written.
@@ -86,13 +86,13 @@ def _output_written() -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # rich has met it
+        if isinstance(end.__context__, BrokenPipeError):  # rich has raised it
             raise SystemExit(CLOSED_PIPE) from end
         _flush()
         raise
     except OSError as error:
         if error.filename is None:
-            _flush()  # perhaps it was this that failed
+            _flush()  # this may be what failed
         raise
     _flush()
 
@@ -117,7 +117,7 @@ def nobody_reads() -> bool:
 
 
 def _discard_output() -> None:
-    """Sends what is still to be written to nowhere."""
+    """Discards the output that is not written yet."""
     with suppress(OSError, ValueError, AttributeError), open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 

@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterable
 
 MAX_COUNT = 2**31 - 1
-"""Of rows, steps, epochs: more than anyone means, and less than torch and NumPy count to."""
+"""Largest number of rows, steps, epochs: more than anyone means, and less than the limits of torch and NumPy."""
 
 MAX_SEED = 2**31
-"""Well below what NumPy's and torch's global generators take, with room for a seed of each process."""
+"""Well below the largest seed of NumPy's and torch's global generators, with room for a seed of each process."""
 
 
 class UserError(Exception):

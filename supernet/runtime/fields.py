@@ -1,4 +1,4 @@
-"""What a dataclass's field says about itself besides its type: its metadata.
+"""Metadata of dataclass fields, besides their types.
 
 `field(default=2, metadata=NO_EFFECT)` is an option that does not change the result. `identity` leaves it out, so run
 folders are not named after it.
@@ -41,7 +41,7 @@ def variants(classes: Mapping[str, type[Any]]) -> Mapping[str, Any]:
 
 
 def names(texts: Mapping[str, str]) -> Mapping[str, Any]:
-    """Metadata of a field that takes names out of a table.
+    """Metadata of a field that takes names from a table.
 
     Args:
         texts: What each name means, for people.
@@ -81,8 +81,8 @@ def identity(options: Any) -> dict[str, Any]:
     """The values of a dataclass, in plain types, that change the result.
 
     Args:
-        options: A dataclass; dataclasses inside it are read in the same way. One that has a method `identity` of its
-            own gives what that returns.
+        options: A dataclass; dataclasses inside it are read in the same way. If a dataclass has its own method
+            `identity`, its result is used.
     """
     values = {}
     for option in fields(options):

@@ -54,7 +54,7 @@ def check_weights(supernet: Path, expected: str) -> None:
     """Checks that the weights in a supernet's folder have this digest.
 
     Raises:
-        UserError: if they have another one.
+        UserError: if they have another digest.
     """
     if (current := weights_digest(supernet)) != expected:
         raise UserError(

@@ -34,7 +34,7 @@ from supernet.runtime.distributed import print_on_main
 from supernet.runtime.errors import UserError, first_line
 
 HUB_TIMEOUT_S = 10.0
-"""Longest wait for an answer or its next part; HF_HUB_DOWNLOAD_TIMEOUT may allow more."""
+"""Longest wait for an answer or its next part. HF_HUB_DOWNLOAD_TIMEOUT may raise it."""
 
 _NAMES = {"model": "model", "dataset": "data set"}
 """Kinds of repository, and their names in messages."""
@@ -188,7 +188,7 @@ def asking(repository: Repository, *, instead: str) -> Iterator[None]:
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Ends every request after `HUB_TIMEOUT_S` without a byte. Some of the client's own would wait forever."""
+    """Ends every request after `HUB_TIMEOUT_S` without a byte. Some requests of the client would wait forever."""
 
     def limit(request: Any) -> None:
         seconds = max(HUB_TIMEOUT_S, float(constants.HF_HUB_DOWNLOAD_TIMEOUT))

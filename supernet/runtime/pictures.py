@@ -1,4 +1,4 @@
-"""Pictures as files: figures of matplotlib, without windows."""
+"""Writes matplotlib's figures to files, without windows."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def accelerate_session(
         yield accelerator
         accelerator.wait_for_everyone()
     finally:
-        # Private, but the public ways keep the settings of the first accelerator for the whole process.
+        # Private, but the public functions keep the settings of the first accelerator for the whole process.
         AcceleratorState._reset_state(reset_partial_state=not in_group())
 
 
@@ -102,7 +102,7 @@ def lock_run_folder(accelerator: Accelerator, folder: Path) -> Iterator[None]:
 
 
 def resolve_precision(name: str, *, key: str = "train.mixed_precision") -> str:
-    """The precision to compute in. auto is the launcher's if that is not fp32, otherwise bf16 on a GPU that has it.
+    """The precision to compute in. auto is the launcher's unless that is fp32, otherwise bf16 on a GPU that has it.
 
     Args:
         name: auto | fp32 | bf16 | fp16.
@@ -234,11 +234,11 @@ def _lost_peers_explained() -> Iterator[None]:
 def sum_over_processes(accelerator: Accelerator, parameters: Sequence[nn.Parameter], numbers: Tensor) -> None:
     """Adds up gradients and some numbers over all processes, in place, in a single all-reduce.
 
-    A parameter that is in no sub-network of this step gets a gradient of zeros, as the unused rows of a sliced one do.
-    So Adam's averages decay in the same way, with one process as with several.
+    A parameter that is in no sub-network of this step gets a gradient of zeros, like the unused rows of a sliced
+    parameter. So Adam's averages decay in the same way, with one process as with several.
 
     Args:
-        parameters: The trained ones, the same in all processes.
+        parameters: The trained parameters, the same in all processes.
         numbers: (n,) on the accelerator's device.
     """
     for p in parameters:

@@ -122,9 +122,9 @@ def _record(kind: type[Any], value: Any, key: str) -> Any:
 
 
 def normalised(record: R) -> R:
-    """A dataclass whose parts are written in one way, as their methods `normalised` say.
+    """A dataclass with its parts in normal form, by their methods `normalised`.
 
-    Several values can mean the same: a list and a tuple, one name and a list of it.
+    Several values can mean the same: a list and a tuple, a name and a list of it.
     """
     parts = {f.name: getattr(record, f.name) for f in fields(record)}
     return replace(record, **{name: part.normalised() for name, part in parts.items() if hasattr(part, "normalised")})

@@ -1,7 +1,7 @@
 """Whether a run is running, was stopped or is done: `state.json` in its folder, for other commands and for people.
 
-A killed process cannot write that it was killed. But a running one holds a lock on the folder, so a run whose lock is
-free has ended.
+A killed process cannot write that it was killed. But a running process holds a lock on the folder, so a run whose lock
+is free has ended.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class RunState:
 
 
 def read_state(folder: Path) -> RunState | None:
-    """The state of the run in a folder; None if it has written none. A killed run counts as stopped.
+    """The state of the run in a folder; None if there is none. A killed run counts as stopped.
 
     A run on another machine counts as running until its file says otherwise: its lock cannot be seen from here.
 

@@ -40,16 +40,16 @@ class StorageError(UserError):
 
 @contextmanager
 def writing(what: Path | str, place: str = OUTPUT_DIR) -> Iterator[None]:
-    """Turns an error of the operating system in the block into a line that names what was written, and where else to.
+    """Turns an error of the operating system in the block into a line with the path and another place to write.
 
-    Of nested blocks the outermost one names its path: a folder, for example, not a file in it.
+    Of nested blocks, the outermost names its path: for example a folder, not a file in it.
 
     Args:
         what: A file or folder, perhaps with a noun: "the cache folder X".
         place: The override that writes elsewhere.
 
     Raises:
-        StorageError: for such an error, or one that a library in Rust has wrapped.
+        StorageError: for such an error, also if a library in Rust has wrapped it.
     """
     try:
         yield
@@ -118,7 +118,7 @@ def check_room(folder: Path, needed: int, *, what: str, advice: str) -> None:
 
 
 def _number(error: BaseException) -> int | None:
-    """The operating system's error number behind an error, if there is one."""
+    """The operating system's error number behind an error; None if there is none."""
     if isinstance(error, OSError):
         return error.errno
     match = re.search(r"\(os error (\d+)\)", str(error))

@@ -56,7 +56,7 @@ class Position:
         errors: Validation error of each validated sub-network after the last finished epoch.
         best_epoch: The epoch, from 1, whose sub-networks have the smallest mean validation error; 0 before the first.
         best_error: This mean.
-        origins: Digests of rows and models. A training resumes only with the same ones.
+        origins: Digests of rows and models. A training resumes only with the same digests.
     """
 
     step: int = 0
@@ -101,8 +101,8 @@ def save_checkpoint(folder: Path, trainer: Trainer, position: Position, *, keep:
 def check_room_for_checkpoints(folder: Path, trainer: Trainer) -> None:
     """Checks that the disk has room for everything that a training stores at the same time.
 
-    A checkpoint holds the weights and, for each trained weight, Adam's two averages. One more is written before the
-    oldest is removed. Besides, there are the last supernet and the best one.
+    A checkpoint holds the weights and, for each trained weight, Adam's two averages. A new checkpoint is written before
+    the oldest is removed. The last supernet and the best supernet are stored too.
 
     Raises:
         StorageError: if there is less room.
@@ -186,7 +186,7 @@ def load_checkpoint(
 
 
 def conditions_of(trainer: Trainer) -> dict[str, str]:
-    """What a result depends on, to the bit, besides configuration, rows and models."""
+    """Conditions that the exact bits of a result depend on, besides configuration, rows and models."""
     device = trainer.accelerator.device
     on_cpu = device.type == "cpu"
     return {
@@ -236,7 +236,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint; None if nothing is."""
+    """What is wrong with a checkpoint; None if it is whole."""
     try:
         manifest = load_json(path / MANIFEST)
         if manifest["format"] != _FORMAT:

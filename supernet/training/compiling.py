@@ -30,7 +30,7 @@ from supernet.models.families import family_of
 from supernet.runtime.errors import UserError
 
 GRAPHS = 64
-"""Most graphs of a layer class. A layer that needs another one is refused, not silently left uncompiled."""
+"""Largest number of graphs of a layer class. More are an error, not silently uncompiled layers."""
 
 
 @contextmanager

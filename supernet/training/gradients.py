@@ -61,7 +61,7 @@ def accumulate_gradients(
         model: The supernet.
         inputs: Arguments of its forward pass, for this process's part of the batch.
         labels_B: (B,) the labels of that part.
-        passes: What to train. The full model comes first if it is among them.
+        passes: The sub-networks to train. The full model comes first if it is among them.
         distillation: How the passes that distil learn from the teacher.
         rows: Rows of the batch over all processes. Losses are means over these.
         teacher: A fixed model to learn from. None is the full model, which predicts without training if it has no pass.

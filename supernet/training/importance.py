@@ -1,6 +1,6 @@
 """How important each head and unit is for the task, measured on training rows.
 
-Most sub-networks keep a prefix of heads or units. With the best ones first, a prefix keeps the best. The order does not
+Most sub-networks keep a prefix of heads or units. With the best first, a prefix keeps the best. The order does not
 change what the full model computes. L layers, N heads, F units, S sequences, T tokens.
 """
 
@@ -125,7 +125,7 @@ def _projection_inputs(model: PreTrainedModel) -> Iterator[list[Tensor]]:
 def order_by_importance_(model: PreTrainedModel, importance: Importance) -> None:
     """Reorders heads and units inside each layer in place, best first. The full model computes the same as before."""
     heads = importance.heads
-    if family_of(model.config).heads_tied:  # one order for all layers
+    if family_of(model.config).heads_tied:  # the same order for all layers
         heads = np.broadcast_to(heads.sum(axis=0), heads.shape)
     permute_(model, _best_first(heads), _best_first(importance.units))
 

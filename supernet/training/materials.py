@@ -1,4 +1,4 @@
-"""What a training starts from: pre-trained model, search space, rows; and their digests."""
+"""The materials of a training: pre-trained model, search space, rows; and their digests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from supernet.training.teacher import teacher_folder
 
 @dataclass(frozen=True)
 class Materials:
-    """What a training starts from.
+    """The materials of a training.
 
     Attributes:
         pretrained: The pre-trained model.
@@ -42,12 +42,12 @@ class Materials:
 
     @property
     def revisions(self) -> dict[str, str | None]:
-        """Commits on the hub of model and rows; None for what is not from the hub."""
+        """Commits on the hub of model and rows; None if they are not from the hub."""
         return {"model": self.pretrained.revision, "data": self.data.provenance.revision}
 
 
 def read_materials(config: TrainConfig, accelerator: Accelerator) -> Materials:
-    """Finds and reads all of it except the models' weights.
+    """Finds and reads the materials, except the models' weights.
 
     Raises:
         UserError: if something is missing, damaged or does not fit.

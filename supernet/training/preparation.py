@@ -1,4 +1,4 @@
-"""What comes before the first step: rows, model, importance, search space and teacher, as one `Prepared` training."""
+"""Prepares the first step: rows, model, importance, search space and teacher, together a `Prepared` training."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Prepared:
     """A training that is ready for its first step.
 
     Attributes:
-        config: What to do; the precision is decided.
+        config: The options, with the decided precision.
         materials: The rows, and digests of everything that the training starts from.
         tokenizer: The model's tokenizer.
-        trainer: Makes the steps. Holds the model, the search space and the accelerator.
+        trainer: Makes the steps; has the model, the search space and the accelerator.
         importance: Scores of heads and units; None if nothing needs them.
     """
 

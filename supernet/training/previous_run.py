@@ -1,4 +1,4 @@
-"""What a previous run left in the folder of a training: a supernet, one that is being replaced, checkpoints."""
+"""Results of a previous run in the folder of a training: a supernet, perhaps being replaced, and checkpoints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def with_precision(config: TrainConfig) -> TrainConfig:
 
 
 def report_unchanged(config: TrainConfig, accelerator: Accelerator, console: Console) -> None:
-    """Says that the supernet is there already, and whether an interrupted training was to replace it.
+    """Reports that the supernet exists already, and whether an interrupted training was going to replace it.
 
     Raises:
         UserError: if the supernet was trained with other rows or models than there are now.
@@ -85,7 +85,7 @@ def check_not_running(folder: Path) -> None:
 
 
 def check_precision_unchanged(config: TrainConfig, given: str) -> None:
-    """Refuses to start from scratch where `auto` meant another precision in an interrupted training.
+    """Refuses to start from scratch if `auto` meant another precision in an interrupted training.
 
     Args:
         config: With the decided precision.

@@ -44,14 +44,14 @@ from supernet.training.tracking import Tracking, cut_metrics, peak_memory_gib
 from supernet.training.trainer import StepResult
 
 LOG_EVERY = 10
-"""Steps between two records of the losses. To read a loss means to wait for the device."""
+"""Steps between two records of the losses. Reading a loss waits for the device."""
 
 MIDDLE = "middle"
-"""A sub-network that is validated, though no step trains it on purpose."""
+"""A sub-network that is validated, although no step trains it deliberately."""
 
 
 class TrainingRun:
-    """A training in its run folder, resumed or from the start. `started` makes one.
+    """A training in its run folder, resumed or from the start. Made by `started`.
 
     Args:
         prepared: Trainer, tokenizer, rows.
@@ -278,7 +278,7 @@ class TrainingRun:
 
 
 def _starting_position(prepared: Prepared, console: Console) -> Position:
-    """Loads the newest whole checkpoint, if there is one and it is wanted, and returns its position."""
+    """Loads the newest whole checkpoint, if there is one and resuming is allowed, and returns its position."""
     config, trainer = prepared.config, prepared.trainer
     folder = config.folder / CHECKPOINTS
     if trainer.accelerator.is_main_process:

@@ -1,4 +1,4 @@
-"""What a training shows people: losses on the progress line, the table at the end, the next command."""
+"""Output of a training: losses on the progress line, the table at the end, the next command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supernet.runtime.commands import typed_command
 
 
 def step_text(seen: Mapping[str, float]) -> str:
-    """What the progress line shows of a step, from loss_KIND, learning_rate and samples_per_second."""
+    """The progress line's text for a step, from loss_KIND, learning_rate and samples_per_second."""
     losses = [f"{key.removeprefix('loss_')} {value:.3f}" for key, value in seen.items() if key[:5] == "loss_"]
     return f"loss: {', '.join(losses)}  lr {seen['learning_rate']:.1e}  {seen['samples_per_second']:.0f} rows/s"
 
@@ -32,7 +32,7 @@ def print_summary(
 
     Args:
         console: Where to print.
-        title: What was trained.
+        title: Of the table.
         facts: Name and value of each row.
         errors: Validation error of each validated sub-network.
         shares: Share of the encoder's parameters that each of them has.

@@ -66,10 +66,10 @@ def load_teacher(
 
 
 def teacher_folder(options: Distillation) -> Path | None:
-    """Where the teacher lies, if there is to be one.
+    """The folder of the teacher; None if there is no teacher.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is no such folder.
     """
     if options.teacher is None:
         return None
@@ -83,7 +83,7 @@ def teacher_folder(options: Distillation) -> Path | None:
 
 
 def _check_outputs(given: str, config: PreTrainedConfig, task: Task) -> None:
-    """Sees that the teacher's outputs mean what the student's do, so far as its config.json says what they mean."""
+    """Checks that the teacher's outputs mean the same as the student's, as far as its config.json tells."""
     what, head = "give a model fine-tuned for this task", head_for(task)
     for name in (config.architectures or ())[:1]:
         others = {other.words for other in HEADS.values() if name in other.architectures.values()}

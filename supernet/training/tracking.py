@@ -72,7 +72,7 @@ class Tracking:
         }
         try:
             accelerator.init_trackers(options.project, None if step else _loggable(values), arguments)
-        except Exception as error:  # of any class: no network, no login, no answer
+        except Exception as error:  # errors of any class: no network, no login, no answer
             raise UserError(
                 f"tracking.to={','.join(options.to)} cannot start ({first_line(error)}); fix this or leave it out"
             ) from error
@@ -121,7 +121,7 @@ def _run_ids(folder: Path) -> dict[str, str]:
 
 
 def _loggable(values: Mapping[str, Any]) -> dict[str, int | float | str]:
-    """Values as trackers take them: dotted names, and text for what is neither a number nor text."""
+    """Values for trackers: dotted names; values other than numbers and text become text."""
     return {
         key: value if isinstance(value, (int, float, str)) else str(value) for key, value in flatten(values).items()
     }

@@ -62,7 +62,7 @@ class Trainer:
     """The model, its optimizer and learning rate schedule; makes one step at a time.
 
     Args:
-        config: What to do.
+        config: The options.
         accelerator: The device and the other processes.
         model: The supernet. It is moved to the device and put into training mode.
         space: The search space.
