@@ -109,7 +109,8 @@ def test_quotes_that_contradict_one_another_are_asked(tmp_path):
     file = save(tmp_path / "all.csv", rows)
     message = message_of(load, file)
     assert "all.csv:15: a quote opens in line 6 and closes in line 15, though each line in between" in message
-    assert "data.quotes=literal if quotes are part of the texts, or data.quotes=csv if quotes enclose the texts" in message
+    advice = "data.quotes=literal if quotes are part of the texts, or data.quotes=csv if quotes enclose the texts"
+    assert advice in message
     assert '"enclosed"' in all_texts(load(file, quotes="literal"))
     assert len(all_texts(load(file, quotes="literal"))) == 30
     assert len(all_texts(load(file, quotes="csv"))) == 21
