@@ -108,7 +108,7 @@ def test_quotes_that_contradict_one_another_are_asked(tmp_path):
     rows[20][0] = '"enclosed"'
     file = save(tmp_path / "all.csv", rows)
     message = message_of(load, file)
-    assert "all.csv:15: a quote opens in line 6 and closes in line 15, though each line in between" in message
+    assert "all.csv:15: a quote opens in line 6 and closes in line 15, but each line in between" in message
     advice = "data.quotes=literal if quotes are part of the texts, or data.quotes=csv if quotes enclose the texts"
     assert advice in message
     assert '"enclosed"' in all_texts(load(file, quotes="literal"))
