@@ -144,7 +144,7 @@ def search(candidate: SearcherOptions, synthetic: Synthetic, *, seed: int, evalu
         candidate: The searcher.
         synthetic: The space to search.
         seed: Of the searcher.
-        evaluations: Number of sub-networks, including the initial ones.
+        evaluations: Number of sub-networks, including the initial sub-networks.
     """
     searcher, costs, seconds = ask_tell(candidate, synthetic, seed), [], []
     for _ in range(evaluations):

@@ -33,7 +33,7 @@ def load_rows(supernet: Supernet, place: SearchData) -> TaskData:
         reason = "another version of Python" if info.task.name == EMBEDDED_TASK else "other files"
         raise UserError(
             f"the rows of task '{info.task.name}' are not those that the supernet was trained with ({reason}): "
-            f"{', '.join(changed)}; name the right ones with data.dir=FOLDER, or train again"
+            f"{', '.join(changed)}; name the right files with data.dir=FOLDER, or train again"
         )
     count, rows = place.validation_rows, len(data.validation)
     if count is None or count >= rows:

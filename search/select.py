@@ -32,7 +32,7 @@ from supernet.space.subnetwork import SubNetwork
 FORMATS = ("text", "json")
 OTHER_WEIGHTS = {
     FINETUNE: "this run trained each sub-network alone, so its weights are not the supernet's",
-    BASELINE: "this is a baseline: it may also change weights, and the run does not keep the changed ones",
+    BASELINE: "this is a baseline: it may also change weights, and the run does not keep changed weights",
 }
 """By mode: a note for runs whose models are not simply parts of the supernet."""
 

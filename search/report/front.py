@@ -26,7 +26,7 @@ class HypervolumeCurve:
     """How the hypervolume grew.
 
     Attributes:
-        hypervolume: After each trial, failed ones too.
+        hypervolume: After each trial, failed trials too.
         seconds: Seconds of search up to the end of each trial.
     """
 

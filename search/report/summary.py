@@ -138,7 +138,7 @@ def _notes_on_full_models(all_series: Mapping[str, Sequence[RunRecord]], results
 
 
 def _without_chance(name: str, runs: Sequence[RunRecord]) -> list[str]:
-    """Notes on runs of a series that have different seeds and the same trials, beyond the fixed first ones."""
+    """Notes on runs of a series that have different seeds and the same trials, beyond the fixed first trials."""
     length = min(len(run.trials) for run in runs)
     if length <= STARTS:
         return []

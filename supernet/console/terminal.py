@@ -29,7 +29,7 @@ def one_line_errors() -> Iterator[None]:
     """Turns a `UserError` into one line and exit status 1.
 
     Rank 0 prints the errors that all processes share: all errors before the processes work together, and nearly all
-    later ones. So another rank first waits `GRACE_S` seconds. If the error was shared, the launcher has killed it by
+    later errors. So another rank first waits `GRACE_S` seconds. If the error was shared, the launcher has killed it by
     then; if not, it prints its own error with its rank. An error that only follows from the end of another process
     waits in the same way.
 

@@ -137,7 +137,7 @@ def reason(error: BaseException, repository: Repository) -> tuple[str, str | Non
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and its causes, implicit ones too. Missing optional files are left out."""
+    """The error and its causes, implicit causes too. Missing optional files are left out."""
     cause: BaseException | None = error
     while cause is not None:
         if not isinstance(cause, EntryNotFoundError) or isinstance(cause, LocalEntryNotFoundError):

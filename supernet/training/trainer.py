@@ -128,8 +128,8 @@ class Trainer:
 
         If a process is asked to stop, it abandons the step after the current backward pass: it drops the gradients and
         restores dropout's generators, so that the step can be repeated later. All processes must agree on this, so the
-        request is one more number in the step's all-reduce. On a CPU the processes read the sum at once and all
-        abandon the step. GPUs would have to wait for it, so they finish the step and stop after the next one.
+        request is another number in the step's all-reduce. On a CPU the processes read the sum at once and all
+        abandon the step. GPUs would have to wait for it, so they finish the step and stop after the next step.
 
         Args:
             rows_B: (B,) row numbers of the whole batch.
