@@ -34,7 +34,7 @@ class SubNetworkSearcher(BaseSearcher):
     """A searcher whose trials are the sub-networks of a space, each at most once.
 
     Starts with the largest, the smallest and the middle sub-network, as the paper does. Each proposal depends only on
-    the seed and on the earlier sub-networks and results. So a new searcher that is told the trials of an interrupted
+    the seed and on the earlier sub-networks and results. So a new searcher that gets the trials of an interrupted
     search in their order, without being asked, continues that search.
 
     Args:

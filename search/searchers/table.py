@@ -105,7 +105,7 @@ def _plain_ehvi() -> Propose:
             raise
         raise UserError(
             "searcher=ehvi needs BoTorch if searcher.known_cost is false or no objective is computed by a formula: "
-            "pip install 'plm-supernet[botorch]'"
+            "pip install 'plm-supernet[botorch]', or take searcher=nsga2"
         ) from error
     return propose_plain
 

@@ -211,7 +211,7 @@ def _score_values(a: Architecture, batch_size: int, length: int) -> int:
 
 
 def _positions(a: Architecture, length: int) -> int:
-    """Relative positions that are in use for sequences of so many tokens."""
+    """Relative positions that are in use for sequences of a given number of tokens."""
     return min(a.positions, a.positions_per_token * length) if a.positions_per_token else a.positions
 
 
