@@ -71,4 +71,4 @@ def add_up():
 
 def test_two_processes_find_each_other():
     done = run_two(add_up)
-    assert (done.returncode, done.stdout) == (0, "11.0\n11.0\n"), done.stderr
+    assert (done.returncode, done.stdout.count("11.0")) == (0, 2), done.stderr  # two writers may share a line
