@@ -228,6 +228,7 @@ def test_the_same_widths_are_the_most_even_that_use_the_budget():
         assert pruned.subnet == SubNetwork.uniform(range(4), h, u)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [*FAMILY_NAMES, *sorted(VARIANTS)])
 @methods
 def test_every_family_is_pruned_within_the_budget(family, method):

@@ -106,6 +106,7 @@ def test_all_choices_of_a_row_count():
     assert_least_squares(tiny_model("bert", auto=AutoModelForMultipleChoice), split, 1)
 
 
+@pytest.mark.slow
 @families
 def test_each_block_comes_closer_and_the_next_starts_from_there(family):
     """The whole of tuning, against doing it block by block with numpy, on models put together anew each time."""
@@ -190,6 +191,7 @@ def test_folded_factors_are_masks(family):
     assert not torch.allclose(found, extract(model, SUBNET)(**batch.inputs).logits)
 
 
+@pytest.mark.slow
 @families
 def test_twins_are_made_up_for(family, monkeypatch):
     """Where the heads and units left out are copies of others, a factor of 2 gives the full model back."""

@@ -82,6 +82,7 @@ def test_a_training_that_has_no_room_does_not_begin(disk, model_folder, data_fol
     assert (train(config) / "supernet.json").exists()
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("at", ["save_checkpoint", "save_supernet"])
 def test_a_training_whose_disk_becomes_full_keeps_its_last_checkpoint(
@@ -114,6 +115,7 @@ def test_a_training_whose_disk_becomes_full_keeps_its_last_checkpoint(
     assert went_on == (train(other) / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @as_root
 def test_a_search_whose_disk_becomes_full_keeps_its_trials(disk, supernet_folder, monkeypatch):
     overrides = [f"supernet={supernet_folder}", "searcher=random", "name=run", f"output_dir={disk.folder}"]

@@ -79,6 +79,7 @@ def gradients(trainer, step=3):
     return losses, found
 
 
+@pytest.mark.slow
 def test_which_steps_are_random_does_not_decide_how_large_the_nets_are(configure, trainer):
     """Both follow from the step's number; of two streams that were one, only small nets would come early."""
     short = trainer(configure("strategy=kd", "sampling=stratified", "strategy.k=1"))
@@ -129,6 +130,7 @@ ERRORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS)
 def test_the_micro_batch_is_halved_when_memory_runs_out(error, configure, trainer, monkeypatch, capsys):
     whole = gradients(trainer(configure()))
@@ -243,6 +245,7 @@ def teacher_folder(model_folder, tokenizer, tmp_path):
     return save
 
 
+@pytest.mark.slow
 def test_a_fixed_teacher_is_learned_from(configure, trainer, teacher_folder, tokenizer):
     folder = teacher_folder(num_hidden_layers=2)
     config = configure(f"distillation.teacher={folder}")
@@ -283,6 +286,7 @@ def weights_of(folder):
     }
 
 
+@pytest.mark.slow
 def test_all_of_it_together_trains_as_a_plain_training(configure, tmp_path):
     others = ["train.length_window=1", "train.max_grad_norm=null", "sampling=stratified", "train.epochs=3"]
     spared = configure(*others, "train.gradient_checkpointing=true", "train.micro_batch_size=4")
@@ -317,6 +321,7 @@ def test_compiled_layers_have_the_same_gradients_and_few_graphs(backend, steps, 
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_layers_of_too_many_forms_are_told(configure, trainer, monkeypatch):
     its = trainer(configure())
     monkeypatch.setattr(compiling, "GRAPHS", 1)
@@ -336,7 +341,8 @@ def test_compiling_needs_a_compiler(configure, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_a_compiled_training_equals_an_uncompiled_one(backend, configure, monkeypatch):
     torch._dynamo.reset()
     monkeypatch.setattr(training, "compiled_layers", partial(compiled_layers, backend=backend))

@@ -173,6 +173,7 @@ def trained(job, subnet, folder):
     return reports, load_file(folder / "weights.safetensors")
 
 
+@pytest.mark.slow
 def test_a_job_read_is_the_job_written(finetuning_of, supernet_folder, tmp_path):
     job = finetuning_of(supernet_folder, "searcher=random", "evaluator.learning_rate=1e-2", "seed=3").job()
     (tmp_path / "job").mkdir()
@@ -186,6 +187,7 @@ def test_a_job_read_is_the_job_written(finetuning_of, supernet_folder, tmp_path)
         assert torch.equal(tensor, read.model.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_a_sub_network_is_trained_alone_and_measured_as_it_goes(finetuning_of, supernet_folder, tmp_path):
     finetuning = finetuning_of(supernet_folder, "searcher=random", "evaluator.reports_per_epoch=2")
     job, supernet = finetuning.job(), load_supernet(supernet_folder)
@@ -227,6 +229,7 @@ def test_a_sub_network_without_layers_can_be_trained(finetuning_of, supernet_fol
     assert len(reports) == 3
 
 
+@pytest.mark.slow
 def test_trainings_start_from_the_weights_before_the_supernet(finetuning_of, model_folder, data_folder, tmp_path):
     overrides = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={data_folder}", f"output_dir={tmp_path}"]
     overrides += [f"data.cache_dir={tmp_path}/cache", "train.epochs=1", "order=importance", "train.learning_rate=1e-9"]

@@ -158,6 +158,7 @@ def test_rows_are_fetched_once(hub, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_branch_a_tag_or_a_commit(hub, model_files):
     first, second = hub.put(GLUE, sst2()), hub.put(GLUE, sst2("fine"), ref="v2")
     assert (rows().provenance.revision, rows(hub_revision="v2").provenance.revision) == (first, second)
@@ -243,6 +244,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("kind", ["model", "data set"])
 def test_one_line(kind, case, hub, model_files, monkeypatch, capfd):
@@ -395,6 +397,7 @@ def away(request, hub, monkeypatch):
     return go
 
 
+@pytest.mark.slow
 def test_the_cache_stands_in_for_the_hub(away, hub, model_files, capfd):
     commits = hub.put(BERT, model_files), hub.put(GLUE, sst2())
     before = model(), rows().test.columns
@@ -405,6 +408,7 @@ def test_the_cache_stands_in_for_the_hub(away, hub, model_files, capfd):
     assert rows().provenance.notes[0].startswith(f"nyu-mll/glue is of commit {commits[1][:12]}, from the cache: ")
 
 
+@pytest.mark.slow
 def test_the_cache_gives_the_very_commit_or_nothing(away, hub, model_files):
     """Also where another commit came later, and for a configuration that was never fetched."""
     first = hub.put(GLUE, sst2())
@@ -421,6 +425,7 @@ def test_the_cache_gives_the_very_commit_or_nothing(away, hub, model_files):
     assert "model 'some/bert' cannot be fetched from the hub" in one_line(model)
 
 
+@pytest.mark.slow
 def test_what_others_left_in_the_cache_is_made_whole(away, hub, model_files):
     """Another program may have asked for the configuration alone, which tells nothing of the other files."""
     hub.put(BERT, model_files)

@@ -156,6 +156,7 @@ def test_damaged_scores_are_refused(tmp_path):
             read_importance(tmp_path, Sizes(3, 4, 10))
 
 
+@pytest.mark.slow
 def test_a_training_by_importance_reads_training_rows_alone(model_folder, data_folder, tmp_path):
     """Other validation and test rows, the same scores; the supernet knows which layers matter."""
     moved = tmp_path / "data" / "sst2"

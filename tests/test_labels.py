@@ -428,6 +428,7 @@ def test_a_column_that_numbers_the_rows_is_neither_text_nor_label(tmp_path, name
     assert rows.provenance.unused == (f"columns {name}",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [".", ","])
 def test_a_hundred_thousand_different_labels_are_not_compared_each_with_each(point):
     names = [f"{i}{point}{i % 10}" for i in range(100_000)]

@@ -45,6 +45,7 @@ def peak_bytes(model, inputs):
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", sorted({*FAMILY_NAMES, *VARIANTS}))
 def test_activations_by_formula_are_about_what_torch_allocates(family):
     model = wide_model(family)

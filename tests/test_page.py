@@ -104,6 +104,7 @@ def column(driver, number):
     return texts(driver, f"#members tbody td:nth-child({number})")
 
 
+@pytest.mark.slow
 def test_no_text_ends_the_script_and_nothing_is_fetched(pages):
     page, values = pages[TWO][0].read_text(encoding="utf-8"), pages[TWO][1]
     assert page.count("</script>") == 2

@@ -92,6 +92,7 @@ def table_in(said, mark):
     return next(line for line in said.splitlines() if line.strip().startswith(mark)).split()
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 @pytest.mark.parametrize("objectives", [("error", "params"), THREE])
 def test_the_files_of_a_run(objectives, tmp_path):
@@ -377,6 +378,7 @@ def test_the_numbers_of_groups(tmp_path):
     assert all(budget["error"] is not None and budget["test"] is None for budget in untested["budgets"])
 
 
+@pytest.mark.slow
 def test_deviations_are_those_of_samples_and_a_single_run_has_none(tmp_path):
     runs = [make_run(tmp_path / str(s), seed=s) for s in range(3)]
     (group,) = report_of(series_of(runs, pool_supernets=False), budgets=[0.6])["groups"]
@@ -415,6 +417,7 @@ def test_seeds_without_influence_are_named(tmp_path):
     assert report_of(series_of(short, pool_supernets=False))["notes"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 @pytest.mark.parametrize("given", ["csv", "[csv,latex,pdf,svg]"])
 def test_other_formats(given, tmp_path, capsys):
@@ -491,6 +494,7 @@ def test_what_a_report_cannot_be_told(override, message):
         load_config("report", ReportConfig, [override])
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_report_from_start_to_end(tmp_path, capsys):
     search = tmp_path / "search"

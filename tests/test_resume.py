@@ -156,8 +156,14 @@ def test_a_signal_saves_and_ends_and_the_same_command_goes_on(name, configure, e
     assert read_state(with_precision(configure()).folder).state == DONE
 
 
-@pytest.mark.parametrize("size", [None, 3])
-@pytest.mark.parametrize("number", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("number", "size"),
+    [
+        (1, None),
+        (2, 3),
+        *(pytest.param(*case, marks=pytest.mark.nightly) for case in [(1, 3), (2, None), (4, None), (4, 3)]),
+    ],
+)
 def test_a_signal_within_a_step_is_obeyed_after_the_backward_pass_in_hand(
     number, size, configure, expected, at_step, monkeypatch
 ):

@@ -21,6 +21,7 @@ def space_of(name, **limits):
     return search_space(SpaceOptions(name, **limits), layers=a.layers, heads=a.heads, units=a.units)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize("name", sorted(SPACES))
 @given(seed=st.integers(0, 1000))
@@ -31,6 +32,7 @@ def test_draws_are_in_the_space_and_follow_the_seed(name, sampler, seed):
     assert space.decode(space.encode(subnet)) == subnet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small", "medium", "large", "native"])
 def test_stratified_draws_are_even_over_the_sizes(name):
     limits = {"min_layers": 2, "min_heads": 1, "min_units": 20} if name == "small" else {}

@@ -14,7 +14,10 @@ from supernet.space.base import SearchSpace
 from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, NativeSpace, SmallSpace
 from tests.synthetic import COLLIDING, LAYER, MEDIUM, NATIVE, SMALL, cost_of, search, searcher, smooth, volume
 
-VERSIONS = [(name, {}) for name in SEARCHERS] + [("ehvi", {"known_cost": False})]
+REGULAR = [(name, {}) for name in SEARCHERS]
+AT_NIGHT = [pytest.mark.slow, pytest.mark.nightly]
+"""For EHVI by BoTorch, which takes seconds for each proposal. In every run, test_searchers_models.py tries it."""
+VERSIONS = [*REGULAR, pytest.param("ehvi", {"known_cost": False}, marks=AT_NIGHT)]
 versions = pytest.mark.parametrize(("name", "settings"), VERSIONS, ids=[*SEARCHERS, "ehvi_plain"])
 
 FEW_SPACES = [SMALL, SmallSpace(4, 4, 1000, multiple_of=64), LargeSpace(2, 2, 200, multiple_of=64)]
@@ -42,7 +45,10 @@ def only_subnets(done: list) -> list:
 # Every searcher in three spaces; what the spaces themselves decide, in all of them.
 @pytest.mark.parametrize(
     ("name", "settings", "space"),
-    [(name, settings, space) for name, settings in VERSIONS for space in (SPACES if name == "random" else FEW_SPACES)],
+    [
+        *((*row, space) for row in REGULAR for space in (SPACES if row[0] == "random" else FEW_SPACES)),
+        *(pytest.param("ehvi", {"known_cost": False}, space, marks=AT_NIGHT) for space in FEW_SPACES),
+    ],
 )
 def test_starts_with_largest_smallest_middle_and_repeats_none(name: str, settings: dict, space: SearchSpace) -> None:
     found = only_subnets(search(searcher(name, space, **settings), space, 14))
@@ -79,6 +85,7 @@ def test_a_space_of_one_subnetwork(name: str, settings: dict) -> None:
     assert only_subnets(search(asked, space, 5)) == [space.largest]
 
 
+@pytest.mark.slow
 @versions
 def test_same_seed_same_trials_other_seed_other_trials(name: str, settings: dict) -> None:
     first, again, other = (search(searcher(name, SMALL, seed=s, **settings), SMALL, 12) for s in (1, 1, 2))
@@ -86,6 +93,7 @@ def test_same_seed_same_trials_other_seed_other_trials(name: str, settings: dict
     assert first != other
 
 
+@pytest.mark.slow
 @versions
 def test_global_generators_are_neither_read_nor_moved(name: str, settings: dict) -> None:
     np.random.seed(3)
@@ -135,6 +143,7 @@ def test_the_order_told_only_matters_where_age_does(name: str) -> None:
     assert forward.ask() == backward.ask()
 
 
+@pytest.mark.slow
 @versions
 def test_asking_several_before_telling_repeats_none(name: str, settings: dict) -> None:
     asked = searcher(name, MEDIUM, **settings)
@@ -246,8 +255,10 @@ def test_the_paper_s_large_space_with_its_37008_bits(name: str) -> None:
     assert len(set(found)) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "settings", "count"), [*((name, settings, 4) for name, settings in VERSIONS), ("ehvi", {}, 3)]
+    ("name", "settings", "count"),
+    [*((*row, 4) for row in REGULAR), ("ehvi", {}, 3), pytest.param("ehvi", {"known_cost": False}, 4, marks=AT_NIGHT)],
 )
 def test_more_than_two_objectives(name: str, settings: dict, count: int) -> None:
     metrics = ("error", "cost", "latency_ms", "memory_mb")[:count]

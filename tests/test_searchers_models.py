@@ -190,6 +190,7 @@ def test_the_scalarisation_ranks_by_the_worst_weighted_objective() -> None:
 # --- searches ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @bayesian
 @pytest.mark.parametrize("error", [0.0, 0.1, 1e6])
 def test_equal_errors_are_no_obstacle(name: str, settings: dict, error: float) -> None:
@@ -283,6 +284,7 @@ def test_plain_ehvi_without_botorch_says_how_to_install_it(options, known, monke
         )
 
 
+@pytest.mark.slow
 def test_a_search_with_formulas_needs_no_botorch() -> None:
     """Two objectives or three; in a new interpreter, as BoTorch has long been loaded here."""
     code = """

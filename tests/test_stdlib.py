@@ -27,6 +27,7 @@ def test_the_task_table_has_the_same_areas_in_the_same_order():
     assert read_task("stdlib").classes == AREAS
 
 
+@pytest.mark.slow
 def test_the_running_python_gives_thousands_of_rows_and_no_area_dominates():
     texts, labels = stdlib_rows()
     counts = Counter(labels)
@@ -117,6 +118,7 @@ def test_missing_sources_are_told_in_one_line_that_names_the_area(tmp_path):
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.slow
 def test_rows_are_read_once(monkeypatch):
     stdlib_rows()
     monkeypatch.setattr(stdlib.ast, "parse", lambda source: pytest.fail("parsed again"))

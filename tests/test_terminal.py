@@ -164,6 +164,7 @@ def test_a_pipe_that_nobody_reads_ends_a_command_without_a_word(run_folder, argu
     assert (status, said) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COMMANDS, ids=str)
 def test_output_on_a_full_disk_is_told(run_folder, arguments):
     status, said = in_child(select(run_folder, arguments), stdout=os.open("/dev/full", os.O_WRONLY))

@@ -64,6 +64,7 @@ def test_a_tracker_that_is_not_installed_is_told_before_the_work(configure, monk
         configure("tracking.to=[tensorbord]")
 
 
+@pytest.mark.slow
 def test_tensorboard_goes_on_where_it_was(configure, monkeypatch):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -76,6 +76,7 @@ def test_the_folder_loads_with_stock_transformers_and_says_what_it_is(golden_run
     assert ours.info.task.name == "sst2"
 
 
+@pytest.mark.slow
 def test_same_seeds_same_weights_and_other_seeds_others(golden_run, model_folder, data_folder, tmp_path):
     again = weights(run(model_folder, data_folder, tmp_path / "again"))
     other = weights(run(model_folder, data_folder, tmp_path / "other", "seeds.sampling=1"))
@@ -96,6 +97,7 @@ def test_what_is_trained_is_not_trained_again(model_folder, data_folder, tmp_pat
     assert not list(folder.parent.glob(".*partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["standard", "sandwich"])
 @pytest.mark.parametrize("space", ["medium", "large", "layer"])
 def test_every_space_and_strategy_trains(space, strategy, model_folder, data_folder, tmp_path):
@@ -105,6 +107,7 @@ def test_every_space_and_strategy_trains(space, strategy, model_folder, data_fol
     assert {key for key in seen if key.startswith("loss")} == kinds
 
 
+@pytest.mark.slow
 def test_regression_trains(model_folder, data_folder, tmp_path):
     folder = run(model_folder, data_folder, tmp_path, "task=stsb", "train.epochs=8")
     assert load_supernet(folder).model.config.num_labels == 1
