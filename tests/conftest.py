@@ -1,22 +1,6 @@
-import json
-import signal
-from pathlib import Path
+"""What holds for the whole run. The fixtures are in fixtures.py."""
 
-import numpy as np
-import pytest
-import torch
-import yaml
 from hypothesis import settings
-from transformers import AutoConfig, AutoModel, BertTokenizerFast
-
-from supernet.console.config import load_config
-from supernet.options.task import TaskSpec
-from supernet.options.training import TrainConfig
-from supernet.training.train import train
-from tests.models import tiny_model
-
-THREADS = 1  # the models are tiny: more threads would only wait for each other
-torch.set_num_threads(THREADS)
 
 # Every run of the suite tries the same examples; `--hypothesis-profile=search` looks for new ones.
 # There is no deadline, because a busy machine is slow.
@@ -24,92 +8,8 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=5000, deadline=None)
 settings.load_profile("same")
 
-TASK_FOLDER = Path(__file__).parent.parent / "conf" / "task"
-TASK_NAMES = sorted(file.stem for file in TASK_FOLDER.glob("*.yaml"))
 
-
-def read_task(name, **values):
-    """A task of the task table, with some values changed."""
-    spec = TaskSpec(**(yaml.safe_load((TASK_FOLDER / f"{name}.yaml").read_text()) | values)).normalised()
-    return spec if spec.is_open else spec.resolve()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _interrupts_are_heard():
-    """Tests that are run in the background are deaf to SIGINT, and so would be all that they start."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(autouse=True)
-def _as_many_threads_as_before():
-    """A launcher's variables give a process its share of the cores, which is not to last beyond the test."""
-    yield
-    torch.set_num_threads(THREADS)
-
-
-@pytest.fixture(autouse=True)
-def _pictures_are_not_drawn(request, monkeypatch):
-    """Drawing takes longer than a tiny search. Tests that are marked `pictures` draw."""
-    if request.node.get_closest_marker("pictures") is None:
-        monkeypatch.setattr("matplotlib.figure.Figure.savefig", _not_drawn)
-
-
-def _not_drawn(figure, path, **_):
-    Path(path).write_bytes(b"not drawn")
-
-
-@pytest.fixture(scope="session")
-def tokenizer():
-    """A WordPiece tokenizer of 49 pieces that spells words out, and whose padding is token 1."""
-    letters = "etaoinshrdlucmfgpwybvk"
-    pieces = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    return BertTokenizerFast(vocab={piece: i for i, piece in enumerate(pieces)})
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory, tokenizer):
-    """A tiny pre-trained BERT, without a classifier that fits any task, as a folder."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model = tiny_model("bert", dtype=torch.float32, max_position_embeddings=160, **no_dropout)
-    model.base_model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def dropout_folder(model_folder, tokenizer, tmp_path_factory):
-    """The tiny BERT, with dropout."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
-    config = AutoConfig.from_pretrained(model_folder, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
-    AutoModel.from_pretrained(model_folder, config=config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def data_folder(tmp_path_factory):
-    """Files of sst2 and stsb: 200 training and 40 validation rows whose label is easy to see."""
-    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for split, count in (("train", 200), ("validation", 40)):
-        for task in ("sst2", "stsb"):
-            rows = []
-            for i in range(count):
-                text = " ".join(rng.choice(["tree", "rain", "land", "fog"], int(rng.integers(2, 9))))
-                good = "nice " * (i % 2)
-                pair = {"sentence1": good + text, "sentence2": text, "label": 5.0 * (i % 2)}
-                rows.append(pair if task == "stsb" else {"sentence": good + text, "label": i % 2})
-            file = root / task / f"{split}.jsonl"
-            file.parent.mkdir(exist_ok=True)
-            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return root
-
-
-@pytest.fixture(scope="session")
-def supernet_folder(model_folder, data_folder, tmp_path_factory):
-    """A supernet made of the tiny BERT, trained a little, with 60 validation rows."""
-    output = tmp_path_factory.mktemp("supernet")
-    overrides = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={data_folder}", f"output_dir={output}"]
-    overrides += [f"data.cache_dir={output}/cache", "train.epochs=4", "train.batch_size=8", "train.learning_rate=3e-3"]
-    return train(load_config("train", TrainConfig, overrides))
+def pytest_configure(config):
+    """The process that only hands out tests to others needs no libraries, which take seconds to load."""
+    if not getattr(config.option, "numprocesses", None):
+        config.pluginmanager.import_plugin("tests.fixtures")

@@ -6,7 +6,7 @@ from supernet.options.training import Distillation, OrderOptions
 from supernet.space.sampling import SamplingOptions
 from supernet.space.spaces import SpaceOptions
 from supernet.space.strategies import Strategy
-from tests.conftest import read_task
+from tests.fixtures import read_task
 
 
 def info(**values):

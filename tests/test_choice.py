@@ -16,7 +16,7 @@ from supernet.models.slicing import extract, view
 from supernet.options.data import DataOptions
 from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import LayerSlice, SubNetwork
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.models import tiny_config
 
 CONTEXT = ["the tree", "a land of rain and fog", "rain"]

@@ -20,7 +20,7 @@ from supernet.options.data import DataOptions
 from supernet.options.task import Task
 from supernet.options.training import TrainConfig
 from supernet.runtime.shapes import shaped
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.user_data import all_texts, load, message_of, records, texts_of, write
 
 # What is found

@@ -20,7 +20,7 @@ from supernet.options.kinds import REGRESSION
 from supernet.options.task import EMBEDDED_TASK
 from supernet.runtime.errors import UserError
 from supernet.runtime.shapes import shaped
-from tests.conftest import TASK_NAMES, read_task
+from tests.fixtures import TASK_NAMES, read_task
 
 GLUE = Path(os.environ.get("PLM_SUPERNET_GLUE", "glue"))
 GOOD = [{"sentence": f"sentence {i}", "label": i % 2, "idx": i} for i in range(10)]

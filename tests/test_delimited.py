@@ -7,7 +7,7 @@ import pytest
 from supernet.data.delimited import Dialect, dialect_of
 from supernet.data.readers import reader_of
 from supernet.options.task import Task
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.user_data import all_texts, load, message_of, records, write
 
 ENDINGS = [(".csv", ","), (".csv", ";"), (".csv", "|"), (".csv", "\t"), (".tsv", "\t")]

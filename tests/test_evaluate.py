@@ -17,7 +17,7 @@ from supernet.models.families import architecture_of, family_of
 from supernet.models.slicing import extract
 from supernet.space.cost import Workload
 from supernet.space.subnetwork import LayerSlice, SubNetwork
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.models import FAMILY_NAMES, VARIANTS, tiny_model
 
 families = pytest.mark.parametrize("family", [*FAMILY_NAMES, *sorted(VARIANTS)])

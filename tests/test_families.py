@@ -11,7 +11,7 @@ from supernet.models.pretrained import load_pretrained
 from supernet.models.slicing import extract
 from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import SubNetwork
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.models import FAMILY_NAMES, SAME_AS, tiny_config, tiny_model
 
 families = pytest.mark.parametrize("family", FAMILY_NAMES)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from supernet.data.load import SPLITS
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.user_data import load, message_of, records, write
 
 HASH = "0a1b2c3d4e5f6a7b"

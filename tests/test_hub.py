@@ -32,7 +32,7 @@ from supernet.options.training import TrainConfig
 from supernet.runtime import hub as hub_client
 from supernet.runtime.errors import UserError
 from supernet.training.train import train
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.launched import ROOT, as_launched
 from tests.local_hub import LocalHub
 

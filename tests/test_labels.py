@@ -16,7 +16,7 @@ from supernet.options.task import Task
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
 from supernet.runtime.shapes import shaped
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.user_data import load, message_of, records, write
 
 ALL = ["all.csv", "all.tsv", "all.jsonl", "all.parquet"]

@@ -6,7 +6,7 @@ import pytest
 from supernet.data.metrics import METRICS, error, majority_error, majority_score, score
 from supernet.options.task import METRIC_NAMES
 from supernet.runtime.errors import UserError
-from tests.conftest import read_task
+from tests.fixtures import read_task
 
 LABELS = np.array([1, 1, 1, 0, 0, 1])
 PREDICTIONS = np.array([1, 1, 0, 1, 0, 1])  # 3 true positives, 1 false positive, 1 false negative, 1 true negative

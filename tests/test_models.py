@@ -15,7 +15,7 @@ from supernet.models.pretrained import Pretrained, check_model, load_pretrained,
 from supernet.options.model import ModelSource
 from supernet.runtime.errors import UserError
 from supernet.training.train import TrainConfig
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.models import tiny_config
 
 

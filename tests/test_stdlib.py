@@ -7,7 +7,7 @@ from supernet.data.load import load_rows
 from supernet.data.stdlib import AREA_MODULES, AREAS, TEXT_LENGTH, stdlib_rows, stdlib_splits
 from supernet.options.data import DataOptions
 from supernet.runtime.errors import UserError
-from tests.conftest import read_task
+from tests.fixtures import read_task
 
 
 def write_library(folder, rows_per_area=60):

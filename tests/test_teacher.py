@@ -13,7 +13,7 @@ from supernet.models.pretrained import load_pretrained
 from supernet.options.training import Distillation
 from supernet.runtime.errors import UserError
 from supernet.training.teacher import load_teacher
-from tests.conftest import read_task
+from tests.fixtures import read_task
 from tests.models import tiny_model
 
 

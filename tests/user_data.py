@@ -10,7 +10,7 @@ import pytest
 from supernet.data.load import SPLITS, load_rows
 from supernet.options.data import DataOptions
 from supernet.runtime.errors import UserError
-from tests.conftest import read_task
+from tests.fixtures import read_task
 
 WORDS = ("tree", "rain", "land", "fog")
 
