@@ -24,7 +24,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -42,6 +42,7 @@ from benchmarks.masked import masked
 from supernet.data.batches import collate
 from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.evaluator import AUTOCAST, Evaluator
+from supernet.evaluation.latency import Clock
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.space.cost import Architecture, encoder_flops
@@ -67,12 +68,7 @@ PARTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=256)
-    parser.add_argument("--subnets", type=int, default=12)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--processor-time", action="store_true")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     device, clock = arguments.device, time.process_time if arguments.processor_time else time.perf_counter
     native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     precision = "bf16" if native else "no"
@@ -90,6 +86,34 @@ def main() -> None:
 
     dtype = AUTOCAST[precision] or torch.float32
     rates = [matmul_rate(device=device, dtype=dtype, clock=clock)]
+    seconds = _alternate(paper, evaluator, subnets, clock=clock, tolerance=1e-4 if precision == "no" else 0.1)
+    rates.append(matmul_rate(device=device, dtype=dtype, clock=clock))
+
+    rate, flops = max(rates), sum(_needed_flops(a, s, int(tokens)) for s in subnets for tokens in split.lengths)
+    _print_profile(model, evaluator, subnets)
+    print(
+        f"{device_name(device)}; {len(split)} rows of {split.lengths.mean():.1f} tokens; {rate / 1e9:.0f} GFLOP/s in "
+        f"matrix products (before and after: {', '.join(f'{r / 1e9:.0f}' for r in rates)}), "
+        f"{flops / seconds['ours'] / 1e9:.0f} GFLOP/s of necessary operations; {precision=!s}"
+    )
+    result = _result(seconds, subnets, least_s=flops / rate)
+    print(json.dumps({key: round(value, 3) for key, value in result.items()}))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--subnets", type=int, default=12)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--processor-time", action="store_true")
+    return parser.parse_args()
+
+
+def _alternate(
+    paper: _Paper, evaluator: Evaluator, subnets: Sequence[SubNetwork], *, clock: Clock, tolerance: float
+) -> dict[str, float]:
+    """Seconds of each method over all sub-networks. Their predictions must agree up to `tolerance`."""
+    model = paper.model
     evaluator.logits(model)  # once to warm up
     seconds = dict.fromkeys(("masked", "ours", "ours, all depths"), 0.0)
     for subnet in subnets:
@@ -101,29 +125,30 @@ def main() -> None:
         depths = evaluator.early_exit_logits(extract(model, subnet, share=True))
         times.append(clock())
         for sliced in (logits, depths[0]):
-            np.testing.assert_allclose(sliced, expected, atol=1e-4 if precision == "no" else 0.1)
+            np.testing.assert_allclose(sliced, expected, atol=tolerance)
         taken = dict(zip(seconds, np.diff(times).tolist(), strict=True))
         seconds = {method: seconds[method] + taken[method] for method in seconds}
         print(f"{subnet!s:36} " + "   ".join(f"{method} {s:7.3f} s" for method, s in taken.items()), flush=True)
-    rates.append(matmul_rate(device=device, dtype=dtype, clock=clock))
+    return seconds
 
-    rate, flops = max(rates), sum(_needed_flops(a, s, int(tokens)) for s in subnets for tokens in split.lengths)
-    _print_profile(model, evaluator, subnets)
-    print(
-        f"{device_name(device)}; {len(split)} rows of {split.lengths.mean():.1f} tokens; {rate / 1e9:.0f} GFLOP/s in "
-        f"matrix products (before and after: {', '.join(f'{r / 1e9:.0f}' for r in rates)}), "
-        f"{flops / seconds['ours'] / 1e9:.0f} GFLOP/s of necessary operations; {precision=!s}"
-    )
+
+def _result(seconds: Mapping[str, float], subnets: Sequence[SubNetwork], *, least_s: float) -> dict[str, float]:
+    """The figures of the last line.
+
+    Args:
+        seconds: Of each method.
+        subnets: Those evaluated.
+        least_s: Seconds that the necessary operations take at the machine's rate of matrix products.
+    """
     reached = {s for subnet in subnets for s in (subnet, *subnet.prefixes())}
-    result = {
+    return {
         "masked_s": seconds["masked"],
         "ours_s": seconds["ours"],
         "speedup": seconds["masked"] / seconds["ours"],
-        "share_of_matmul_limit": flops / rate / seconds["ours"],
+        "share_of_matmul_limit": least_s / seconds["ours"],
         "evaluations_per_minute": 60 * len(set(subnets)) / seconds["ours"],
         "evaluations_per_minute_with_depth_reuse": 60 * len(reached) / seconds["ours, all depths"],
     }
-    print(json.dumps({key: round(value, 3) for key, value in result.items()}))
 
 
 class _Paper:

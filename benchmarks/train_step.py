@@ -16,7 +16,7 @@ import copy
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,49 +57,51 @@ def main() -> None:
     device, steps = arguments.device, arguments.steps
     batch_size = arguments.batch or (16 if device == "cpu" else 32)
 
-    model = (minilm()[0] if device == "cpu" else bert_base()).to(
-        device
-    )  # without dropout, so that losses can be compared
-    a = architecture_of(model.config)
-    space = search_space(SpaceOptions("small"), layers=a.layers, heads=a.heads, units=a.units)
-    strategy = Strategy("full", k=2)
+    # Without dropout, so that losses can be compared.
+    model = (minilm()[0] if device == "cpu" else bert_base()).to(device)
     split = generated_split(batch_size * (steps + 1), seed=0, vocabulary=model.config.vocab_size)
     order = np.argsort(split.lengths, kind="stable")  # every batch gets rows of all lengths, so all are padded alike
+    batches = (collate(split, order[step :: steps + 1], 0, device) for step in range(steps + 1))
+    used, flops = take_turns(model, batches)
+    print(f"{device_name(device)}; batch {batch_size}, {split.lengths.mean():.1f} tokens, {steps} steps")
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    ours = used["ours"].seconds
+    result = {f"{name}_s": u.seconds for name, u in used.items()}
+    result |= {"speedup": used["masked"].seconds / ours, "speedup_layers_cut": used["layers_cut"].seconds / ours}
+    result |= {"share_of_matmul": flops / matmul_rate(device=device, dtype=dtype) / ours}
+    result |= {f"{name}_peak_gib": u.peak_bytes / 2**30 for name, u in used.items() if u.peak_bytes}
+    print(json.dumps({name: round(value, 3) for name, value in result.items()}))
+
+
+def take_turns(model: PreTrainedModel, batches: Iterable[Batch]) -> tuple[dict[str, Used], int]:
+    """Trains a copy of the model with each method on the same batches. The first batch is to warm up.
+
+    Returns:
+        Time and peak memory of each method, and the operations of all passes.
+    """
+    a, strategy, on_cpu = architecture_of(model.config), Strategy("full", k=2), model.device.type == "cpu"
+    space = search_space(SpaceOptions("small"), layers=a.layers, heads=a.heads, units=a.units)
     methods = {name: (method, copy.deepcopy(model)) for name, method in METHODS.items()}
     optimizers = {name: torch.optim.AdamW(m.parameters(), lr=1e-5, fused=True) for name, (_, m) in methods.items()}
-    seconds, peaks, flops = dict.fromkeys(methods, 0.0), dict.fromkeys(methods, 0), 0
-    for step in range(steps + 1):
-        batch = collate(split, order[step :: steps + 1], 0, device)
+    total, flops = {name: Used() for name in methods}, 0
+    for step, batch in enumerate(batches):
         passes = strategy.passes(space, partial(space.sample, np.random.default_rng([0, step])))
         losses = {}
         for name, (accumulate, method_model) in methods.items():
-            with measured(device) as used:
+            with measured(model.device.type) as used:
                 losses[name] = torch.stack(accumulate(method_model, batch, passes)).tolist()
                 optimizers[name].step()
                 optimizers[name].zero_grad()
-            if step > 0:  # the first is to warm up
-                seconds[name] += used.seconds
-                peaks[name] = max(peaks[name], used.peak_bytes)
+            if step > 0:
+                total[name].seconds += used.seconds
+                total[name].peak_bytes = max(total[name].peak_bytes, used.peak_bytes)
         if step > 0:
             tokens = batch.inputs["input_ids"].shape[1]
             flops += sum(3 * len(batch) * total_flops(a, p.subnet, tokens=tokens) for p in passes)
         for name in methods:
-            np.testing.assert_allclose(losses[name], losses["masked"], rtol=2e-3 if device == "cpu" else 3e-2)
+            np.testing.assert_allclose(losses[name], losses["masked"], rtol=2e-3 if on_cpu else 3e-2)
         print(f"step {step}: " + ", ".join(str(s) for s in (p.subnet for p in passes)), flush=True)
-    print(f"{device_name(device)}; batch {batch_size}, {split.lengths.mean():.1f} tokens, {steps} steps")
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    memory = {f"{name}_peak_gib": round(peak / 2**30, 3) for name, peak in peaks.items() if peak}
-    print(
-        json.dumps(
-            {
-                **{f"{name}_s": round(taken, 3) for name, taken in seconds.items()},
-                "speedup": round(seconds["masked"] / seconds["ours"], 3),
-                "speedup_layers_cut": round(seconds["layers_cut"] / seconds["ours"], 3),
-                "share_of_matmul": round(flops / matmul_rate(device=device, dtype=dtype) / seconds["ours"], 3),
-                **memory,
-            }
-        )
-    )
+    return total, flops
 
 
 @dataclass

@@ -94,32 +94,7 @@ def make_run(
         info: Other values of `RunInfo`.
     """
     folder.mkdir(parents=True)
-    reference = {name: 1.0 if name == "error" else metrics_of(FULL, objectives)[name] for name in objectives}
-    searcher = {"name": label, "known_cost": True, "population": 10, "sample_size": 5}
-    known = {
-        "task": "sst2",
-        "metric": "accuracy",
-        "model": "minilm",
-        "space": "medium",
-        "strategy": "full",
-        "majority_error": 0.4912,
-        "supernet": "/elsewhere/runs/train/sst2-minilm-medium-full-seed0-1a2b3c4d/supernet",
-        "weights": "5f" * 8,
-        "data": "1a2b3c4d",
-        "sizes": Sizes(layers=6, heads=12, units=1536),
-    }
-    plain = {
-        "workload": {"batch_size": 1, "length": 128},
-        "searcher": searcher,
-        "data": {"validation_rows": None},
-        "objectives": list(objectives),
-        "seed": seed,
-    }
-    run = RunInfo(
-        kind=kind, label=label, seed=seed, objectives=list(objectives), reference=reference,
-        settings=plain | (settings or {}), **(known | info),
-    )  # fmt: skip
-    begin_run(folder, run, overwrite=False)
+    begin_run(folder, info_of(label, seed, objectives, kind=kind, settings=settings, **info), overwrite=False)
     for number, subnet in enumerate(subnets(evaluations, seed, greed)):
         seconds = 0.4 + 0.6 * params_share(ARCHITECTURE, subnet)
         outcome = Outcome(metrics_of(subnet, objectives), seconds=seconds)
@@ -131,6 +106,35 @@ def make_run(
     if tested:
         write_results(record, results_of(record, majority_score=majority_score))
     return record
+
+
+def info_of(label, seed, objectives, *, settings=None, **info):
+    """The run.json of a search of these objectives."""
+    searched = {
+        "workload": {"batch_size": 1, "length": 128},
+        "searcher": {"name": label, "known_cost": True, "population": 10, "sample_size": 5},
+        "data": {"validation_rows": None},
+        "objectives": list(objectives),
+        "seed": seed,
+    }
+    known = {
+        "label": label,
+        "seed": seed,
+        "task": "sst2",
+        "metric": "accuracy",
+        "model": "minilm",
+        "space": "medium",
+        "strategy": "full",
+        "objectives": list(objectives),
+        "reference": {n: 1.0 if n == "error" else metrics_of(FULL, objectives)[n] for n in objectives},
+        "majority_error": 0.4912,
+        "supernet": "/elsewhere/runs/train/sst2-minilm-medium-full-seed0-1a2b3c4d/supernet",
+        "weights": "5f" * 8,
+        "data": "1a2b3c4d",
+        "settings": searched | (settings or {}),
+        "sizes": Sizes(layers=6, heads=12, units=1536),
+    }
+    return RunInfo(**(known | info))
 
 
 def results_of(run, *, majority_score=0.5):
