@@ -7,7 +7,7 @@ set_up "[dev]"
 ruff check .
 ruff format --check .
 mypy
-# One process for each core. Each computes with one thread, and takes over tests of another process when it has none left
-# (-n0 for a single process). Tests that take half a minute each run at night: -m nightly.
+# One process for each core (-n0 for a single one). Each computes with one thread, and takes over tests of another
+# process when it has none left. The longest run at night: -m nightly.
 export OMP_NUM_THREADS=1
 python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --durations 25 "$@"

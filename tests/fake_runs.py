@@ -89,7 +89,7 @@ def make_run(
         greed: From 0 to 1; how much better than random.
         failed: Numbers of the trials that fail.
         tested: Whether the run has ended, so that it has a front measured on the test split.
-        majority_score: On the test split, of the commonest answer.
+        majority_score: On the test split, of the trivial predictor.
         settings: Of the run, besides those that every search has.
         info: Other values of `RunInfo`.
     """

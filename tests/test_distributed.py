@@ -12,6 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from safetensors.torch import load_file
 
 import supernet.cli
@@ -76,6 +77,7 @@ def two_processes(model_folder, dropout_folder, data_folder, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("2 process(es)") == len(CASES) + 3
     assert done.stderr.count("resuming after step 6 of 10") == 1
+    assert done.stderr.count("supernet saved in") == len(CASES) + 2
     calls = [json.loads(line) for line in (output / "calls.jsonl").read_text().splitlines()]
     folders = [
         with_precision(load_config("train", TrainConfig, [o for o in overrides if o != "interrupted"])).folder
@@ -257,6 +259,15 @@ def test_accelerate_reads_the_ready_made_files(name):
     assert (config.distributed_type, config.num_processes) == FILES[name]
     assert config.use_cpu == (name == "cpu")
     assert f"--config_file launch/accelerate/{name}.yaml" in file.read_text()
+
+
+def test_accelerate_understands_what_the_documents_say():
+    """The flags for several processes on CPUs."""
+    command = ["--multi_gpu", "--num_processes", "2", "train_supernet.py", "task=stdlib"]
+    assert f"accelerate launch {' '.join(command[:-1])}" in (ROOT / "docs" / "clusters.md").read_text()
+    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(command))
+    assert (arguments.multi_gpu, arguments.use_cpu, arguments.num_processes) == (True, False, 2)
+    assert (arguments.training_script, arguments.training_script_args) == ("train_supernet.py", ["task=stdlib"])
 
 
 def test_there_is_a_test_for_each_of_them():

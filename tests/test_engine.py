@@ -341,8 +341,7 @@ def test_compiling_needs_a_compiler(configure, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.nightly
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.nightly)])
 def test_a_compiled_training_equals_an_uncompiled_one(backend, configure, monkeypatch):
     torch._dynamo.reset()
     monkeypatch.setattr(training, "compiled_layers", partial(compiled_layers, backend=backend))

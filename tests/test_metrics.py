@@ -61,7 +61,7 @@ def test_unknown_metric_names_the_nearest():
         score("acuracy", LABELS, LABELS)
 
 
-def test_majority_error_is_that_of_the_commonest_class():
+def test_majority_error_is_that_of_the_majority_class():
     assert majority_error(read_task("sst2"), LABELS) == pytest.approx(2 / 6)
     assert majority_error(read_task("mrpc"), LABELS) == pytest.approx(1 - 8 / 10)
     assert majority_error(read_task("mrpc"), 1 - LABELS) == 1.0  # F1 of never answering "yes"
@@ -69,7 +69,7 @@ def test_majority_error_is_that_of_the_commonest_class():
     assert majority_error(read_task("stsb"), np.array([0.5, 5.0])) == 1.0
 
 
-def test_the_commonest_answer_is_chosen_by_other_rows_than_it_is_measured_on():
+def test_the_trivial_prediction_is_chosen_by_other_rows_than_it_is_measured_on():
     known, labels = np.array([1, 1, 0]), np.array([0, 0, 0, 1])
     assert majority_score(read_task("sst2"), labels, known=known) == 0.25
     assert majority_score(read_task("mrpc"), labels, known=known) == pytest.approx(2 / 5)

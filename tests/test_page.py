@@ -235,7 +235,7 @@ def test_the_table_can_be_sorted(opened):
 
 
 @two
-def test_the_full_net_and_the_commonest_answer_are_marked(opened):
+def test_the_full_model_and_the_trivial_predictor_are_marked(opened):
     driver, values = opened
     full = [p for p in points_in(values) if p["full"]]
     assert len(full) == 4  # one a run

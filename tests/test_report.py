@@ -120,7 +120,7 @@ def test_the_files_of_a_run(objectives, tmp_path):
     assert read_results(run).test_scores == {e.subnet: test_score(e) for e in front} | {FULL: FULL_SCORE}
 
 
-def test_the_full_net_and_the_commonest_answer_are_always_there(tmp_path):
+def test_the_full_model_and_the_trivial_predictor_are_always_there(tmp_path):
     on, off = (make_run(tmp_path / str(count), evaluations=count, tested=False) for count in (2, 40))
     untried = make_run(tmp_path / "untried", evaluations=40, failed=(0,), tested=False)
     for run, on_front, own in ((on, True, True), (off, False, True), (untried, False, False)):
@@ -143,7 +143,7 @@ def test_the_full_net_and_the_commonest_answer_are_always_there(tmp_path):
         assert ("this run did not evaluate the full model, so the supernet's is shown" in said) == (not own)
 
 
-def test_an_older_front_has_neither_full_net_nor_commonest_answer(tmp_path):
+def test_an_older_front_has_neither_full_model_nor_trivial_predictor(tmp_path):
     run = make_run(tmp_path / "run")
     told = json.loads((run.folder / "front.json").read_text())
     own = ("on_front", "full_net", "test_accuracy_against_full")

@@ -74,7 +74,7 @@ def test_a_search_from_start_to_report(searcher, supernet_folder, tmp_path, caps
     assert f"{len(on_front)} on the front" in said
 
 
-def test_the_full_net_and_the_commonest_answer_are_measured_on_the_test_rows(supernet_folder, tmp_path, monkeypatch):
+def test_the_full_model_and_the_trivial_predictor_are_measured_on_the_test_rows(supernet_folder, tmp_path, monkeypatch):
     evaluate = WeightSharedEvaluator.__call__
 
     def fails_once(self, subnet, bound):

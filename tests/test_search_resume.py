@@ -35,6 +35,7 @@ def test_sigkill_at_ten_random_moments_changes_no_trial(searcher, supernet_folde
     assert len(killed_at) == KILLS
     assert killed_at == sorted(killed_at)
     assert killed_at[-1] < EVALUATIONS
+    assert len(set(killed_at)) > KILLS // 2
     folders = {name: tmp_path / "search" / name for name in ("whole", "killed")}
     assert trials_in(folders["killed"]) == trials_in(folders["whole"])
     fronts = [json.loads((folder / "front.json").read_text())["front"] for folder in folders.values()]

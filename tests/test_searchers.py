@@ -15,10 +15,15 @@ from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, NativeSpa
 from tests.synthetic import COLLIDING, LAYER, MEDIUM, NATIVE, SMALL, cost_of, search, searcher, smooth, volume
 
 REGULAR = [(name, {}) for name in SEARCHERS]
+PLAIN = ("ehvi", {"known_cost": False})
+"""EHVI by BoTorch, which takes seconds for some proposals."""
 AT_NIGHT = [pytest.mark.slow, pytest.mark.nightly]
-"""For EHVI by BoTorch, which takes seconds for each proposal. In every run, test_searchers_models.py tries it."""
-VERSIONS = [*REGULAR, pytest.param("ehvi", {"known_cost": False}, marks=AT_NIGHT)]
-versions = pytest.mark.parametrize(("name", "settings"), VERSIONS, ids=[*SEARCHERS, "ehvi_plain"])
+IDS = [*SEARCHERS, "ehvi_plain"]
+versions = pytest.mark.parametrize(("name", "settings"), [*REGULAR, PLAIN], ids=IDS)
+versions_plain_at_night = pytest.mark.parametrize(
+    ("name", "settings"), [*REGULAR, pytest.param(*PLAIN, marks=AT_NIGHT)], ids=IDS
+)
+"""With `PLAIN` at night."""
 
 FEW_SPACES = [SMALL, SmallSpace(4, 4, 1000, multiple_of=64), LargeSpace(2, 2, 200, multiple_of=64)]
 SPACES = [
@@ -47,7 +52,7 @@ def only_subnets(done: list) -> list:
     ("name", "settings", "space"),
     [
         *((*row, space) for row in REGULAR for space in (SPACES if row[0] == "random" else FEW_SPACES)),
-        *(pytest.param("ehvi", {"known_cost": False}, space, marks=AT_NIGHT) for space in FEW_SPACES),
+        *(pytest.param(*PLAIN, space, marks=AT_NIGHT) for space in FEW_SPACES),
     ],
 )
 def test_starts_with_largest_smallest_middle_and_repeats_none(name: str, settings: dict, space: SearchSpace) -> None:
@@ -86,7 +91,7 @@ def test_a_space_of_one_subnetwork(name: str, settings: dict) -> None:
 
 
 @pytest.mark.slow
-@versions
+@versions_plain_at_night
 def test_same_seed_same_trials_other_seed_other_trials(name: str, settings: dict) -> None:
     first, again, other = (search(searcher(name, SMALL, seed=s, **settings), SMALL, 12) for s in (1, 1, 2))
     assert first == again
@@ -144,7 +149,7 @@ def test_the_order_told_only_matters_where_age_does(name: str) -> None:
 
 
 @pytest.mark.slow
-@versions
+@versions_plain_at_night
 def test_asking_several_before_telling_repeats_none(name: str, settings: dict) -> None:
     asked = searcher(name, MEDIUM, **settings)
     done = search(asked, MEDIUM, 12)
@@ -258,7 +263,7 @@ def test_the_paper_s_large_space_with_its_37008_bits(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings", "count"),
-    [*((*row, 4) for row in REGULAR), ("ehvi", {}, 3), pytest.param("ehvi", {"known_cost": False}, 4, marks=AT_NIGHT)],
+    [*((*row, 4) for row in REGULAR), ("ehvi", {}, 3), pytest.param(*PLAIN, 4, marks=AT_NIGHT)],
 )
 def test_more_than_two_objectives(name: str, settings: dict, count: int) -> None:
     metrics = ("error", "cost", "latency_ms", "memory_mb")[:count]

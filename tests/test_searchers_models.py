@@ -278,7 +278,7 @@ def test_plain_ehvi_without_botorch_says_how_to_install_it(options, known, monke
     monkeypatch.setitem(sys.modules, "botorch.acquisition.multi_objective.analytic", None)
     monkeypatch.delitem(sys.modules, "search.searchers.ehvi_botorch")
     formulas = {"cost": lambda subnet: cost_of(SMALL, subnet)} if known else {}
-    with pytest.raises(UserError, match=r"pip install 'plm-supernet\[botorch\]'"):
+    with pytest.raises(UserError, match=r"pip install 'plm-supernet\[botorch\]'.*searcher=nsga2"):
         make_scheduler(
             "ehvi", SMALL, metrics=METRICS, seed=0, known=formulas, options=searcher_options("ehvi", **options)
         )

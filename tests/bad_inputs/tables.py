@@ -13,7 +13,7 @@ _VALUES = (
     ("around_ms", DROPPED, "around_ms is missing"),
     ("kinds", [], "kinds is []; it must be a list of 4 numbers, one for each layer"),
     ("kinds", [0, 0, 0], "kinds is [0, 0, 0]; it must be a list of 4"),
-    ("kinds", [0, 0, 0, 5], "attention has 1 curves, but kinds has number 5"),
+    ("kinds", [0, 0, 0, 5], "attention has 1 curves, but kinds has the index 5"),
     ("kinds", [0, 0, 0, -1], "kinds[3] is -1; it must be 0 or more"),
     ("kinds", None, "kinds is null; it must be a list"),
     ("attention", [], "attention has 0 curves"),
