@@ -61,6 +61,9 @@ from supernet.training.train import train
 
 RESULTS = Path(__file__).resolve().parent / "results" / "quality.jsonl"
 SAMPLES = 100
+WIDTH = 200
+"""Columns of the table. In a narrower one cells would break, and Markdown knows no such rows."""
+
 BUDGETS = (1.0, 0.75, 0.5, 0.25)
 
 CHANGES = {
@@ -125,9 +128,9 @@ def main() -> None:
                 summary = {k: v for k, v in measured.items() if k not in ("front", "trials")}
                 print(json.dumps(vars(cell) | summary), flush=True)
     shown = table(list(read_lines(RESULTS, dict[str, Any], "remove it")))
-    Console(width=160).print(shown)
+    Console(width=WIDTH).print(shown)
     with RESULTS.with_suffix(".md").open("w", encoding="utf-8") as file:
-        Console(file=file, width=160).print(shown)
+        Console(file=file, width=WIDTH).print(shown)
 
 
 def recipe_digest(recipe: str) -> str:

@@ -77,7 +77,7 @@ def take_turns(model: PreTrainedModel, batches: Iterable[Batch]) -> tuple[dict[s
     """Trains a copy of the model with each method on the same batches. The first batch is to warm up.
 
     Returns:
-        Time and peak memory of each method, and the operations of all passes.
+        Time and peak memory of each method, and the operations of all passes, without the first batch.
     """
     a, strategy, on_cpu = architecture_of(model.config), Strategy("full", k=2), model.device.type == "cpu"
     space = search_space(SpaceOptions("small"), layers=a.layers, heads=a.heads, units=a.units)
