@@ -26,8 +26,8 @@ class Choice:
         limits: Upper bounds by metric.
         full: The full model; None if the run does not know it.
         largest: The sub-network with the most parameters among those within the limits that are as good as the chosen
-            sub-network, which may be itself. As good means that the error on validation rows is at most one standard
-            error larger.
+            sub-network. It may be the chosen sub-network itself. As good means that the error on validation rows is at
+            most one standard error larger.
         noise: That standard error (`standard_error`).
     """
 

@@ -26,7 +26,7 @@ from supernet.space.subnetwork import SubNetwork
 class WeightSharedEvaluator:
     """Computes all objectives of sub-networks with the supernet's weights, without training.
 
-    If all sub-networks of a space keep the first l layers, the pass that evaluates a sub-network also evaluates the
+    If each sub-network of a space keeps its first layers, the pass that evaluates a sub-network also evaluates the
     shallower sub-networks of the same widths, by early exits. They are byproducts of the outcome.
 
     Args:
@@ -77,7 +77,10 @@ class WeightSharedEvaluator:
         return min(errors, default=None)
 
     def __call__(self, subnet: SubNetwork, bound: float | None = None) -> Outcome:
-        """Extracts the sub-network and evaluates it on the split, or only until its error is surely above `bound`."""
+        """Extracts the sub-network and evaluates it on the split.
+
+        With `stop_confidence`, only until its error is above `bound` with that confidence.
+        """
         start = time.perf_counter()
         byproducts: tuple[Evaluated, ...] = ()
         model, shallower = extract(self._model, subnet, share=True), self._shallower(subnet)

@@ -1,6 +1,6 @@
 """Trials: the sub-networks that a search has tried and their results, one JSON line each in trials.jsonl.
 
-This file is the source of everything else in a run folder, which can be made from it again.
+The front, tables and pictures of a run folder are made from this file.
 """
 
 from __future__ import annotations

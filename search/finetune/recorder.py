@@ -24,7 +24,9 @@ from supernet.space.subnetwork import SubNetwork
 
 
 class Recorder(TrialScheduler):
-    """Passes messages between the Tuner and a scheduler, records trials, and ends the search after `max_trials`.
+    """Passes messages between the Tuner and a scheduler, records trials, and ends the search.
+
+    It ends after `max_trials`, or after `MAX_FAILURES` failed trials in a row.
 
     When created, it replays the earlier trials of the run to the scheduler, as if they ended now.
 

@@ -9,7 +9,6 @@ finetune` writes the first folder; process PARENT starts the trials, and they en
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -33,6 +32,7 @@ from supernet.options.task import Task
 from supernet.options.training import TrainConfig
 from supernet.runtime.files import atomic_path, write_json
 from supernet.runtime.processes import accelerate_session
+from supernet.runtime.reading import load_json
 from supernet.runtime.shapes import shaped
 from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import LayerSlice, SubNetwork
@@ -48,7 +48,7 @@ class Job:
     """The inputs that all trials of a run share.
 
     Attributes:
-        config: How to train. The strategy is standard: the others need a supernet.
+        config: How to train. The strategy is standard, since the space has a single sub-network.
         reports_per_epoch: Evaluations in each epoch, at most as many as it has steps.
         model: The pre-trained model with the classifier that all trials start from.
         tokenizer: Its tokenizer.
@@ -80,7 +80,7 @@ class Job:
     @classmethod
     def read(cls, folder: Path) -> Job:
         """Inverse of `write`."""
-        values = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        values = load_json(folder / "job.json")
         config = shaped(TrainConfig, values["config"])
         model = read_classifier(folder / "model", config.task.resolve())
         tokenizer = load_tokenizer(folder / "model", model.config)
@@ -192,7 +192,7 @@ def _read_split(path: Path) -> TokenizedSplit:
 def main() -> None:
     """Runs the trial that the command line names."""
     job_folder, trial_folder, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    subnet = SubNetwork.from_json(json.loads((trial_folder / SUBNET_FILE).read_text(encoding="utf-8")))
+    subnet = SubNetwork.from_json(load_json(trial_folder / SUBNET_FILE))
     train_alone(Job.read(job_folder), subnet, trial_folder, Reporter(), parent=parent)
 
 

@@ -26,8 +26,8 @@ class SearcherOptions:
     def identity(self) -> dict[str, Any]:
         """These options, and those of all other searchers at their defaults.
 
-        Run folders are named after a digest of these values. In older versions all searchers shared
-        one set of options, and the names of their run folders must stay.
+        Run folders are named after a digest of these values. In older versions all searchers shared one set of options,
+        and the names of their run folders must stay.
         """
         return {"name": self.name} | _DEFAULTS | asdict(self)
 
@@ -37,7 +37,7 @@ class EhviOptions(SearcherOptions):
     """Options of ehvi.
 
     Attributes:
-        known_cost: true: model the error alone and compute the costs by formula. false: model all objectives.
+        known_cost: true: compute the costs that have a formula, and model the other objectives. false: model all.
     """
 
     known_cost: bool = True

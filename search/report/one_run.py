@@ -72,7 +72,7 @@ def print_report(console: Console, run: RunRecord, results: Results, *, remarks:
 
 
 def _limit(run: RunRecord, results: Results) -> str:
-    """A limit that a sub-network meets: half of the main cost, otherwise of the encoder: embeddings may cost more."""
+    """A limit that a sub-network meets: half of the main cost; else, as embeddings may cost more, of the encoder."""
     cost, evaluated = main_cost(run.info.objectives), results.final(all_evaluated(run.trials))
     if any(e.metrics[cost] <= run.info.reference[cost] / 2 for e in evaluated):
         return f"max_{cost}=50%"

@@ -263,7 +263,7 @@ def _full_model(evaluated: Sequence[Evaluated], results: Results) -> Evaluated |
 
 
 def _counts(subnet: SubNetwork) -> list[list[int]]:
-    """[index, heads, units] of each layer. Only trials.jsonl lists the heads and units: there can be thousands."""
+    """[index, heads, units] of each layer. Without the heads and units themselves: there can be thousands."""
     return [[layer.index, len(layer.heads), len(layer.units)] for layer in subnet.layers]
 
 

@@ -1,6 +1,6 @@
 """The content of report.json, which page.js, the tables and the pictures read: plain values with names.
 
-A series is the repetitions of a run with other seeds. The key of the series in report.json is `groups`.
+A series is the repetitions of a run with other seeds. report.json lists the series under the key `groups`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Plain expected hypervolume improvement: a Gaussian process for each objective, and BoTorch's gradient ascent.
 
-BoTorch's tutorials do the same. It is used if no objective has a formula (`searcher.known_cost=false`, or a measured
-latency), and is the comparison for `ehvi.py`. Only this module needs BoTorch, which is an extra of the package.
+BoTorch's tutorials do the same. It is used with `searcher.known_cost=false` or if no objective has a formula (a
+measured latency), and is the comparison for `ehvi.py`. Only this module needs BoTorch, an extra of the package.
 
 BoTorch maximises, so it gets negated targets. Everything else is minimised.
 

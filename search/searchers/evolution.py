@@ -27,7 +27,8 @@ from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork
 
 VARIATIONS = 100
-"""Attempts at a new sub-network near the population. After these, in a nearly exhausted space, it is random."""
+"""Attempts at a new sub-network near the population. If none is new, as in a nearly exhausted space, a random
+sub-network is taken."""
 
 ETA = 3.0
 """Distribution index of crossover and mutation: larger keeps children closer to parents. pymoo's for integers."""

@@ -38,7 +38,7 @@ class Surrogate:
         formulas: Those of the known objectives, in the order of the columns.
         models: Processes of the other objectives, by column; standardised, not scaled.
         vectors_fd: (f, d) integers: sub-networks with results, in the order of the vectors, then the pending.
-        costs_fm: (f, m) their scaled objectives, observed or, if pending, predicted.
+        objectives_fm: (f, m) their scaled objectives, observed or, if pending, predicted.
         lowest_m, extent_m: (m,) the best observed value, and the worst minus the best; 1 if they are equal.
         centre_m, spread_m: (m,) mean and standard deviation of the scaled observations; the latter 1 if all are equal.
         with_size: See `of`.

@@ -2,7 +2,7 @@
 
 In that grammar `01` is a number, `a,b` two values of a sweep, and `a[1` or `größe` a mistake. People mean the value of
 a key that holds text literally, and also anything that the grammar does not understand. Such values are quoted here.
-The grammar's means for text stay: quotes, escapes, `null` for none, and the functions of sweeps.
+What the grammar offers for text still works: quotes, escapes, `null` for none, and the functions of sweeps.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def in_grammar(argument: str, forms: Mapping[str, ValueForm], *, sweep: bool) ->
 
     Args:
         argument: As typed: key=value. Anything else is left as it is.
-        forms: Of the value of each key.
+        forms: The form of each key's value.
         sweep: Whether commas divide values. Without it a value is a file's name, if there is such a file, and a text
             in which spaces follow the commas.
     """

@@ -18,7 +18,7 @@ FRESH = 5.0
 
 
 def plain_console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """Prints text unchanged: names of folders and classes may look like rich's [markup] and :emoji: codes."""
+    """A console that prints text unchanged: names of folders may look like rich's [markup] and :emoji: codes."""
     return Console(stderr=stderr, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 

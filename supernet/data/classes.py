@@ -127,7 +127,8 @@ def _with_decimal(task: TaskSpec, splits: Sequence[LabelCounts]) -> tuple[TaskSp
     if all(map(_THOUSANDS.fullmatch, commas)):
         raise UserError(
             f"{place_of[name]}: label '{name}' in column '{task.label}' may have a decimal comma or a comma"
-            f" between thousands; say task.decimal=comma for the first, leave it out for the second, or say {classes}"
+            " between thousands; say task.decimal=comma for the first, remove the commas for the second, or say"
+            f" {classes}"
         )
     number = parse_number(name, comma=True)
     note = f"labels have decimal commas: '{name}' is {number} (task.kind={CLASSIFICATION} for classes)"

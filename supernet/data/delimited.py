@@ -128,7 +128,10 @@ def dialect_of(file: Path, quotes: str = "auto") -> Dialect:
 
 
 def _delimiter(file: Path) -> str:
-    """For CSV: what divides the first rows into the most fields, all into equally many; else only the first row."""
+    """A tab for TSV. For CSV the delimiter that divides the first rows into the most fields, in all equally many.
+
+    If there is no such delimiter, the one that divides the first row into the most fields.
+    """
     if file.suffix.lower() == ".tsv":
         return "\t"
 

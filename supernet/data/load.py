@@ -152,7 +152,11 @@ def _with_columns(task: TaskSpec, part: Shard) -> tuple[TaskSpec, list[str]]:
 
 
 def _gathered(task: TaskSpec, parts: Mapping[str, list[Shard]], options: DataOptions) -> dict[str, RawSplit]:
-    """The rows of each split, without the rows of ignored labels. A UserError if no row has an ignored label."""
+    """The rows of each split, without the rows of ignored labels.
+
+    Raises:
+        UserError: if no row has one of these labels.
+    """
     written = {label: spellings(label) for label in options.ignore_labels}
     ignored = frozenset[str | None]().union(*written.values())
     gathered = {name: gather(task, parts[name], ignored) for name in parts}

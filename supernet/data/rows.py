@@ -96,7 +96,9 @@ class RawSplit:
 
 
 def gather(task: TaskSpec, parts: Sequence[Shard], ignored: Set[str | None] = frozenset()) -> RawSplit:
-    """Checks the records of one split and puts them into columns. Labels are checked if the task is not open.
+    """Checks the records of one split and puts them into columns.
+
+    Each label must be a single name or number, and a label of the task if the task is not open.
 
     Args:
         task: With its columns.

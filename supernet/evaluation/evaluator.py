@@ -92,7 +92,7 @@ class Evaluator:
     def early_exit_logits(self, model: PreTrainedModel) -> np.ndarray:
         """(k, n, C) predictions of `model`, of `model` without its last layer, without its last two, and so on.
 
-        All come from a single pass. The last has no layers, or more (see `early_exits`); k is at least 1.
+        All come from a single pass. `early_exits.first_token_only` says how many there are; k is at least 1.
         For the model of a sub-network, entry i + 1 is `subnet.prefixes()[i]`.
         """
         return self._logits(model, early_exits=True)
@@ -110,10 +110,10 @@ class Evaluator:
 
         Args:
             model: As for `evaluate`.
-            than: The error to compare with, such as that of a smaller sub-network, which dominates this model if its
-                error is larger.
-            confidence: A model whose error on all rows is `than` or less is not stopped with at least this probability,
-                over the random order of the rows.
+            than: The error to compare with, such as that of a smaller sub-network, which dominates this model if this
+                model's error is larger.
+            confidence: The least probability, over the random order of the rows, that a model is evaluated on all rows
+                if its error on all rows is `than` or less.
 
         Raises:
             ValueError: if the metric is not the accuracy, the only metric that is a mean over rows.

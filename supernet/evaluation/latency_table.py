@@ -115,7 +115,7 @@ class LatencyTable:
     Attributes:
         conditions: The conditions that it holds for.
         around_ms: Milliseconds of a sub-network without layers: embeddings, classifier, and what the layers share.
-        kinds: For each layer of the full model, the number of its curves.
+        kinds: For each layer of the full model, the index of its curves, from 0.
         attention, feed_forward: The curves of each kind of layer.
     """
 
@@ -138,7 +138,7 @@ class LatencyTable:
         both = (("attention", self.attention, sizes.heads), ("feed_forward", self.feed_forward, sizes.units))
         for name, curves, most in both:
             if max(self.kinds) >= len(curves):
-                raise WrongValue(f"{name} has {len(curves)} curves, but kinds has number {max(self.kinds)}")
+                raise WrongValue(f"{name} has {len(curves)} curves, but kinds has the index {max(self.kinds)}")
             if wrong := next((curve for curve in curves if curve.widths[-1] != most), None):
                 raise WrongValue.at(f"{name}.widths", wrong.widths, f"up to the model's {most}")
 

@@ -103,7 +103,7 @@ def _check_values(config: PreTrainedConfig) -> None:
     """Checks the values of a configuration.
 
     Raises:
-        WrongValue: if not; names the key as in the file.
+        WrongValue: if a value is not allowed; names the key as in the file.
     """
     sizes = {FAMILIES[config.model_type].units: _COUNT} | _SIZES
     kinds = sizes | dict.fromkeys(_ACTIVATIONS, _ACTIVATION)

@@ -1,7 +1,7 @@
 """Heads: the outputs of a model of each kind of task (a row for each kind), and their losses and predictions.
 
-The rows have the names of `supernet.options.kinds.KINDS`, which has the rest of a kind. No other module asks for the
-kind of a task or a model.
+The rows have the names of `supernet.options.kinds.KINDS`, which describes everything else about a kind. No other module
+asks for the kind of a task or a model.
 
 Shape letters: B rows of a batch, n predictions, C outputs of each prediction, S sequences, T tokens.
 """
@@ -51,7 +51,7 @@ class Head:
         words: What such a model predicts, for messages.
         auto_class: The class of transformers that makes the model from a configuration.
         architectures: Transformers' class of the model by the type of the encoder.
-        problem_type: Transformers' name in the configuration; None if it has no name.
+        problem_type: Transformers' name for it in the configuration; None if there is no name.
         outputs: C, the number of outputs for each prediction.
         label_loss: Loss of (n, C) predictions against the n labels, summed.
         soft_loss: Loss of (n, C) predictions against a teacher's, summed.

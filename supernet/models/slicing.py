@@ -65,8 +65,8 @@ def permute_(
         unit_orders: The same for its units.
 
     Raises:
-        ValueError: if a layer has no permutation, or if heads are tied across layers (`Family.heads_tied`) and the
-            orders differ. The model is then unchanged.
+        ValueError: unless there is a permutation for each layer, or if heads are tied across layers
+            (`Family.heads_tied`) and the orders differ. The model is then unchanged.
     """
     family = family_of(model.config)
     layers, (heads, units) = family.layers_of(model), family.heads_and_units(model.config)

@@ -23,7 +23,7 @@ MAX_DECAY = 100
 RESUME = ("auto", "never")
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
-"""Names of Accelerate, and of the packages."""
+"""As Accelerate calls them; the packages have the same names."""
 
 TEST_RUN = "this is a test run (debug=fast), so its figures say nothing about the method"
 """Printed wherever figures of a test run are shown."""

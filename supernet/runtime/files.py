@@ -69,7 +69,7 @@ def folder_name(*parts: str) -> str:
 
 
 def supernet_in(folder: Path) -> Path:
-    """The folder of a supernet: the one in a training's run folder, otherwise the folder itself."""
+    """The folder of a supernet: `supernet` in a training's run folder, otherwise the folder itself."""
     return folder / "supernet" if (folder / "supernet").is_dir() else folder
 
 

@@ -116,7 +116,7 @@ _STATUS = {
 _ERRORS: list[tuple[tuple[type[Exception], ...], str, str]] = [
     ((RevisionNotFoundError,), "it has no branch, tag or commit '{revision}'", "check {option}"),
     ((GatedRepoError,), "access to it is granted on request", "ask for it at {page}, and " + LOG_IN),
-    ((DisabledRepoError,), "it was disabled", "take another"),
+    ((DisabledRepoError,), "it was disabled", "take another repository"),
     ((HFValidationError,), "'{name}' is no name of a repository", "check it: OWNER/NAME"),
     ((OfflineModeIsEnabled,), "HF_HUB_OFFLINE is set", "unset it to fetch what the cache lacks"),
     ((httpx.TimeoutException,), "the hub at {hub} does not answer", "try again"),

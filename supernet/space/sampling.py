@@ -30,7 +30,7 @@ class SamplingOptions:
 
     Attributes:
         name: Name of the sampler, a key of `SAMPLERS`.
-        per_rank: Each process draws its own sub-networks. false: all processes train the same ones.
+        per_rank: Each process draws its own sub-networks. false: all processes train the same sub-networks.
     """
 
     name: str = "uniform"

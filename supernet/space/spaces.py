@@ -180,7 +180,7 @@ class SpaceOptions:
     Attributes:
         name: Name of the search space, a key of `SPACES`.
         depth: Which layers a sub-network of l layers keeps (space small). prefix: the first l. even: l layers spread
-            evenly from the first to the last. importance: the l most important ones.
+            evenly from the first to the last. importance: the l most important layers.
         multiple_of: Feed-forward units are kept in multiples of this number. Hardware likes multiples of 64.
         min_layers: Fewest layers of a sub-network (space small). null: the space's own limit.
         min_heads: Fewest heads of a layer (spaces small and medium). null: the space's own limit.

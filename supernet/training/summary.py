@@ -32,7 +32,7 @@ def print_summary(
 
     Args:
         console: Where to print.
-        title: Of the table.
+        title: The table's title.
         facts: Name and value of each row.
         errors: Validation error of each validated sub-network.
         shares: Share of the encoder's parameters that each of them has.

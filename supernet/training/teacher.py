@@ -69,7 +69,7 @@ def teacher_folder(options: Distillation) -> Path | None:
     """The folder of the teacher; None if there is no teacher.
 
     Raises:
-        UserError: if there is no such folder.
+        UserError: if there is no such folder, or no config.json in it.
     """
     if options.teacher is None:
         return None
