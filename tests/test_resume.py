@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import sys
-import threading
 
 import pytest
 import torch
@@ -23,9 +22,12 @@ from supernet.training import run as training
 from supernet.training.previous_run import with_precision
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
-from tests.launched import run
+from tests.launched import dies_after, run
 
 pytestmark = pytest.mark.slow
+
+CALLS = 1_000_000
+"""A fifth of the calls and returns of functions in the training that is killed."""
 
 
 class Killed(BaseException):
@@ -367,23 +369,20 @@ def test_the_best_epoch_is_kept_beside_the_last(configure, monkeypatch):
 
 
 def killed_at_a_moment():
-    """Some seconds after the first step began, or at the N-th file that is written to the disk; 0: not at all."""
-    seconds, syncs = float(sys.argv.pop(1)), int(sys.argv.pop(1))
+    """At a call of a function after the first step began, or at the N-th file written to the disk; 0: not at all."""
+    calls, syncs = int(sys.argv.pop(1)), int(sys.argv.pop(1))
     step, fsync, done = Trainer.step, os.fsync, []
 
-    def die():
-        os.kill(os.getpid(), signal.SIGKILL)
-
     def first_step(self, rows_B, number, **options):
-        if seconds and not done:
+        if calls and not done:
             done.append(number)
-            threading.Timer(seconds, die).start()
+            sys.setprofile(dies_after(calls))
         return step(self, rows_B, number, **options)
 
     def counted(descriptor):
         done.append(descriptor)
         if syncs and len(done) == syncs:
-            die()
+            os.kill(os.getpid(), signal.SIGKILL)
         return fsync(descriptor)
 
     Trainer.step = first_step
@@ -398,7 +397,7 @@ def test_sigkill_at_any_moment_costs_no_bit(dropout_folder, data_folder, tmp_pat
     whole = train(load_config("train", TrainConfig, options(dropout_folder, data_folder, tmp_path / "whole", *more)))
     overrides = options(dropout_folder, data_folder, tmp_path / "runs", *more)
     rng = random.Random(0)
-    moments = [(0, rng.randint(5, 60)) for _ in range(2)] + [(rng.uniform(0.02, 0.4), 0) for _ in range(3)]
+    moments = [(0, rng.randint(5, 60)) for _ in range(2)] + [(rng.randrange(CALLS), 0) for _ in range(3)]
     done = [run(killed_at_a_moment, *moment, *overrides) for moment in [*moments, (0, 0)]]
     assert [each.returncode for each in done] == [-signal.SIGKILL] * 5 + [0], done[-1].stderr
     assert_same(with_precision(load_config("train", TrainConfig, overrides)).folder / "supernet", whole)
