@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file
 from syne_tune.backend.trial_status import Trial
 from syne_tune.optimizer.scheduler import SchedulerDecision
+from syne_tune.report import Reporter
 
-from search.finetune import trial, workers
+from search.finetune import trial, tuner, workers
 from search.finetune.moasha import NonDominatedRank, SubNetworkMOASHA
 from search.finetune.recorder import Recorder
 from search.finetune.records import Records
@@ -45,6 +46,7 @@ from supernet.training.train import train
 from tests.launched import Process
 
 SPACE = SmallSpace(4, 4, 10)
+ON_TRIAL_RESULT = Recorder.on_trial_result
 
 
 def config_of(supernet_folder, output, *overrides):
@@ -280,9 +282,19 @@ def test_a_supernet_without_its_run_folder_is_refused(finetuning_of, supernet_fo
 # --- from start to report -------------------------------------------------------------------------------------------
 
 
+class Obedient(Reporter):
+    """Waits after each report for the signal that says to go on: no training outruns the scheduler."""
+
+    def __call__(self, **seen):
+        super().__call__(**seen)
+        signal.sigwait([signal.SIGUSR1])
+
+
 def forked_trial():
     """As the command, but a fork's parent is the server."""
     sys.argv[3] = str(os.getppid())
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    trial.Reporter = Obedient
     trial.main()
 
 
@@ -292,9 +304,19 @@ def fork_trial(command, *, stdin, stdout, stderr, env, start_new_session):
     return Process(forked_trial, command[3:], output=[stdout.name, stderr.name], env=env)
 
 
+def answered(self, trial, result):
+    """In place of `Recorder.on_trial_result`: a trial that is not stopped is told so."""
+    decision = ON_TRIAL_RESULT(self, trial, result)
+    if decision == SchedulerDecision.CONTINUE:
+        self.backend.trial_subprocess[trial.trial_id].send_signal(signal.SIGUSR1)
+    return decision
+
+
 @pytest.mark.slow
 def test_moasha_stops_trainings_and_a_search_goes_on(supernet_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(workers.subprocess, "Popen", fork_trial)
+    monkeypatch.setattr(Recorder, "on_trial_result", answered)
+    monkeypatch.setattr(tuner, "POLL_S", 0.02)
     run = ["searcher=moasha", "evaluator.workers=2"]
     folder = search(config_of(supernet_folder, tmp_path, *run, "max_evaluations=3"))
     first = read_trials(folder / "trials.jsonl")
