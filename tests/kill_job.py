@@ -34,7 +34,7 @@ def main():
         wanted, calls = lines(trials) + more, rng.randrange(3 * A_TRIAL if more else TO_START)
         child = os.fork()
         if child == 0:
-            to_die(trials, wanted, calls)
+            die_later(trials, wanted, calls)
             search(config)
             os._exit(0)
         if not os.WIFSIGNALED(os.waitpid(child, 0)[1]):
@@ -44,19 +44,20 @@ def main():
     print(*seen)
 
 
-def to_die(trials, wanted, calls):
+def die_later(trials, wanted, calls):
     """Ends this process that many calls after the file of trials has `wanted` lines."""
     fsync = os.fsync
 
-    def counted(descriptor):
-        done = fsync(descriptor)
+    def begin_to_count():
         if lines(trials) >= wanted and sys.getprofile() is None:
             sys.setprofile(dies_after(calls))
-        return done
+
+    def counted(descriptor):
+        fsync(descriptor)
+        begin_to_count()
 
     os.fsync = counted
-    if lines(trials) >= wanted:
-        sys.setprofile(dies_after(calls))
+    begin_to_count()
 
 
 def lines(path):

@@ -42,9 +42,9 @@ def drop_layers(model: PreTrainedModel, batches: Sequence[Batch], options: Basel
 def same_widths(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
     """Keeps all layers, and the first heads and units of each, the same share in every layer.
 
-    The first heads and units are the most important if the supernet was ordered by importance. Heads are few
-    and units many, so their shares are rarely equal: of the widths that use up the budget, those are taken whose shares
-    differ least.
+    The first heads and units are the most important if the supernet was ordered by importance. Heads are few and units
+    many, so their shares are rarely equal. Of the widths that use up the budget, those whose shares differ least are
+    taken.
     """
     return partial(_even_widths, architecture_of(model.config))
 

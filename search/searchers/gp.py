@@ -4,11 +4,14 @@ Plain numpy, because a search fits at least one process for each proposal, and B
 the interpreter. On 50 to 100 observations this fit takes a tenth of that time, with the same hyper-parameters. Kernel
 and priors are BoTorch's defaults.
 
-**The kernel in each space.** The kernel is the squared exponential with a length for each input, exp(-1/2 sum_j ((x_j -
-y_j) / l_j)^2). Numbers of layers, heads and units are ordered integers, so the kernel is only evaluated at these
-integers, scaled to [0, 1] (Garrido-Merchan & Hernandez-Lobato, "Dealing with categorical and integer-valued variables
-in Bayesian optimization with Gaussian processes", Neurocomputing 2020). On the bits of `layer`, `native` and `large`,
-where (x - y)^2 is 1 or 0, the same formula is the diffusion kernel on the hypercube with a rate for each bit (Kondor &
+**The kernel in each space.** The kernel is the squared exponential with a length for each input:
+
+    exp(-1/2 sum_j ((x_j - y_j) / l_j)^2)
+
+Numbers of layers, heads and units are ordered integers, so the kernel is only evaluated at these integers, scaled to
+[0, 1] (Garrido-Merchan & Hernandez-Lobato, "Dealing with categorical and integer-valued variables in Bayesian
+optimization with Gaussian processes", Neurocomputing 2020). On the bits of `layer`, `native` and `large`, where
+(x - y)^2 is 1 or 0, the same formula is the diffusion kernel on the hypercube with a rate for each bit (Kondor &
 Lafferty, "Diffusion kernels on graphs and other discrete input spaces", ICML 2002; Oh et al., "Combinatorial Bayesian
 optimization using the graph Cartesian product", NeurIPS 2019). A priori, lengths grow with the square root of the
 number of inputs, so that dozens of inputs work (Hvarfner et al., "Vanilla Bayesian optimization performs great in high
