@@ -27,6 +27,7 @@ ROOMS = {
     "supernet.data": "runtime space options",
     "supernet.evaluation": "runtime space options models data",
     "supernet.artifact": "runtime space options models",
+    "supernet.export": "runtime console space options models data evaluation artifact",
     "supernet.training": "runtime console space options models data evaluation artifact",
     "supernet.cli": "runtime console options training",
     "supernet.__main__": "runtime console",

@@ -1,0 +1,1 @@
+"""Export: a sub-network as a folder that stock tools load."""
