@@ -1,1 +1,1 @@
-"""Export: a sub-network as a folder that stock tools load."""
+"""A chosen sub-network as a folder that other libraries load: written, verified in a fresh process, measured."""

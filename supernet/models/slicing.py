@@ -234,15 +234,16 @@ def _fit(family: Family, layer: nn.Module, s: LayerSlice, sizes: tuple[int, int]
             setattr(owner, name, getattr(owner, name) * len(kept) // total)
     if family.shared_bias is not None and 0 < len(s.heads) < sizes[0]:
         reader = layer.get_submodule(family.shared_bias.reader)
-        reader.register_forward_pre_hook(_BiasOfHeads(family.shared_bias, s.heads))
+        reader.register_forward_pre_hook(BiasOfHeads(family.shared_bias, s.heads))
 
 
-class _BiasOfHeads:
+class BiasOfHeads:
     """Hook of a sub-network's module: of the biases in its arguments, keeps those of its own heads."""
 
     def __init__(self, shared: SharedBias, heads: Kept) -> None:
         self.argument = shared.argument
-        self.heads = slice(len(heads)) if isinstance(heads, range) else list(heads)
+        self.heads = heads
+        self.index = slice(len(heads)) if isinstance(heads, range) else list(heads)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return *args[: self.argument], args[self.argument][:, self.heads], *args[self.argument + 1 :]
+        return *args[: self.argument], args[self.argument][:, self.index], *args[self.argument + 1 :]

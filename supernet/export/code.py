@@ -1,0 +1,76 @@
+"""The modelling file of a folder whose sub-network the stock classes cannot express: the template for its family."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from supernet.export import modeling_pruned
+from supernet.export.plan import Plan
+from supernet.models.families import FAMILIES
+from supernet.models.heads import HEADS, head_of
+from supernet.runtime.reading import load_json
+
+CODE_FILE = "modeling_pruned.py"
+
+_PREFIX = "pruned-"
+_TEMPLATE = Path(os.path.abspath(modeling_pruned.__file__))
+
+
+def code_for(model_type: str, model_class: str) -> str:
+    """The content of the modelling file.
+
+    Args:
+        model_type: Of the stock model, a key of `FAMILIES`.
+        model_class: Name of the stock model's class in transformers.
+    """
+    code = _TEMPLATE.read_text("utf-8")
+    for ours, theirs in (
+        ("import BertConfig as ", f"import {CONFIG_MAPPING_NAMES[model_type]} as "),
+        ("import BertForSequenceClassification as ", f"import {model_class} as "),
+        (f'"{_PREFIX}bert"', f'"{_PREFIX}{model_type}"'),
+    ):
+        assert code.count(ours) == 1, ours
+        code = code.replace(ours, theirs)
+    return code
+
+
+def entries_for(model: PreTrainedModel, plan: Plan) -> dict[str, Any]:
+    """The entries of config.json that name the modelling file's classes and say how the layers differ.
+
+    The model type is not the stock model's. With the stock type, transformers would load the weights into a stock model
+    if the code is not trusted, and make up the missing ones at random.
+    """
+    module = CODE_FILE.removesuffix(".py")
+    classes = {"AutoConfig": "PrunedConfig", head_of(model).auto_class.__name__: "PrunedModel"}
+    return {
+        "model_type": _PREFIX + model.config.model_type,
+        "architectures": ["PrunedModel"],
+        "auto_map": {auto: f"{module}.{name}" for auto, name in classes.items()},
+        "pruning": plan.to_json(),
+    }
+
+
+def has_code(folder: Path) -> bool:
+    """Whether the configuration in a folder names code."""
+    return "auto_map" in load_json(folder / "config.json")
+
+
+def is_our_code(folder: Path) -> bool:
+    """Whether the code that a folder's configuration names is exactly what this version writes.
+
+    Then it may run without the user's trust: it is this library's own.
+    """
+    config = load_json(folder / "config.json")
+    model_type = str(config.get("model_type")).removeprefix(_PREFIX)
+    if model_type not in FAMILIES or not isinstance(config.get("auto_map"), dict):
+        return False
+    module = CODE_FILE.removesuffix(".py")
+    if any(not str(name).startswith(f"{module}.") for name in config["auto_map"].values()):
+        return False
+    classes = [head.architectures[model_type] for head in HEADS.values() if model_type in head.architectures]
+    return (folder / CODE_FILE).read_bytes() in [code_for(model_type, name).encode() for name in classes]

@@ -1,0 +1,90 @@
+"""A pruned encoder: a model of transformers whose layers differ in size, or lack blocks.
+
+Needs torch and transformers alone. "pruning" in config.json says how each layer differs from the stock model's.
+plm-supernet has written this file: https://arxiv.org/abs/2405.02267 describes the method.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import BertConfig as StockConfig
+from transformers import BertForSequenceClassification as StockModel
+
+
+class PrunedConfig(StockConfig):
+    """The stock configuration with "pruning". Its own type, so that stock classes never load the weights."""
+
+    model_type = "pruned-bert"
+
+
+class AbsentAttention(nn.Module):
+    """Stands where an attention block was, with its residual and LayerNorm: passes the hidden states on."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        return hidden_states, None
+
+
+class AbsentOutput(nn.Module):
+    """Stands where a block's output (dense, residual, LayerNorm) was: passes the residual stream on."""
+
+    def forward(self, hidden_states: Tensor, residual: Tensor) -> Tensor:
+        return residual
+
+
+class ZeroAttention(nn.Module):
+    """Stands where attention was, in a layer that adds the residual itself: adds nothing."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        return hidden_states.new_zeros(hidden_states.shape), None
+
+
+class Zero(nn.Module):
+    """Stands where a feed-forward network was, in a layer that adds the residual itself: adds nothing."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return hidden_states.new_zeros(hidden_states.shape)
+
+
+STAND_INS = {c.__name__: c for c in (AbsentAttention, AbsentOutput, ZeroAttention, Zero, nn.Identity)}
+
+
+class BiasOfHeads:
+    """Of the biases of all heads, which the layers share, keeps those of a layer's own heads."""
+
+    def __init__(self, argument: int, heads: list[int]) -> None:
+        self.argument, self.heads = argument, heads
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return *args[: self.argument], args[self.argument][:, self.heads], *args[self.argument + 1 :]
+
+
+class PrunedModel(StockModel):
+    """The stock model, changed as "pruning" in its configuration says."""
+
+    config_class = PrunedConfig
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        layers: Any = self.base_model.get_submodule(config.pruning["path"])
+        for layer, plan in zip(layers, config.pruning["layers"], strict=True):
+            prune(layer, plan)
+
+
+def prune(layer: nn.Module, plan: dict[str, Any]) -> None:
+    """Changes a stock layer. Paths in the plan are relative to the layer."""
+    for path, name in plan["absent"].items():
+        layer.set_submodule(path, STAND_INS[name]())
+    for path, shape in plan["parameters"].items():
+        owner, _, name = path.rpartition(".")
+        module, old = layer.get_submodule(owner), layer.get_parameter(path)
+        setattr(module, name, nn.Parameter(old.new_empty(shape)))
+        if isinstance(module, nn.Linear):
+            module.out_features, module.in_features = module.weight.shape
+    for path, (features, eps, bias) in plan["norms"].items():
+        layer.set_submodule(path, nn.LayerNorm(features, eps=eps, bias=bias))
+    for path, value in plan["widths"].items():
+        owner, _, name = path.rpartition(".")
+        setattr(layer.get_submodule(owner), name, value)
+    if plan["biases"] is not None:
+        reader, argument, heads = plan["biases"]
+        layer.get_submodule(reader).register_forward_pre_hook(BiasOfHeads(argument, heads))
