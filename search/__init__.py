@@ -3,5 +3,5 @@
 import supernet  # noqa: F401  first of all: it says how torch's threads wait, which torch reads when it is loaded
 from supernet.console.start import leave_at_interrupt, run_as_module
 
-if run_as_module():  # python -m search.select: this package comes first, the libraries after it
+if run_as_module():  # python -m search.choice.select: this package comes first, the libraries after it
     leave_at_interrupt()

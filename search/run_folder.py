@@ -11,12 +11,14 @@ from search.objectives import FOR_WORKLOAD, LATENCY, LEAST_REFERENCE, LIMITS, OB
 from search.options.search import MODES
 from search.trials import Trial, read_trials
 from supernet.options.training import TEST_RUN
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.fields import NO_EFFECT, identity
 from supernet.runtime.files import LOCK_FILE, check_weights, write_json
 from supernet.runtime.reading import read_record, unusable
 from supernet.runtime.shapes import Count, Named, OneOf, Within, WrongValue, flatten, shaped
 from supernet.runtime.state import STATE_FILE, unfinished
+from supernet.runtime.storage import user_path
 from supernet.space.cost import Workload
 from supernet.space.subnetwork import Sizes
 
@@ -89,6 +91,22 @@ class RunRecord:
     folder: Path
     info: RunInfo
     trials: list[Trial]
+
+
+def find_run(given: str | None, output_dir: str) -> Path:
+    """The folder of the given run, else of the one in OUTPUT_DIR/search that got the last trial.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if given is not None:
+        return user_path(given)
+    folder = user_path(output_dir) / "search"
+    files = [file.parent / TRIALS_FILE for file in folder.glob(f"*/{RUN_FILE}") if (file.parent / TRIALS_FILE).exists()]
+    if not files:
+        first = f"run '{typed_command('search')}' first, or name a run with run=FOLDER"
+        raise UserError(f"there is no run in {folder}; {first}")
+    return max(files, key=lambda path: (path.stat().st_mtime, path)).parent
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -48,8 +48,7 @@ ROOMS = {
     "search.remeasure": "objectives pareto trials run_folder latencies report",
     "search.conclude": "trials run_folder loop report session remeasure",
     "search.run": "options trials loop searchers baselines finetune session conclude",
-    "search.choice": "objectives trials run_folder report",
-    "search.select": "objectives options trials run_folder report choice",
+    "search.choice": "objectives options trials run_folder report",
     "search.profile": "options",
     "search.cli": "options run profile",
 }
@@ -168,7 +167,7 @@ def test_hydra_and_syne_tune_stay_where_they_belong():
 
 
 TORCH_FREE = ("supernet.runtime.reading", "supernet.console", "supernet.space", "supernet.options", "search.options")
-TORCH_FREE += ("search.pareto", "search.objectives", "search.select", "search.report.overlay")
+TORCH_FREE += ("search.pareto", "search.objectives", "search.choice", "search.report.overlay")
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(TORCH_FREE)])

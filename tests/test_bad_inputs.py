@@ -10,9 +10,9 @@ import sys
 import pytest
 import yaml
 
+import search.choice.select
 import search.cli
 import search.report.overlay
-import search.select
 import supernet.cli
 from search.options.profile import ProfileConfig
 from search.options.search import SearchConfig
@@ -29,7 +29,7 @@ COMMANDS = {
     "train": (supernet.cli.main, _TRAINING),
     "search": (search.cli.main, ["supernet={trained}", "searcher=random", "max_evaluations=3"]),
     "report": (search.report.overlay.main, ["runs=[{run}]"]),
-    "select": (search.select.main, ["run={run}"]),
+    "select": (search.choice.select.main, ["run={run}"]),
     "profile": (search.cli.profile_main, ["supernet={trained}", "turns=1", "check_subnets=0", "workload.length=16"]),
 }
 """How each begins, and what it is told unless the row tells it something else."""

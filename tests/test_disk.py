@@ -8,8 +8,8 @@ import tempfile
 import pytest
 from safetensors import SafetensorError
 
+import search.choice.select
 import search.report.overlay
-import search.select
 from search.options.profile import ProfileConfig
 from search.options.search import SearchConfig
 from search.profile import profile
@@ -159,7 +159,7 @@ def test_a_report_on_a_full_disk_leaves_nothing(disk, monkeypatch, capsys):
     assert line.count("\n") == 1
     assert files(disk.folder) == before
     monkeypatch.setattr("sys.argv", ["select", f"run={run}", "max_params=1", "format=json"])
-    search.select.main()  # it writes nothing there
+    search.choice.select.main()  # it writes nothing there
     assert capsys.readouterr().out.startswith("{")
 
 

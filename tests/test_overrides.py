@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from search.options.search import SearchConfig
+from search.options.select import SelectConfig
 from search.report.overlay import ReportConfig
-from search.select import SelectConfig
 from supernet.console.config import load_config, load_sweep
 from supernet.console.keys import ValueForm
 from supernet.console.overrides import in_grammar, parse, quoted

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from search.choice.select import select
 from search.objectives import LATENCY
+from search.options.select import SelectConfig
 from search.report import chart
 from search.report.aggregate import comparable, comparable_sets, series_of
 from search.report.export import escaped
@@ -21,7 +23,6 @@ from search.report.overlay import ReportConfig, find_runs, report
 from search.report.results import check_front, read_results, trivial_predictor
 from search.report.summary import BUDGETS, mean_curve, report_of
 from search.run_folder import TRIALS_FILE, read_run
-from search.select import SelectConfig, select
 from search.trials import Evaluated, Outcome, Trial, all_evaluated
 from supernet.console.config import load_config
 from supernet.runtime.errors import UserError

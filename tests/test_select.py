@@ -5,10 +5,11 @@ import os
 
 import pytest
 
-from search.choice import choose, standard_error
+from search.choice.choose import choose, standard_error
+from search.choice.select import select
+from search.options.select import SelectConfig
 from search.report.front import front_of
 from search.run_folder import TRIALS_FILE, read_run
-from search.select import SelectConfig, select
 from search.trials import all_evaluated
 from supernet.console.config import load_config
 from supernet.runtime.errors import UserError

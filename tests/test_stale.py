@@ -10,11 +10,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from search import loop, rows, session
+from search.choice.select import select
 from search.options.search import SearchConfig
+from search.options.select import SelectConfig
 from search.report.overlay import ReportConfig, report
 from search.run import search
 from search.run_folder import read_run, remarks, supernet_of
-from search.select import SelectConfig, select
 from supernet.artifact import find_supernet, load_supernet
 from supernet.console.config import load_config
 from supernet.console.progress import WorkProgress

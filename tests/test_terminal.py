@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import search.select
+import search.choice.select
 import supernet.cli
 from supernet.console import start, terminal
 from supernet.console.environment import check_environment
@@ -153,7 +153,7 @@ COMMANDS = [["--help"], ["--cfg", "job", "max_params=1"], ["max_params=1"], ["ma
 def select(run_folder, arguments):
     def action():
         sys.argv = ["select", f"run={run_folder}", *arguments]
-        search.select.main()
+        search.choice.select.main()
 
     return action
 
@@ -195,7 +195,8 @@ def test_after_that_an_interrupt_is_python_s():
 
 
 @pytest.mark.parametrize(
-    "command", ["train_supernet.py", "search.py", "-m supernet report", "-m search.select", "-m supernet profile"]
+    "command",
+    ["train_supernet.py", "search.py", "-m supernet report", "-m search.choice.select", "-m supernet profile"],
 )
 def test_so_is_one_in_the_first_moments_of_each_command(command, tmp_path):
     """The first library that a command loads is one that interrupts it."""

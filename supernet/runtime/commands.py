@@ -55,8 +55,8 @@ COMMANDS: Mapping[str, CommandRow] = {
         script="search.py",
     ),
     "select": CommandRow(
-        "search.select:main",
-        "search.select:SelectConfig",
+        "search.choice.select:main",
+        "search.options.select:SelectConfig",
         "Choose the sub-network of a search that fits a budget",
         {
             "max_params=0.5": "the most accurate sub-network with at most half of the encoder",

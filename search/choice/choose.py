@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.objectives import OBJECTIVES, SHARE
+from search.options.limits import parse_limit
 from search.report.front import main_cost
 from search.report.results import Results, read_results
 from search.run_folder import RunRecord
 from search.trials import Evaluated, all_evaluated, best_within, cheapest_within, largest_within
 from supernet.runtime.errors import UserError
-
-COUNTS = ("params", "total_params", "flops")
-"""Costs that are never 1 or less. Such a limit is a share of the full model's."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +59,6 @@ class Choice:
         """A metric, and its share of the full model's if that is known."""
         whole = None if self.full is None or name == "error" else self.full.metrics.get(name)
         return OBJECTIVES[name].show(value) + (f" ({value / whole:.1%} of the full model's)" if whole else "")
-
-
-def parse_limit(name: str, text: str) -> tuple[float, bool]:
-    """A limit and whether it is a share of the full model's: "50%" always, for counts also a number up to 1.
-
-    Raises:
-        UserError: if it is no positive number.
-    """
-    percent = text.strip().endswith("%")
-    try:
-        value = float(text.strip().removesuffix("%")) / (100 if percent else 1)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise UserError(
-            f"max_{name} is '{text}'; it must be a positive number in the unit of its name, or a percentage of the "
-            "full model's such as 50%"
-        )
-    return value, percent or (name in COUNTS and value <= 1)
 
 
 def choose(

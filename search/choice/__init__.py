@@ -1,0 +1,1 @@
+"""The sub-network of a run for a budget."""
