@@ -128,6 +128,19 @@ def tokenise(
     return TokenizedSplit(tokens.ids, tokens.offsets, tokens.token_type_ids, labels, sequences)
 
 
+def text_rows(columns: Sequence[Sequence[str]], sequences: int = 1) -> list[Any]:
+    """Rows as `supernet.export.engines.Engine.logits` takes them, from columns as `tokenise` takes them.
+
+    Returns:
+        For each row the list of its one or two texts; if it has several sequences, a list of C such lists.
+    """
+    if sequences == 1:
+        return [list(row) for row in zip(*columns, strict=True)]
+    firsts, seconds = _pairs(columns, sequences)
+    flat = [[first, second] for first, second in zip(firsts, seconds, strict=True)]
+    return [flat[i : i + sequences] for i in range(0, len(flat), sequences)]
+
+
 def cache_folder(cache_dir: str | None) -> Path:
     """The folder for cached files: `cache_dir`, or plm-supernet under `$XDG_CACHE_HOME` or `~/.cache`."""
     if cache_dir is not None:
