@@ -13,7 +13,7 @@ from supernet.runtime.commands import COMMANDS
 ROOT = Path(__file__).parent.parent
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for package in ("supernet", "search")
+    for package in ("supernet", "search", "plm_supernet")
     for path in (ROOT / package).rglob("*.py")
 }
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
@@ -51,9 +51,11 @@ ROOMS = {
     "search.choice": "objectives options trials run_folder report",
     "search.profile": "options",
     "search.cli": "options run profile",
+    "plm_supernet.stages": "",
 }
 """Each room of a stage, in order, and the others of the same stage that its modules may import. A room is a folder or a
-module. The packages themselves are below all of them; what stage two imports of stage one is not restricted."""
+module. The packages themselves are below all of them; what stage two imports of stage one is not restricted, nor what
+the Python API imports."""
 
 
 def imports(name):
@@ -119,7 +121,7 @@ def test_modules_are_short():
     assert not [name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 300]
 
 
-@pytest.mark.parametrize("folder", ["supernet", "search", "tests", "benchmarks"])
+@pytest.mark.parametrize("folder", ["supernet", "search", "plm_supernet", "tests", "benchmarks"])
 def test_functions_are_short(folder):
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     paths = list((ROOT / folder).rglob("*.py"))
@@ -133,9 +135,11 @@ def test_functions_are_short(folder):
 
 
 def test_packages_hold_a_docstring_alone():
-    """An import in an `__init__.py` comes with every module of the package. Two have to come, before torch."""
+    """An import in an `__init__.py` comes with every module of the package. Two have to come, before torch; the Python
+    API's is what users import."""
     packages = {name: TREES[name].body for name, path in MODULES.items() if path.name == "__init__.py"}
-    assert not [name for name, body in packages.items() if name not in ("supernet", "search") and len(body) != 1]
+    others = packages.keys() - {"supernet", "search", "plm_supernet"}
+    assert not [name for name in others if len(packages[name]) != 1]
     assert imports("supernet") == {"supernet.runtime.threads"}
     assert imports("search") == {"supernet", "supernet.console.start"}
 
@@ -145,7 +149,11 @@ def importers(package):
 
 
 def test_supernet_never_imports_search():
-    assert all(name.startswith("search") for name in importers("search"))
+    assert all(name.startswith(("search", "plm_supernet")) for name in importers("search"))
+
+
+def test_nobody_imports_the_python_api():
+    assert all(name.startswith("plm_supernet") for name in importers("plm_supernet"))
 
 
 COMMAND_MODULES = {"supernet.__main__", *(row.main.partition(":")[0] for row in COMMANDS.values())}

@@ -46,7 +46,7 @@ def test_every_yaml_is_installed():
 
 
 def test_type_hints_are_installed():
-    for package in ("supernet", "search"):
+    for package in ("supernet", "search", "plm_supernet"):
         assert (ROOT / package / "py.typed").exists()
         assert read_settings()["options.package_data"][package].strip() == "py.typed"
 

@@ -28,7 +28,7 @@ from supernet.runtime.errors import UserError, first_line
 
 C = TypeVar("C")
 
-_command: Callable[..., Command[Any]] = cache(Command)
+command_of: Callable[..., Command[Any]] = cache(Command)
 """Cache of commands, since composing is slow."""
 
 HELP_FLAGS = ("-h", "--help")
@@ -62,7 +62,7 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
         if set(sys.argv[1:]) & {*HELP_FLAGS}:
             print(help_of(config_name))
             return
-        command: Command[C] = _command(config_name, schema)
+        command: Command[C] = command_of(config_name, schema)
         flags, typed = _flags_and_overrides(sys.argv[1:])
         sweep = any(flag in SWEEP_FLAGS for flag in flags)
         others = [flag.partition("=")[0] for flag in flags if flag.startswith("-") and flag not in SWEEP_FLAGS]
@@ -89,7 +89,7 @@ def load_config(config_name: str, schema: type[C], overrides: Sequence[str] = ()
 
 def load_sweep(config_name: str, schema: type[C], overrides: Sequence[str], *, sweep: bool = True) -> list[Job[C]]:
     """The jobs of a sweep, without running any; see `load_config`."""
-    command: Command[C] = _command(config_name, schema)
+    command: Command[C] = command_of(config_name, schema)
     return command.jobs([in_grammar(text, command.forms, sweep=sweep) for text in overrides], sweep=sweep)
 
 

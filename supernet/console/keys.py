@@ -103,11 +103,11 @@ def check_key(key: str, value: str, keys: Mapping[str, bool], groups: Iterable[s
         meant = f"did you mean {MOSTLY_MEANT[key]}={value}? " if key in MOSTLY_MEANT else ""
         inside = ", ".join(name for name in keys if name.startswith(f"{key}."))
         raise UserError(f"key '{key}' stands for several; {meant}give one of {inside}")
-    meant = " or ".join(_meant(key, [*groups, *(name for name, single in keys.items() if single)]))
+    meant = " or ".join(nearest_keys(key, [*groups, *(name for name, single in keys.items() if single)]))
     raise UserError(f"key '{key}' is unknown; {f'did you mean {meant}? ' if meant else ''}--help shows all keys")
 
 
-def _meant(key: str, known: Sequence[str]) -> list[str]:
+def nearest_keys(key: str, known: Sequence[str]) -> list[str]:
     """Up to three keys that the user may have meant, of the same section if there are any."""
     section, _, last = key.rpartition(".")
     alike = [name for name in known if _is_short_for(last, name.rpartition(".")[2]) or ALIASES.get(last) == name]

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from supernet.runtime.distributed import is_quiet
+
 LINE_EVERY = 30.0
 """Seconds between two lines without a terminal, so that a cluster's log shows progress."""
 
@@ -18,8 +20,11 @@ FRESH = 5.0
 
 
 def plain_console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """A console that prints text unchanged: names of folders may look like rich's [markup] and :emoji: codes."""
-    return Console(stderr=stderr, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    """A console that prints text unchanged: names of folders may look like rich's [markup] and :emoji: codes.
+
+    It prints nothing if it is quiet, or made in a block of `runtime.distributed.quietly`.
+    """
+    return Console(stderr=stderr, quiet=quiet or is_quiet(), soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 class WorkProgress:
@@ -112,9 +117,11 @@ def show_progress(
         *(() if total is None else (MofNCompleteColumn(),)),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=console.quiet or not console.is_terminal
+    ) as progress:
         shown = WorkProgress(progress, description, total, unit=unit, done=done, later=later, clock=clock)
-        if console.is_terminal or console.quiet:
+        if console.quiet or console.is_terminal:
             yield shown
             return
         with _lines(console, shown):

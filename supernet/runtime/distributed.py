@@ -1,9 +1,17 @@
-"""The process group of torch, if there is one, and the rank of this process. Imports no torch: without it, no group."""
+"""The process group of torch, if there is one, the rank of this process, and whether it prints.
+
+Imports no torch: without it, no group.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_QUIET = ContextVar("quiet", default=False)
 
 
 def in_group() -> bool:
@@ -28,7 +36,28 @@ def is_main() -> bool:
     return rank() == "0"
 
 
+def is_quiet() -> bool:
+    """Whether this thread is in a block of `quietly`."""
+    return _QUIET.get()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Nothing is printed and no progress is shown while the block runs: another program does the talking."""
+    before = _QUIET.set(True)
+    try:
+        yield
+    finally:
+        _QUIET.reset(before)
+
+
+def print_line(text: str) -> None:
+    """Prints a line to standard error, except in a block of `quietly`."""
+    if not is_quiet():
+        print(text, file=sys.stderr, flush=True)
+
+
 def print_on_main(text: str) -> None:
     """Prints a line to standard error, in the main process only."""
     if is_main():
-        print(text, file=sys.stderr, flush=True)
+        print_line(text)

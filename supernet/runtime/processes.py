@@ -6,7 +6,6 @@ Only the main process prints. Other processes print messages that concern them a
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,7 +26,7 @@ from accelerate.utils import (
 from torch import Tensor, nn
 
 from supernet.runtime.digests import differences
-from supernet.runtime.distributed import in_group
+from supernet.runtime.distributed import in_group, print_line
 from supernet.runtime.errors import UserError, first_line
 from supernet.runtime.files import prepare_folder
 from supernet.runtime.precision import AUTO, PRECISIONS
@@ -176,7 +175,7 @@ def main_first(accelerator: Accelerator) -> Iterator[None]:
 def print_with_rank(accelerator: Accelerator, text: str) -> None:
     """Prints a line to standard error, with the rank in front unless this is the main process."""
     prefix = "" if accelerator.is_main_process else f"process {accelerator.process_index}: "
-    print(prefix + text, file=sys.stderr, flush=True)
+    print_line(prefix + text)
 
 
 def broadcast_from_main(accelerator: Accelerator, value: T | None) -> T | None:

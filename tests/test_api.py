@@ -1,0 +1,146 @@
+"""The stages as Python functions: the same results as the commands', without printing."""
+
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import plm_supernet
+from search.options.search import SearchConfig
+from search.run_folder import read_run
+from supernet.console.command import Command
+from supernet.console.config import load_config
+from supernet.console.keywords import config_from
+from supernet.options.training import TrainConfig
+from supernet.runtime.commands import COMMANDS
+from supernet.runtime.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def run(supernet_folder, tmp_path_factory):
+    """A short search of the tiny supernet."""
+    output = tmp_path_factory.mktemp("runs")
+    return plm_supernet.search(supernet_folder, searcher="random", max_evaluations=6, output_dir=output)
+
+
+def test_keywords_give_the_options_of_the_command_line():
+    ours = config_from(
+        "train", TrainConfig, {"task": "sst2", "experiment": "best", "train_epochs": 2, "data_dir": Path("a/b")}
+    )
+    assert ours == load_config("train", TrainConfig, ["task=sst2", "experiment=best", "train.epochs=2", "data.dir=a/b"])
+    assert config_from("search", SearchConfig, {"objectives": ("loss", "flops"), "workload.length": 7}) == load_config(
+        "search", SearchConfig, ["objectives=[loss,flops]", "workload.length=7"]
+    )
+
+
+def test_a_value_is_an_instance_of_its_type_whatever_holds_it():
+    values = {"train_epochs": np.int64(3), "train_learning_rate": np.float32(0.5), "train_compile": True}
+    config = config_from("train", TrainConfig, values | {"train_max_grad_norm": None, "data_ignore_labels": -1})
+    train = config.train
+    assert (train.epochs, train.learning_rate, train.compile, train.max_grad_norm) == (3, 0.5, True, None)
+    assert config.data.ignore_labels == ("-1",)
+
+
+@settings(max_examples=30)  # a configuration takes a tenth of a second
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(min_size=1))
+def test_any_characters_are_taken_as_they_are(text, other):
+    if "???" in (text, other):  # OmegaConf's mark of a missing value
+        return
+    values = {"data_dir": text, "data_text": [text, "x" + text], "data_label": other}
+    config = config_from("train", TrainConfig, values)
+    assert (config.data.dir, config.data.text, config.data.label) == (text, (text, "x" + text), other)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_two_options_have_the_same_keyword(name):
+    command = Command(name, pkgutil.resolve_name(COMMANDS[name].options))
+    keywords = [key.replace(".", "_") for key in {*command.keys, *command.groups}]
+    assert len(keywords) == len(set(keywords))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 3}, "option 'epochs' of train is unknown; did you mean train_epochs?"),
+        ({"batchsize": 3}, "did you mean train_batch_size?"),
+        ({"colour": 3}, "option 'colour' of train is unknown (all of them: docs/options.md)"),
+        ({"task": "sst3"}, "did you mean sst2"),
+        ({"train_epochs": "many"}, "train.epochs 'many' must be a whole number"),
+        ({"train": 3}, "key 'train' stands for several"),
+        ({"data_dir": object}, "data_dir is <class 'object'>; give text"),
+    ],
+)
+def test_mistakes_are_errors_with_the_nearest_names(values, message):
+    with pytest.raises(UserError) as error:
+        config_from("train", TrainConfig, values)
+    assert message in str(error.value)
+
+
+def test_the_package_is_light():
+    code = "import sys, plm_supernet; print({'torch', 'transformers', 'pandas', 'sklearn'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.slow
+def test_train_and_search_print_nothing_and_skip_what_is_done(model_folder, data_folder, tmp_path, capfd):
+    values = {"data_dir": data_folder, "model_name_or_path": model_folder, "experiment": None, "train_epochs": 1}
+    values |= {"output_dir": tmp_path, "data_cache_dir": tmp_path / "cache", "train_batch_size": 16}
+    net = plm_supernet.train("sst2", **values)
+    assert net.classes == ("negative", "positive")
+    assert plm_supernet.train("sst2", **values) == net
+    first = plm_supernet.search(net, searcher="random", max_evaluations=4)
+    assert first.folder.parent == tmp_path / "search"
+    assert len(plm_supernet.search(net, searcher="random", max_evaluations=6).trials()) == 6
+    assert capfd.readouterr() == ("", "")
+    assert net.model().config.num_labels == 2
+
+
+def test_trials_are_a_frame(run):
+    trials, record = run.trials(), read_run(run.folder)
+    assert list(trials.index) == list(range(6))
+    assert list(trials["error"]) == [trial.outcome.metrics["error"] for trial in record.trials]
+    assert list(trials["subnet"]) == [trial.subnet for trial in record.trials]
+    assert trials["failure"].isna().all()
+
+
+def test_the_front_is_a_frame(run):
+    front = run.front()
+    rows = [row for row in json.loads((run.folder / "front.json").read_text())["front"] if row["on_front"]]
+    assert list(front["params"]) == [row["params"] for row in rows]
+    assert list(front["test_accuracy"]) == [row["test_accuracy"] for row in rows]
+    assert front["error"].is_monotonic_increasing
+
+
+def test_no_front_before_the_end_of_a_search(run, tmp_path):
+    for name in ("run.json", "trials.jsonl"):
+        (tmp_path / name).write_bytes((run.folder / name).read_bytes())
+    with pytest.raises(UserError, match="has no front yet"):
+        plm_supernet.Run(tmp_path).front()
+
+
+def test_a_choice_is_within_its_limits_and_becomes_a_model(run):
+    choice = run.select(max_params=0.9)
+    full = run.trials()["params"].max()
+    assert choice.metrics["params"] <= 0.9 * full
+    model = choice.model()
+    kept = sum(p.numel() for p in model.parameters())
+    assert kept == choice.metrics["total_params"]
+    ids = torch.tensor([[2, 5, 6, 3]])
+    assert model(ids).logits.shape == (1, 2)
+
+
+def test_a_choice_needs_a_limit(run):
+    with pytest.raises(UserError, match="no budget is given"):
+        run.select()
+    with pytest.raises(UserError, match="did you mean max_params"):
+        run.select(max_parms=0.5)
