@@ -10,7 +10,8 @@ from pathlib import Path
 from search.baselines.run import prune
 from search.baselines.table import BASELINES
 from search.conclude import ModelOf, conclude
-from search.finetune.tuner import Finetuning, finetuned
+from search.finetune.tuner import Finetuning
+from search.finetune.weights import finetuned
 from search.loop import Dialogue, run_search
 from search.options.search import BASELINE, FINETUNE, SEARCH, SearchConfig
 from search.options.searchers import MOASHA

@@ -18,6 +18,9 @@ from supernet.runtime.reading import read_lines, unusable
 from supernet.runtime.shapes import Amount, Count, Named, WrongValue, shaped
 from supernet.space.subnetwork import SubNetwork
 
+WEIGHTS = "weights"
+"""Folder, in a run folder, of the weights of trials that are not the supernet's."""
+
 STARTS = 3
 """Number of sub-networks that every search begins with: the largest, the smallest and the middle sub-network."""
 
@@ -175,6 +178,11 @@ def _check(trial: Trial, required: Sequence[str], wrong: Wrong | None) -> None:
     for subnet in (trial.subnet, *(byproduct.subnet for byproduct in trial.outcome.byproducts)):
         if wrong is not None and (why := wrong(subnet)) is not None:
             raise WrongValue(f"sub-network ({subnet}) does not belong to this run: {why}")
+
+
+def weights_file(folder: Path, number: int) -> Path:
+    """The file of a trial's weights in a run folder, for trials that have their own."""
+    return folder / WEIGHTS / f"{number}.safetensors"
 
 
 class TrialFile:

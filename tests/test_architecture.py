@@ -49,6 +49,7 @@ ROOMS = {
     "search.conclude": "trials run_folder loop report session remeasure",
     "search.run": "options trials loop searchers baselines finetune session conclude",
     "search.choice": "objectives options trials run_folder report",
+    "search.export": "options trials run_folder baselines finetune",
     "search.profile": "options",
     "search.cli": "options run profile",
     "plm_supernet.stages": "",

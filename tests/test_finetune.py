@@ -24,7 +24,8 @@ from search.finetune.moasha import NonDominatedRank, SubNetworkMOASHA
 from search.finetune.recorder import Recorder
 from search.finetune.records import Records
 from search.finetune.trial import Job, SingleSpace, read_seen, train_alone
-from search.finetune.tuner import Finetuning, finetuned
+from search.finetune.tuner import Finetuning
+from search.finetune.weights import finetuned
 from search.finetune.workers import Workers
 from search.options.search import SearchConfig
 from search.report.front import front_of

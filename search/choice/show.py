@@ -18,8 +18,8 @@ from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import SubNetwork
 
 OTHER_WEIGHTS = {
-    FINETUNE: "this run trained each sub-network alone, so its weights are not the supernet's",
-    BASELINE: "this is a baseline: it may also change weights, and the run does not keep changed weights",
+    FINETUNE: "this run trained each sub-network alone: its weights are not the supernet's, and it keeps its front's",
+    BASELINE: "this is a baseline, which may also change weights; the run keeps those that it changed",
 }
 """By mode: a note for runs whose models are not simply parts of the supernet."""
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from search.finetune.moasha import REPORTS
 from search.pareto import pareto_front
-from search.trials import Metrics, Outcome, Trial, TrialFile
+from search.trials import WEIGHTS, Metrics, Outcome, Trial, TrialFile, weights_file
 from supernet.runtime.files import append_json_line, cut_half_written_line
 from supernet.runtime.reading import read_lines
 from supernet.runtime.shapes import Amount, WrongValue, shaped
@@ -56,9 +56,9 @@ class Records:
 
     def __init__(self, file: TrialFile, objectives: Sequence[str], full: SubNetwork) -> None:
         self.file, self._objectives, self._full = file, objectives, full
-        folder = file.path.parent
-        self._epochs, self._weights, self._logs = folder / "epochs.jsonl", folder / "weights", folder / "failures"
-        self._weights.mkdir(exist_ok=True)
+        self._folder = file.path.parent
+        self._epochs, self._logs = self._folder / "epochs.jsonl", self._folder / "failures"
+        (self._folder / WEIGHTS).mkdir(exist_ok=True)
 
     def add_report(self, subnet: SubNetwork, metrics: Metrics) -> None:
         """Writes what a trial reported."""
@@ -78,7 +78,7 @@ class Records:
 
     def add_result(self, subnet: SubNetwork, metrics: Mapping[str, float], *, seconds: float, weights: Path) -> Trial:
         """Writes a trial that was trained, and keeps its weights while no other trial dominates it."""
-        weights.replace(self._weights / weights_name(len(self.file.trials)))
+        weights.replace(weights_file(self._folder, len(self.file.trials)))
         trial = self.file.append(subnet, Outcome(metrics, seconds=seconds))
         self._prune()
         return trial
@@ -97,15 +97,10 @@ class Records:
         objectives_nm = np.array([[metrics[name] for name in self._objectives] for _, metrics in trained])
         on_front = pareto_front(objectives_nm.reshape(-1, len(self._objectives)))
         kept = {
-            weights_name(trial.number)
+            weights_file(self._folder, trial.number)
             for (trial, _), keep in zip(trained, on_front, strict=True)
             if keep or trial.subnet == self._full
         }
-        for path in self._weights.iterdir():
-            if path.name not in kept:
+        for path in (self._folder / WEIGHTS).iterdir():
+            if path not in kept:
                 path.unlink()
-
-
-def weights_name(number: int) -> str:
-    """Name of the file with a trial's weights, in the folder `weights` of a run."""
-    return f"{number}.safetensors"

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors.torch import load_model
 from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.tuner import Tuner
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from search.finetune.moasha import SubNetworkMOASHA
 from search.finetune.recorder import Recorder
-from search.finetune.records import Records, weights_name
+from search.finetune.records import Records
 from search.finetune.trial import Job
 from search.finetune.workers import Workers
 from search.loop import MAX_FAILURES
@@ -34,9 +33,7 @@ from search.trials import Trial, TrialFile
 from supernet.artifact import Supernet
 from supernet.data.load import TaskData
 from supernet.models.families import architecture_of
-from supernet.models.files import refusing
 from supernet.models.pretrained import load_pretrained, locate
-from supernet.models.slicing import extract
 from supernet.options.model import ModelSource
 from supernet.options.training import IMPORTANCE, Seeds, TrackingOptions, TrainConfig
 from supernet.runtime.errors import UserError
@@ -46,7 +43,6 @@ from supernet.runtime.reading import load_json, unusable
 from supernet.runtime.shapes import shaped
 from supernet.runtime.signals import ended_by_signals
 from supernet.space.strategies import Strategy
-from supernet.space.subnetwork import SubNetwork
 from supernet.training.importance import order_by_importance_, read_importance
 
 POLL_S = 0.3
@@ -263,29 +259,3 @@ def forget(folder: Path) -> None:
     (folder / "epochs.jsonl").unlink(missing_ok=True)
     for name in ("weights", "failures"):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def finetuned(
-    folder: Path, trials: Sequence[Trial], full: PreTrainedModel
-) -> Callable[[SubNetwork], PreTrainedModel | None]:
-    """A function that reads a trained model of a run: a member of its front or the full model; None if it was not kept.
-
-    Args:
-        folder: The run folder.
-        trials: Of the run.
-        full: A model of the full size; only its shape matters.
-    """
-    numbers = {trial.subnet: trial.number for trial in trials}
-
-    def read(subnet: SubNetwork) -> PreTrainedModel | None:
-        path = folder / "weights" / weights_name(numbers[subnet])
-        if not path.exists():
-            return None
-        model = extract(full, subnet)
-        with refusing(
-            f"{path}, the weights of trial {numbers[subnet]}, cannot be used", "start again with overwrite=true"
-        ):
-            load_model(model, path)
-        return model.eval()
-
-    return read
