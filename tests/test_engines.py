@@ -118,6 +118,46 @@ def test_torch_logits_are_the_models(tokenizer, tmp_path, columns, sequences, au
     assert engine.logits([]).shape == (0, 0)
 
 
+@pytest.fixture(scope="module", params=["pair", "choice"])
+def all_formats(request, tokenizer, tmp_path_factory):
+    """A folder with the same model in torch, ONNX and, in float32 too, OpenVINO; and rows for it."""
+    pytest.importorskip("onnxscript")
+    openvino = pytest.importorskip("openvino")
+    from supernet.export.onnx import write_onnx
+
+    folder = tmp_path_factory.mktemp("formats")
+    several = request.param == "choice"
+    auto = AutoModelForMultipleChoice if several else AutoModelForSequenceClassification
+    write_onnx(folder, write_folder(folder, tokenizer, auto=auto), None, None, 1)
+    model = openvino.Core().read_model(folder / engines.FILES["onnx"][0])
+    openvino.save_model(model, folder / engines.FILES["openvino"][0], compress_to_fp16=False)
+    return folder, text_rows({"pair": PAIRS, "choice": CHOICES}[request.param], 1 + several)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_other_engines_compute_what_torch_computes(all_formats, format):
+    folder, rows = all_formats
+    expected = engines.load(folder, "torch").logits(rows)
+    np.testing.assert_allclose(engines.load(folder, format).logits(rows, batch_size=4), expected, atol=1e-4)
+    np.testing.assert_allclose(engines.load(folder, format, threads=2).logits(rows[:1]), expected[:1], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_onnx_and_openvino_need_neither_torch_nor_transformers(all_formats):
+    folder, rows = all_formats
+    lines = [
+        "import sys, json, importlib.util",
+        f"spec = importlib.util.spec_from_file_location('engines', {engines.__file__!r})",
+        "sys.modules['engines'] = engines = importlib.util.module_from_spec(spec)",
+        "spec.loader.exec_module(engines)",
+        f"[engines.load({str(folder)!r}, name).logits({rows!r}) for name in ('onnx', 'openvino')]",
+        "print(sorted({'torch', 'transformers', 'supernet'} & sys.modules.keys()))",
+    ]
+    ended = subprocess.run([sys.executable, "-I", "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "[]"), ended.stderr
+
+
 def test_threads_are_put_back(tokenizer, tmp_path):
     write_folder(tmp_path, tokenizer)
     engine = engines.load(tmp_path, "torch", threads=2)
@@ -174,10 +214,9 @@ def run_script(script, folder, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", [SCRIPT, Path(engines.__file__)], ids=["fresh.py", "engines.py"])
-def test_the_script_writes_logits_and_seconds_and_prints_nothing(tokenizer, tmp_path, script):
+def test_the_script_writes_logits_and_seconds_and_prints_nothing(tokenizer, tmp_path):
     write_folder(tmp_path / "model", tokenizer)
-    ended = run_script(script, tmp_path)
+    ended = run_script(Path(engines.__file__), tmp_path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     with np.load(tmp_path / "out.npz") as arrays:
         expected = engines.load(tmp_path / "model", "torch").logits([["the cat"], ["a dog and a bird"]])

@@ -243,9 +243,12 @@ def _tokenizer(folder: Path) -> Encode:
     if longest < 10**9:  # transformers writes 10**30 where there is no limit
         tokenizer.enable_truncation(longest, direction=settings.get("truncation_side", "right"))
 
+    has_types = "token_type_ids" in settings.get("model_input_names", INPUTS)
+
     def encode(sequences: list[Sequence_]) -> list[tuple[list[int], list[int]]]:
         texts = [sequence[0] if len(sequence) == 1 else tuple(sequence) for sequence in sequences]
-        return [(encoding.ids, encoding.type_ids) for encoding in tokenizer.encode_batch_fast(texts)]
+        encoded = tokenizer.encode_batch_fast(texts)
+        return [(row.ids, row.type_ids if has_types else [0] * len(row.ids)) for row in encoded]
 
     return encode
 
