@@ -52,6 +52,7 @@ ROOMS = {
     "search.export": "options trials run_folder baselines finetune",
     "search.profile": "options",
     "search.cli": "options run profile",
+    "search.doctor": "objectives options",
     "plm_supernet.stages": "",
 }
 """Each room of a stage, in order, and the others of the same stage that its modules may import. A room is a folder or a

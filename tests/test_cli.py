@@ -119,7 +119,7 @@ def test_an_unknown_command_is_one_line_with_the_nearest(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["plm-supernet", "serch"])
     with pytest.raises(SystemExit) as end:
         main()
-    line = "error: command 'serch' is unknown; allowed: profile, report, search, select, train (did you mean search"
+    line = f"error: command 'serch' is unknown; allowed: {', '.join(sorted(COMMANDS))} (did you mean search"
     assert end.value.code == 1
     assert capsys.readouterr().err.startswith(line)
 

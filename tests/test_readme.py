@@ -14,14 +14,13 @@ import pytest
 import torch
 
 from supernet.console.command import Command
-from supernet.console.config import load_sweep
-from supernet.runtime.commands import COMMANDS
+from supernet.console.routing import routed_jobs
+from supernet.runtime.commands import COMMANDS, schema_of
 from tests.models import tiny_model
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted(file for file in (ROOT / "docs").glob("*.md") if file.name != "upgrading.md")]
-SCHEMAS = {name: pkgutil.resolve_name(row.options) for name, row in COMMANDS.items()}
 SCRIPTS = {row.script: name for name, row in COMMANDS.items() if row.script is not None}
 
 
@@ -44,9 +43,9 @@ class Typed:
         return [argument for argument in self.arguments if not argument.startswith("-")]
 
     def compose(self):
-        """The configurations that it asks for."""
+        """The overrides of each configuration that it asks for, all of them checked."""
         sweep = bool({"-m", "--multirun"} & {*self.arguments})
-        return load_sweep(self.name, SCHEMAS[self.name], self.overrides, sweep=sweep)
+        return routed_jobs(self.name, self.overrides, sweep=sweep)
 
 
 def blocks(text, language):
@@ -159,7 +158,7 @@ def test_readme_runs_as_written(small_enough, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out in ("sea\n", "land\n")
 
 
-COMMAND_TABLES = {name: Command(name, schema) for name, schema in SCHEMAS.items()}
+COMMAND_TABLES = {name: Command(name, schema_of(name)) for name in COMMANDS}
 KEYS = {key for command in COMMAND_TABLES.values() for key in (*command.keys, *command.forms)}
 GROUPS = {}
 for command in COMMAND_TABLES.values():

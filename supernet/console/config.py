@@ -54,18 +54,12 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
             folder, the table at the end of a sweep shows it.
     """
     with one_line_errors():
-        loaded()
-        prepare_terminal()
-        if set(sys.argv[1:]) & {*VERSION_FLAGS}:
-            print(version())
-            return
-        if set(sys.argv[1:]) & {*HELP_FLAGS}:
-            print(help_of(config_name))
+        if (typed_line := begin(config_name)) is None:
             return
         command: Command[C] = command_of(config_name, schema)
-        flags, typed = _flags_and_overrides(sys.argv[1:])
+        flags, typed = typed_line
         sweep = any(flag in SWEEP_FLAGS for flag in flags)
-        others = [flag.partition("=")[0] for flag in flags if flag.startswith("-") and flag not in SWEEP_FLAGS]
+        others = other_flags(flags)
         overrides = [in_grammar(argument, command.forms, sweep=sweep) for argument in typed]
         # With other flags of Hydra (help, a configuration folder of the user) Hydra does the checking.
         jobs = [] if others else command.jobs(overrides, sweep=sweep)
@@ -76,6 +70,34 @@ def run_app(config_name: str, schema: type[C], job: Callable[[C], object]) -> No
             run_jobs(jobs, job)
         else:
             job(jobs[0].config)
+
+
+def begin(name: str) -> tuple[list[str], list[str]] | None:
+    """Prepares the terminal and answers --help and --version.
+
+    Args:
+        name: A key of `COMMANDS`.
+
+    Returns:
+        Flags, each before its value, and the other arguments of the command line; None if it is answered.
+
+    Raises:
+        UserError: if there is no such flag.
+    """
+    loaded()
+    prepare_terminal()
+    if set(sys.argv[1:]) & {*VERSION_FLAGS}:
+        print(version())
+        return None
+    if set(sys.argv[1:]) & {*HELP_FLAGS}:
+        print(help_of(name))
+        return None
+    return _flags_and_overrides(sys.argv[1:])
+
+
+def other_flags(flags: Sequence[str]) -> list[str]:
+    """The flags that ask for something else than a sweep, without their values."""
+    return [flag.partition("=")[0] for flag in flags if flag.startswith("-") and flag not in SWEEP_FLAGS]
 
 
 def load_config(config_name: str, schema: type[C], overrides: Sequence[str] = ()) -> C:

@@ -6,7 +6,6 @@ The text of an option comes from the docstring of its dataclass, its default fro
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import Any, cast, get_type_hints
 
 from supernet.console.choices import PRESETS, choice_texts
 from supernet.console.command import Command
-from supernet.runtime.commands import COMMANDS
+from supernet.runtime.commands import schema_of
 from supernet.runtime.fields import is_advanced, names_of, variants_of
 
 
@@ -84,8 +83,7 @@ def describe(name: str) -> Description:
     Args:
         name: A key of `COMMANDS`.
     """
-    module, _, class_name = COMMANDS[name].options.partition(":")
-    schema = getattr(importlib.import_module(module), class_name)
+    schema = schema_of(name)
     command: Command[Any] = Command(name, schema)
     options = [o for o in options_of(schema, command.default_values) if o.key not in _names(command.groups)]
     texts = texts_of(schema) | PRESETS

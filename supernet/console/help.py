@@ -14,9 +14,10 @@ NARROWEST, WIDEST = 80, 120
 KEY_WIDTH = 28
 """Width of the keys' column; the text of a longer key begins on the next line."""
 
+_CFG = "-c, --cfg job"
 FLAGS = {
     "-m, --multirun": "Run each combination of values, such as KEY=A,B KEY=C,D. A table of the results follows.",
-    "-c, --cfg job": "Print all values as they are set, and run nothing.",
+    _CFG: "Print all values as they are set, and run nothing.",
     "-V, --version": "Print the version.",
 }
 
@@ -59,7 +60,10 @@ def help_of(name: str) -> str:
     for choice in description.choices:
         lines += ["", *_choice(choice)]
     lines += _options(description)
-    lines += ["", "Flags:", *_table(FLAGS, KEY_WIDTH)]
+    for other in COMMANDS[name].also:
+        lines += ["", *_options_of(other)]
+    single = not COMMANDS[name].also
+    lines += ["", "Flags:", *_table({flag: text for flag, text in FLAGS.items() if single or flag != _CFG}, KEY_WIDTH)]
     return "\n".join(lines)
 
 
@@ -88,6 +92,17 @@ def _options(description: Description) -> Iterator[str]:
         if shown:
             yield from ("", f"{section}.*" if section else "Options (key=value) and, in brackets, their defaults:")
             yield from _table({option.key: _text(option) for option in shown}, KEY_WIDTH)
+
+
+def _options_of(name: str) -> Iterator[str]:
+    """The keys of another command whose options a command takes too, without their texts."""
+    description, typed = describe(name), typed_command(name)
+    yield from _wrap(f"The options of '{typed}' too; '{typed} --help' explains them:", _width())
+    rows = {f"{choice.key}=NAME": ", ".join(choice.names) for choice in description.choices}
+    for section, options in description.sections.items():
+        keys = ", ".join(option.key.removeprefix(f"{section}.") for option in options if not option.advanced)
+        rows |= {f"{section}.*" if section else "key=value": keys} if keys else {}
+    yield from _table(rows, KEY_WIDTH)
 
 
 def _text(option: Option) -> str:

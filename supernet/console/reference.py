@@ -31,6 +31,8 @@ def _lines() -> Iterator[str]:
             yield from _choice(choice)
         for section, options in description.sections.items():
             yield from _section(section, options)
+        if row.also:
+            yield from ("", f"The options of {' and '.join(f'`{PROGRAM} {other}`' for other in row.also)} too.")
 
 
 def _choice(choice: Choice) -> Iterator[str]:

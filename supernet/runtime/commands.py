@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PROGRAM = "plm-supernet"
 
@@ -20,6 +22,7 @@ class CommandRow:
         description: One line, for people.
         examples: What a user may type after the command's name, and what that does.
         script: File in the root of the repository that runs it, if there is such a file.
+        also: Commands whose options it takes too.
     """
 
     main: str
@@ -27,6 +30,7 @@ class CommandRow:
     description: str
     examples: Mapping[str, str]
     script: str | None = None
+    also: tuple[str, ...] = ()
 
 
 COMMANDS: Mapping[str, CommandRow] = {
@@ -74,6 +78,18 @@ COMMANDS: Mapping[str, CommandRow] = {
             "workload.batch_size=8 workload.length=64": "eight texts of 64 tokens",
         },
     ),
+    "doctor": CommandRow(
+        "search.doctor.command:main",
+        "search.options.doctor:DoctorConfig",
+        "Check the machine and a planned training before hours are spent",
+        {
+            "": "the machine alone",
+            "task=sst2 data.dir=GLUE experiment=best": "a training too: sizes, memory, disk, time",
+            "task=stdlib experiment=best max_params=0.25 max_latency_ms=50%": "whether a budget can be reached",
+            "-m task=rte,mrpc seed=0,1,2": "what a sweep would start, and how long it takes",
+        },
+        also=("train",),
+    ),
     "report": CommandRow(
         "search.report.overlay:main",
         "search.report.overlay:ReportConfig",
@@ -86,6 +102,15 @@ COMMANDS: Mapping[str, CommandRow] = {
         },
     ),
 }
+
+
+def schema_of(name: str) -> type[Any]:
+    """The dataclass of a command's options.
+
+    Args:
+        name: A key of `COMMANDS`.
+    """
+    return pkgutil.resolve_name(COMMANDS[name].options)
 
 
 def typed_command(name: str) -> str:

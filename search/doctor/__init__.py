@@ -1,0 +1,1 @@
+"""`plm-supernet doctor`: what can be known before hours are spent."""
