@@ -39,7 +39,8 @@ _FORMAT = 2
 _AGAIN = "train the supernet again"
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """The versions of this package and of those that compute."""
     ours = {"plm-supernet": __version__, "python": platform.python_version()}
     return ours | {name: version(name) for name in ("torch", "transformers", "accelerate")}
 
@@ -82,7 +83,7 @@ class SupernetInfo:
     revisions: dict[str, str | None] = field(default_factory=dict)
     layer_importance: list[Amount] | None = None
     trained_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
-    versions: dict[str, str] = field(default_factory=_versions)
+    versions: dict[str, str] = field(default_factory=package_versions)
     precision: str | None = None
     begun_with: dict[str, str] = field(default_factory=dict)
     test_run: bool = False

@@ -8,7 +8,6 @@ empty sub-network.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -25,6 +24,7 @@ from supernet.models.families import architecture_of
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import digest, write_json
+from supernet.runtime.machine import processor
 from supernet.runtime.reading import read_record, unusable
 from supernet.runtime.shapes import Count, Within, WrongValue
 from supernet.runtime.storage import writing
@@ -60,9 +60,9 @@ class Conditions:
     ) -> Conditions:
         """The conditions of a supernet's sub-networks on a device, in this process."""
         config, kind = model.config, torch.device(device).type
-        names = {"cpu": _processor, "cuda": lambda: torch.cuda.get_device_name(device)}
+        names = {"cpu": lambda: processor().name, "cuda": lambda: torch.cuda.get_device_name(device)}
         return cls(
-            device=names.get(kind, lambda: f"{kind} of {_processor()}")(),
+            device=names.get(kind, lambda: f"{kind} of {processor().name}")(),
             threads=torch.get_num_threads() if kind == "cpu" else 0,
             torch_version=torch.__version__,
             dtype=str(AUTOCAST[mixed_precision] or model.dtype).removeprefix("torch."),
@@ -188,13 +188,3 @@ def load_table(path: Path, conditions: Conditions, *, sizes: Sizes) -> LatencyTa
 def _how_to_build(threads: int | None = None) -> str:
     setting = "" if threads is None else f"OMP_NUM_THREADS={threads} "
     return f"build a table with '{setting}{typed_command('profile')} supernet=FOLDER'"
-
-
-def _processor() -> str:
-    """Name of this machine's processor; `platform` does not know it everywhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
