@@ -20,11 +20,11 @@ from transformers import PreTrainedModel
 
 from supernet.evaluation.evaluator import AUTOCAST
 from supernet.evaluation.latency import Timing
+from supernet.evaluation.processor import processor
 from supernet.models.families import architecture_of
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import digest, write_json
-from supernet.runtime.machine import processor
 from supernet.runtime.reading import read_record, unusable
 from supernet.runtime.shapes import Count, Within, WrongValue
 from supernet.runtime.storage import writing

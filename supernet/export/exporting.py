@@ -20,6 +20,7 @@ from supernet.data.load import TaskData, TaskRows
 from supernet.data.metrics import score
 from supernet.data.tokens import text_rows
 from supernet.evaluation.evaluator import Evaluator
+from supernet.evaluation.processor import processor
 from supernet.export.engines import ENGINES, FILES
 from supernet.export.folder import write_model
 from supernet.export.formats import FORMATS, check_packages
@@ -31,7 +32,6 @@ from supernet.options.export import TORCH, ExportOptions
 from supernet.options.task import Task
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import atomic_folder, file_sha256
-from supernet.runtime.machine import processor
 from supernet.runtime.storage import check_room, writing
 from supernet.space.cost import params_share
 from supernet.space.subnetwork import SubNetwork

@@ -9,9 +9,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from supernet.evaluation.processor import Processor
 from supernet.options.task import Task
 from supernet.runtime.files import write_json
-from supernet.runtime.machine import Processor
 from supernet.runtime.reading import read_record
 from supernet.space.cost import Workload
 
