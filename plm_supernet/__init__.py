@@ -12,8 +12,22 @@ Nothing is printed. A user's mistake is a `UserError`. docs/api.md shows all of 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from plm_supernet.stages import Choice, Run, Supernet, search, train
 from supernet import __version__
 from supernet.runtime.errors import UserError
 
-__all__ = ["Choice", "Run", "Supernet", "UserError", "__version__", "search", "train"]
+if TYPE_CHECKING:
+    from plm_supernet.classifier import SupernetClassifier
+
+__all__ = ["Choice", "Run", "Supernet", "SupernetClassifier", "UserError", "__version__", "search", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads scikit-learn only for those who use it."""
+    if name != "SupernetClassifier":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from plm_supernet.classifier import SupernetClassifier
+
+    return SupernetClassifier

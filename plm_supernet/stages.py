@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from search.choice import choose as choosing
     from search.run_folder import RunRecord
     from supernet import artifact
+    from supernet.options.task import Task
 
 Folder = str | PathLike[str]
 
@@ -54,11 +55,11 @@ class Supernet:
         return self._read().tokenizer
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the model's outputs: classes or choices; none for regression."""
+    def task(self) -> Task:
+        """The task that it was trained for, with the names of the classes."""
         from supernet.artifact import read_info
 
-        return read_info(self.folder).task.answers
+        return read_info(self.folder).task
 
     def _read(self) -> artifact.Supernet:
         from supernet.artifact import load_supernet
@@ -243,6 +244,18 @@ def search(
 
     with _stage():
         return Run(search_supernet(config).absolute())
+
+
+def objectives_for(limits: Mapping[str, object]) -> list[str]:
+    """The objectives of a search for a budget, as `plm-supernet compress` chooses them: the error, and what is limited.
+
+    Args:
+        limits: As `Run.select` takes them.
+    """
+    from search.options.select import SelectConfig
+    from supernet.console.keywords import config_from
+
+    return config_from("select", SelectConfig, limits).objectives
 
 
 def _output_dir(supernet: Path) -> Path:

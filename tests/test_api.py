@@ -96,7 +96,7 @@ def test_train_and_search_print_nothing_and_skip_what_is_done(model_folder, data
     values = {"data_dir": data_folder, "model_name_or_path": model_folder, "experiment": None, "train_epochs": 1}
     values |= {"output_dir": tmp_path, "data_cache_dir": tmp_path / "cache", "train_batch_size": 16}
     net = plm_supernet.train("sst2", **values)
-    assert net.classes == ("negative", "positive")
+    assert net.task.classes == ("negative", "positive")
     assert plm_supernet.train("sst2", **values) == net
     first = plm_supernet.search(net, searcher="random", max_evaluations=4)
     assert first.folder.parent == tmp_path / "search"

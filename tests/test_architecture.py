@@ -54,6 +54,7 @@ ROOMS = {
     "search.cli": "options run profile",
     "search.doctor": "objectives options",
     "plm_supernet.stages": "",
+    "plm_supernet.classifier": "stages",
 }
 """Each room of a stage, in order, and the others of the same stage that its modules may import. A room is a folder or a
 module. The packages themselves are below all of them; what stage two imports of stage one is not restricted, nor what

@@ -61,6 +61,11 @@ class Limits:
         values = {option.name: getattr(self, option.name) for option in fields(Limits)}
         return {key: value for key, value in values.items() if value is not None}
 
+    @property
+    def objectives(self) -> list[str]:
+        """What a search for this budget minimises: the error, and the costs that have a limit, else the parameters."""
+        return ["error", *(self.budgets or ("params",))]
+
 
 def parse_limit(name: str, text: str) -> tuple[float, bool]:
     """A limit and whether it is a share of the full model's: "50%" always, for counts also a number up to 1.
