@@ -12,12 +12,14 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from supernet.export import modeling_pruned
 from supernet.export.plan import Plan
 from supernet.models.families import FAMILIES
+from supernet.models.files import ACTIVATIONS
 from supernet.models.heads import HEADS, head_of
 from supernet.runtime.reading import load_json
 
 CODE_FILE = "modeling_pruned.py"
 
 _PREFIX = "pruned-"
+_NOT_STOCK = "none, load this model with trust_remote_code=True"
 _TEMPLATE = Path(os.path.abspath(modeling_pruned.__file__))
 
 
@@ -42,16 +44,19 @@ def code_for(model_type: str, model_class: str) -> str:
 def entries_for(model: PreTrainedModel, plan: Plan) -> dict[str, Any]:
     """The entries of config.json that name the modelling file's classes and say how the layers differ.
 
-    The model type is not the stock model's. With the stock type, transformers would load the weights into a stock model
-    if the code is not trusted, and make up the missing ones at random.
+    Without the code, every way to load the weights fails. Transformers would otherwise load them into a stock model and
+    make up the missing ones at random. So the model type is not the stock model's, and the stock classes, which do not
+    care about the type, find an activation that they do not know.
     """
+    activation = next(name for name in ACTIVATIONS if hasattr(model.config, name))
     module = CODE_FILE.removesuffix(".py")
     classes = {"AutoConfig": "PrunedConfig", head_of(model).auto_class.__name__: "PrunedModel"}
     return {
         "model_type": _PREFIX + model.config.model_type,
         "architectures": ["PrunedModel"],
         "auto_map": {auto: f"{module}.{name}" for auto, name in classes.items()},
-        "pruning": plan.to_json(),
+        activation: _NOT_STOCK,
+        "pruning": plan.to_json() | {"config": {activation: getattr(model.config, activation)}},
     }
 
 

@@ -1,9 +1,10 @@
 """A pruned encoder: a model of transformers whose layers differ in size, or lack blocks.
 
-Needs torch and transformers alone. "pruning" in config.json says how each layer differs from the stock model's.
-plm-supernet has written this file: https://arxiv.org/abs/2405.02267 describes the method.
+Needs torch and transformers alone. "pruning" in config.json says how each layer differs from the stock model's, and
+has the values of the configuration that only this file may use. plm-supernet has written this file: https://arxiv.org/abs/2405.02267 describes the method.
 """
 
+import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -64,7 +65,11 @@ class PrunedModel(StockModel):
     config_class = PrunedConfig
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)
+        stock = copy.deepcopy(config)
+        for name, value in config.pruning["config"].items():
+            setattr(stock, name, value)
+        super().__init__(stock, *args, **kwargs)
+        self.config = config  # what save_pretrained writes
         layers: Any = self.base_model.get_submodule(config.pruning["path"])
         for layer, plan in zip(layers, config.pruning["layers"], strict=True):
             prune(layer, plan)

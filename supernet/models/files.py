@@ -44,7 +44,9 @@ _SIZES: dict[str, Any] = {
 }
 """Allowed values of a configuration, by transformers' common names. A kind of model has only some of them."""
 
-_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation")
+ACTIVATIONS = ("hidden_act", "hidden_activation", "activation")
+"""Names of the activation function in configurations. A kind of model has one of them."""
+
 _ACTIVATION = Annotated[str, OneOf(tuple(sorted(ACT2FN)))]
 
 
@@ -106,7 +108,7 @@ def _check_values(config: PreTrainedConfig) -> None:
         WrongValue: if a value is not allowed; names the key as in the file.
     """
     sizes = {FAMILIES[config.model_type].units: _COUNT} | _SIZES
-    kinds = sizes | dict.fromkeys(_ACTIVATIONS, _ACTIVATION)
+    kinds = sizes | dict.fromkeys(ACTIVATIONS, _ACTIVATION)
     for name in (name for name in kinds if hasattr(config, name)):
         shaped(kinds[name], getattr(config, name), config.attribute_map.get(name, name))
     heads = config.num_attention_heads
