@@ -78,4 +78,5 @@ def is_our_code(folder: Path) -> bool:
     if any(not str(name).startswith(f"{module}.") for name in config["auto_map"].values()):
         return False
     classes = [head.architectures[model_type] for head in HEADS.values() if model_type in head.architectures]
-    return (folder / CODE_FILE).read_bytes() in [code_for(model_type, name).encode() for name in classes]
+    file = folder / CODE_FILE
+    return file.is_file() and file.read_bytes() in [code_for(model_type, name).encode() for name in classes]

@@ -1,7 +1,9 @@
 """A pruned encoder: a model of transformers whose layers differ in size, or lack blocks.
 
 Needs torch and transformers alone. "pruning" in config.json says how each layer differs from the stock model's, and
-has the values of the configuration that only this file may use. plm-supernet has written this file: https://arxiv.org/abs/2405.02267 describes the method.
+has the values of the configuration that only this file may use.
+
+plm-supernet has written this file: https://arxiv.org/abs/2405.02267 describes the method.
 """
 
 import copy
