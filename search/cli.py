@@ -1,9 +1,10 @@
-"""The commands that compute: `plm-supernet search searcher=ehvi` and `plm-supernet profile supernet=FOLDER`."""
+"""The commands that compute: `plm-supernet search`, `plm-supernet export` and `plm-supernet profile`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from search.options.export import ExportConfig
 from search.options.profile import ProfileConfig
 from search.options.search import SearchConfig
 from supernet.console.config import run_app
@@ -18,6 +19,12 @@ def main() -> None:
     end_group()
 
 
+def export_main() -> None:
+    """Exports a sub-network as the command line says."""
+    run_app("export", ExportConfig, _export)
+    end_group()
+
+
 def profile_main() -> None:
     """Measures a latency table as the command line says."""
     run_app("profile", ProfileConfig, _profile)
@@ -29,6 +36,14 @@ def _search(config: SearchConfig) -> Path:
         from search.run import search
 
     return search(config)
+
+
+def _export(config: ExportConfig) -> Path:
+    check_environment()
+    with loading():
+        from search.export.export import export
+
+    return export(config)
 
 
 def _profile(config: ProfileConfig) -> Path:

@@ -53,17 +53,26 @@ class BaselineOptions:
 
 
 @dataclass(frozen=True)
-class SearchData:
-    """The task's rows.
+class RowPlace:
+    """Where the task's rows are now.
 
     Attributes:
         dir: Folder of the task's files, or the folder above it, if they were moved. null: as in training.
         cache_dir: Folder of the tokenised rows. null: as in training.
-        validation_rows: Number of validation rows to evaluate on, the same in every search. null: all.
     """
 
     dir: str | None = field(default=None, metadata=NO_EFFECT)
     cache_dir: str | None = field(default=None, metadata=NO_EFFECT)
+
+
+@dataclass(frozen=True)
+class SearchData(RowPlace):
+    """The task's rows.
+
+    Attributes:
+        validation_rows: Number of validation rows to evaluate on, the same in every search. null: all.
+    """
+
     validation_rows: int | None = None
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from supernet.data.classes import infer_labels
 from supernet.data.columns import TEXT_NAMES, infer_columns
@@ -82,23 +82,27 @@ class TaskData:
 def load_task(task: TaskSpec, options: DataOptions, tokenizer: PreTrainedTokenizerBase) -> TaskData:
     """Loads, splits and tokenises a task. Errors as for `load_rows` and `tokens.tokenise`."""
     rows = load_rows(task, options)
-    task, provenance = rows.task, rows.provenance
-    parts = {name: getattr(rows, name) for name in SPLITS}
+    about, parts = (rows.task, rows.provenance), vars(rows).copy()
     del rows
+    return _tokenised(*about, parts, tokenizer, options)
+
+
+def tokenise_rows(rows: TaskRows, options: DataOptions, tokenizer: PreTrainedTokenizerBase) -> TaskData:
+    """The tokens of rows from `load_rows`, which stay in memory as text too."""
+    return _tokenised(rows.task, rows.provenance, vars(rows).copy(), tokenizer, options)
+
+
+def _tokenised(
+    task: Task, origin: Provenance, parts: dict[str, Any], tokenizer: PreTrainedTokenizerBase, options: DataOptions
+) -> TaskData:
+    """Tokenises the splits. Each is removed from `parts`, which may be the last to hold its texts."""
 
     def tokens(name: str) -> TokenizedSplit:
-        part = parts.pop(name)
-        return tokenise(
-            part.columns,
-            part.labels,
-            tokenizer,
-            max_length=task.max_length,
-            cache_dir=options.cache_dir,
-            sequences=task.sequences,
-        )
+        part, like = parts.pop(name), {"max_length": task.max_length, "sequences": task.sequences}
+        return tokenise(part.columns, part.labels, tokenizer, cache_dir=options.cache_dir, **like)
 
-    train, validation, test = (tokens(name) for name in SPLITS)
-    return TaskData(train, validation, test, task, provenance)
+    train, validation, test = map(tokens, SPLITS)
+    return TaskData(train, validation, test, task, origin)
 
 
 def load_rows(task: TaskSpec, options: DataOptions) -> TaskRows:

@@ -69,6 +69,17 @@ COMMANDS: Mapping[str, CommandRow] = {
             "max_params=0.5 max_latency_ms=50% format=json": "two limits, for programs",
         },
     ),
+    "export": CommandRow(
+        "search.cli:export_main",
+        "search.options.export:ExportConfig",
+        "Export the sub-network of a search that fits a budget, as a folder that other programs load",
+        {
+            "max_params=0.5": "the sub-network that select max_params=0.5 chooses",
+            "max_latency_ms=50% formats=[onnx,int8]": "with files for ONNX Runtime, in float32 and int8",
+            "max_params=0.5 finetune.epochs=1": "trained alone for an epoch first",
+            "subnet=chosen.json layout=native": "what select format=json printed, with stock classes alone",
+        },
+    ),
     "profile": CommandRow(
         "search.cli:profile_main",
         "search.options.profile:ProfileConfig",

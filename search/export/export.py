@@ -1,0 +1,190 @@
+"""Exports the sub-network for a budget: chosen, perhaps trained alone, written, verified."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from transformers import PreTrainedModel
+
+from search.export.chosen import Chosen, chosen_for
+from search.export.place import check_same, only_one, place_of
+from search.export.weights import model_of
+from search.objectives import FOR_WORKLOAD
+from search.options.export import ExportConfig
+from search.report.tables import show_table
+from search.rows import load_texts
+from search.trials import weights_file
+from supernet.artifact import Supernet, load_supernet
+from supernet.console.progress import plain_console, show_progress
+from supernet.data.load import TaskData
+from supernet.evaluation.latency import refuse_longer
+from supernet.export.exporting import Subject
+from supernet.export.exporting import export as export_model
+from supernet.export.formats import check_packages
+from supernet.export.native import padded
+from supernet.export.report import ExportReport, read_report
+from supernet.models.families import architecture_of
+from supernet.models.slicing import extract
+from supernet.options.export import CODE, NATIVE
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import file_sha256, supernet_name
+from supernet.runtime.signals import ended_by_signals
+from supernet.space.cost import Workload, params_share
+from supernet.training.finish import finish, training_of
+
+LENGTH = 128
+"""Tokens that latencies are measured on, if the task has as many and the run says nothing."""
+
+
+def export(config: ExportConfig) -> Path:
+    """Exports the chosen sub-network and returns its folder. Does nothing again if the folder is there.
+
+    Raises:
+        UserError: if there is no such sub-network, its weights or rows are gone, the folder holds another export, or a
+            written file does not do what the sub-network does.
+    """
+    console = plain_console()
+    check_packages(config.formats)
+    chosen = chosen_for(config)
+    chosen.show(console)
+    with ended_by_signals():
+        folder, report = export_chosen(chosen, config, console=console)
+    _show(report, folder, console)
+    return folder
+
+
+def export_chosen(
+    chosen: Chosen, config: ExportConfig, folder: Path | None = None, *, console: Console
+) -> tuple[Path, ExportReport]:
+    """Exports a sub-network, unless the folder holds this very export.
+
+    Args:
+        chosen: What to export.
+        config: How to export.
+        folder: Where to; None is the place that the options name.
+        console: Receives the lines.
+
+    Raises:
+        UserError: see `export`.
+    """
+    supernet = load_supernet(chosen.supernet, weights=chosen.weights)
+    _check_fits(chosen, supernet)
+    identity = _identity(config, chosen, supernet)
+    folder = place_of(config, _label(chosen, supernet), identity) if folder is None else folder
+    with only_one(folder) as work:
+        if check_same(folder, identity, overwrite=config.overwrite):
+            console.print(f"{folder} is there already; overwrite=true exports it again")
+            return folder, read_report(folder)
+        model = _model(chosen, supernet)
+        if config.layout == NATIVE:
+            padded(model)  # refuses what zeros cannot express, before hours are spent on it
+        with show_progress(plain_console(stderr=True), f"loading the rows of task {supernet.info.task.name}"):
+            rows, data = load_texts(supernet, config.data)
+        origin = _origin(chosen, supernet) | {"finished": None, "identity": identity}
+        if config.finetune.epochs:
+            model, origin["finished"] = _finished(model, chosen, supernet, data, config, work=work, console=console)
+        subject = Subject(model, supernet.model, supernet.tokenizer, rows, data, chosen.subnet, origin)
+        with show_progress(plain_console(stderr=True), "writing the files, and running them in a fresh process"):
+            return folder, export_model(folder, subject, config.options(_workload(chosen, supernet)))
+
+
+def _model(chosen: Chosen, supernet: Supernet) -> PreTrainedModel:
+    """The sub-network's model, as it was evaluated."""
+    if chosen.run is None:
+        return extract(supernet.model, chosen.subnet).eval()
+    return model_of(chosen.run, chosen.subnet, supernet)
+
+
+def _finished(
+    model: PreTrainedModel,
+    chosen: Chosen,
+    supernet: Supernet,
+    data: TaskData,
+    config: ExportConfig,
+    *,
+    work: Path,
+    console: Console,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The better of the model as it is and the model trained alone, and what became of it, for export.json."""
+    result = finish(
+        model,
+        chosen.subnet,
+        supernet.model,
+        data,
+        supernet.tokenizer,
+        training=training_of(chosen.supernet),
+        options=config.finetune,
+        folder=work,
+        seed=config.seed,
+        console=console,
+    )
+    before, after = result.before.error, result.after.error
+    kept = f"epoch {result.epoch} is kept" if result.better else "it is kept as it was"
+    console.print(f"trained alone: error on validation rows {before:.4f} before, {after:.4f} after; {kept}")
+    figures = {"epoch": result.epoch, "better": result.better, "error_before": before, "error_after": after}
+    return result.model, asdict(config.finetune) | {"seed": config.seed} | figures
+
+
+def _check_fits(chosen: Chosen, supernet: Supernet) -> None:
+    """Raises a UserError if a sub-network keeps what the supernet does not have."""
+    if (beyond := supernet.space.sizes.excess(chosen.subnet)) is not None:
+        raise UserError(f"sub-network ({chosen.subnet}) does not fit the supernet in {chosen.supernet}: {beyond}")
+
+
+def _workload(chosen: Chosen, supernet: Supernet) -> Workload:
+    """What latencies are measured on if nothing is said: the run's workload if its objectives depend on it."""
+    if chosen.run is not None and set(FOR_WORKLOAD) & set(chosen.run.info.objectives):
+        return Workload(**chosen.run.info.settings["workload"])
+    return Workload(1, min(LENGTH, supernet.info.task.max_length))
+
+
+def _identity(config: ExportConfig, chosen: Chosen, supernet: Supernet) -> dict[str, Any]:
+    """What an export folder is the result of, in plain values, without paths.
+
+    Raises:
+        UserError: if the workload is longer than the model allows.
+    """
+    workload = config.workload.or_else(_workload(chosen, supernet))
+    refuse_longer(supernet.model.config, workload)
+    weights: dict[str, Any] = {"weights": supernet.weights, "subnet": chosen.subnet.to_json()}
+    return weights | {"own_weights": _own_weights(chosen), "workload": asdict(workload)} | config.identity()
+
+
+def _own_weights(chosen: Chosen) -> str | None:
+    """The digest of the weights that the run keeps for a sub-network; None if they are the supernet's."""
+    if chosen.run is None or chosen.trial is None:
+        return None
+    file = weights_file(chosen.run.folder, chosen.trial)
+    return file_sha256(file)[:16] if file.is_file() else None
+
+
+def _label(chosen: Chosen, supernet: Supernet) -> str:
+    """The part of a folder's name that is for people: the run, or the supernet, and the share of the encoder."""
+    share = params_share(architecture_of(supernet.model.config), chosen.subnet)
+    name = supernet_name(chosen.supernet) if chosen.run is None else chosen.run.folder.resolve().name
+    return f"{name}-{100 * share:.0f}pct"
+
+
+def _origin(chosen: Chosen, supernet: Supernet) -> dict[str, Any]:
+    """Where a sub-network comes from, for export.json. Names, not paths: the folder may be published."""
+    info, run = supernet.info, chosen.run
+    origin: dict[str, Any] = {"supernet": supernet_name(chosen.supernet.resolve()), "weights": supernet.weights}
+    origin |= {"model": info.model, "run": None, "trial": chosen.trial, "test_run": info.test_run}
+    if run is None:
+        return origin
+    about = {"run": run.folder.resolve().name, "kind": run.info.kind, "label": run.info.label}
+    return origin | about | {"test_run": run.info.test_run}
+
+
+def _show(report: ExportReport, folder: Path, console: Console) -> None:
+    """Prints the table and how to use the folder."""
+    show_table(console, report.table())
+    console.print(report.conditions)
+    for name, reason in report.left_out.items():
+        console.print(f"{name} was not written: it {reason}")
+    if report.layout == CODE:
+        console.print("transformers loads it with trust_remote_code=True, as it has a modelling file of its own")
+    console.print(f"the model is in {folder}")
