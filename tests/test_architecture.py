@@ -29,6 +29,7 @@ ROOMS = {
     "supernet.artifact": "runtime space options models",
     "supernet.export": "runtime console space options models data evaluation artifact",
     "supernet.training": "runtime console space options models data evaluation artifact",
+    "supernet.predict": "runtime console options data export",
     "supernet.cli": "runtime console options training",
     "supernet.__main__": "runtime console",
     "search.objectives": "",

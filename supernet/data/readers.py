@@ -61,13 +61,13 @@ def check_columns(wanted: Sequence[str], present: Iterable[str], where: str) -> 
 
 
 def _read_json_lines(file: Path, wanted: Sequence[str]) -> Iterator[Record]:
-    for number, record in _json_objects(file):
+    for number, record in json_objects(file):
         if any(column not in record for column in wanted):
             check_columns(wanted, record, f"{file}:{number}")
         yield number, [record[column] for column in wanted]
 
 
-def _json_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and object of each line that is not empty."""
     for number, line in enumerate(lines(file), start=1):
         if not line.strip():
@@ -140,7 +140,7 @@ def _parquet_columns(file: Path) -> list[str]:
 
 
 def _json_columns(file: Path) -> list[str]:
-    return list(next(_json_objects(file), (0, {}))[1])
+    return list(next(json_objects(file), (0, {}))[1])
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,9 @@ def gather(task: TaskSpec, parts: Sequence[Shard], ignored: Set[str | None] = fr
                 code_of[name] = len(code_of)
                 places.append(f"{part.name}:{number}")
             codes.append(code_of[name])
-            for column, text in zip(columns, _checked_texts(task, texts, part.name, number), strict=True):
+            for column, text in zip(
+                columns, checked_texts(task.text, task.choices, texts, part.name, number), strict=True
+            ):
                 column.append(text)
         if count := left_out.total() - before:
             notes.append(f"{count} rows of {part.short} are left out for their labels (data.ignore_labels)")
@@ -205,16 +207,27 @@ def _way_out(task: TaskSpec, label: object) -> str:
     return f"; data.ignore_labels=[{short}] leaves such rows out"
 
 
-def _checked_texts(task: TaskSpec, texts: list[Any], source: str, number: int) -> list[str]:
-    """The texts of a row. A missing text is empty, as in CSV. One of two may be empty, as in some rows of QQP."""
-    for i, text in enumerate(texts):
-        if isinstance(text, str) and text.isascii():
+def checked_texts(text: Sequence[str], choices: Sequence[str], texts: list[Any], source: str, number: int) -> list[str]:
+    """The texts of a row. A missing text is empty, as in CSV. One of two may be empty, as in some rows of QQP.
+
+    Args:
+        text: Columns of the first texts: one or two.
+        choices: Columns of the other texts: the choices.
+        texts: Values of these columns. It is changed and returned.
+        source: File, for messages.
+        number: Line, for messages.
+
+    Raises:
+        UserError: if a value is no text, or the first texts are all empty.
+    """
+    for i, value in enumerate(texts):
+        if isinstance(value, str) and value.isascii():
             continue
-        if (wrong := _no_text(text)) is not None:
-            raise UserError(f"{source}:{number}: column '{task.columns[i]}' holds {wrong}")
-        texts[i] = text if isinstance(text, str) else ""
-    if not any(text.strip() for text in texts[: len(task.text)]):
-        raise UserError(f"{source}:{number}: no text in column {', '.join(task.text)}; remove the row or fill it")
+        if (wrong := _no_text(value)) is not None:
+            raise UserError(f"{source}:{number}: column '{[*text, *choices][i]}' holds {wrong}")
+        texts[i] = value if isinstance(value, str) else ""
+    if not any(value.strip() for value in texts[: len(text)]):
+        raise UserError(f"{source}:{number}: no text in column {', '.join(text)}; remove the row or fill it")
     return texts
 
 

@@ -80,6 +80,17 @@ COMMANDS: Mapping[str, CommandRow] = {
             "subnet=chosen.json layout=native": "what select format=json printed, with stock classes alone",
         },
     ),
+    "predict": CommandRow(
+        "supernet.predict:main",
+        "supernet.options.predict:PredictConfig",
+        "Predict the labels of texts with an exported model",
+        {
+            "input=texts.csv": "the model that was exported last, a table with the column of the texts",
+            "model=FOLDER input=texts.csv text=review output=labels.csv": "another model, column and output",
+            "input=texts.jsonl engine=onnx probabilities=true output=labels.jsonl": "with all probabilities",
+            "input=- < texts.txt": "a text in each line",
+        },
+    ),
     "profile": CommandRow(
         "search.cli:profile_main",
         "search.options.profile:ProfileConfig",
