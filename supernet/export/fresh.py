@@ -115,11 +115,17 @@ def _silent() -> Iterator[int]:
     yield stderr
 
 
-if __name__ == "__main__":
-    with _silent() as _stderr:
+def run(request_file: str) -> int:
+    """Does what the request says, silently but for one line on an error; returns the exit status."""
+    with _silent() as stderr:
         try:
-            main(sys.argv[1])
-        except Exception as _error:
-            _kind = "" if isinstance(_error, engines.EngineError) else f"{type(_error).__name__}: "
-            os.write(_stderr, f"{_kind}{engines.first_line(_error)}\n".encode())
-            sys.exit(1)
+            main(request_file)
+        except Exception as error:
+            kind = "" if isinstance(error, engines.EngineError) else f"{type(error).__name__}: "
+            os.write(stderr, f"{kind}{engines.first_line(error)}\n".encode())
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1]))
