@@ -72,7 +72,7 @@ COMMANDS: Mapping[str, CommandRow] = {
     "export": CommandRow(
         "search.cli:export_main",
         "search.options.export:ExportConfig",
-        "Export the sub-network of a search that fits a budget, as a folder that other programs load",
+        "Write the sub-network that fits a budget as a folder for other tools",
         {
             "max_params=0.5": "the sub-network that select max_params=0.5 chooses",
             "max_latency_ms=50% formats=[onnx,int8]": "with files for ONNX Runtime, in float32 and int8",
