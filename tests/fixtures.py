@@ -3,8 +3,10 @@
 import gc
 import json
 import signal
+import time
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from supernet.console.config import load_config
 from supernet.options.task import TaskSpec
 from supernet.options.training import TrainConfig
 from supernet.training.train import train
+from tests.local_hub import LocalHub
 from tests.models import tiny_model
 
 THREADS = 1  # the models are tiny: more threads would only wait for each other
@@ -113,3 +116,44 @@ def supernet_folder(model_folder, data_folder, tmp_path_factory):
     overrides = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={data_folder}", f"output_dir={output}"]
     overrides += [f"data.cache_dir={output}/cache", "train.epochs=4", "train.batch_size=8", "train.learning_rate=3e-3"]
     return train(load_config("train", TrainConfig, overrides))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that this process's clients ask, with a cache of its own; between two attempts they do not wait."""
+    with LocalHub() as hub:
+        _use(monkeypatch, hub, tmp_path / "home")
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        huggingface_hub.close_session()  # one of another test may go through a proxy
+        yield hub
+        huggingface_hub.close_session()
+
+
+def _use(monkeypatch, hub, home):
+    """What HF_ENDPOINT and HF_HOME would do, which the clients read when they are imported."""
+    import datasets
+    from huggingface_hub import HfFileSystem, constants
+
+    for module, values in {
+        constants: {
+            "ENDPOINT": hub.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_XET_CACHE": str(home / "xet"),
+            "HF_HUB_OFFLINE": False,
+        },
+        datasets.config: {
+            "HF_ENDPOINT": hub.url,
+            "HF_DATASETS_CACHE": home / "datasets",
+            "HF_MODULES_CACHE": home / "modules",
+            "DOWNLOADED_DATASETS_PATH": str(home / "datasets" / "downloads"),
+            "HF_HUB_OFFLINE": False,
+        },
+    }.items():
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
+    HfFileSystem.clear_instance_cache()

@@ -4,6 +4,7 @@ Repositories are dictionaries of files, with commits, branches and tags. A test 
 be private, gated or disabled, and `LocalHub.trouble` may answer a request in its own way.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -26,6 +27,12 @@ REFUSALS = {
 """Status and X-Error-Code of an answer that is none."""
 
 API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.+))?)?")
+WRITES = re.compile(
+    r"/(?:api/(?:(repos/create)|(validate-yaml)|models/([^/]+/[^/]+)/(preupload|commit)/main)"
+    r"|([^/]+/[^/]+)\.git/info/lfs/objects/(batch)|lfs/([0-9a-f]+))"
+)
+"""What a client asks in order to push a model."""
+
 FILE = re.compile(r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
@@ -36,6 +43,12 @@ class Repository:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     refusal: str = ""
+    private: bool = False
+
+    @property
+    def files(self):
+        """Those of the main branch."""
+        return self.commits[self.refs["main"]]
 
 
 class LocalHub(ThreadingHTTPServer):
@@ -44,6 +57,7 @@ class LocalHub(ThreadingHTTPServer):
     Attributes:
         asked: "METHOD PATH" of each request, in order.
         token: What a client has to send to see what is private; any other is refused.
+        large: What was pushed of large files, by its checksum.
         trouble: Given the handler of a request, whether it has dealt with it.
         closing: Set at the end, for a trouble that waits.
     """
@@ -55,6 +69,7 @@ class LocalHub(ThreadingHTTPServer):
         self.repositories: dict[str, Repository] = {}
         self.asked: list[str] = []
         self.token = "the-token-of-a-reader"
+        self.large: dict[str, bytes] = {}
         self.trouble: Callable[[Handler], bool] | None = None
         self.closing = threading.Event()
         self.connections: set[socket.socket] = set()
@@ -116,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.trouble is None or not self.server.trouble(self):
             self.answer()
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET
 
     def answer(self):
         """As the hub would, all being well."""
@@ -126,7 +141,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send(401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"})
             return
         url = urlparse(self.path)
-        if match := API.fullmatch(url.path):
+        if self.command in ("POST", "PUT") and (match := WRITES.fullmatch(url.path)):
+            self.write(*match.groups())
+        elif match := API.fullmatch(url.path):
             kind, name, what, *rest = match.groups()
             revision, folder = (unquote(part or "") for part in rest)
             if found := self.find(f"{kind}/{name}", revision or "main"):
@@ -137,6 +154,48 @@ class Handler(BaseHTTPRequestHandler):
                 self.file(*found, path)
         else:
             self.refuse("missing")
+
+    def write(self, create, validate, name, step, _, batch, large):
+        """Answers a step of a push: the repository, the card, each file's way, large files, the commit."""
+        if large:
+            self.server.large[large] = self.body
+            self.json({})
+        elif create:
+            self.create(json.loads(self.body))
+        elif validate:
+            self.json({"errors": [], "warnings": []})
+        elif batch:
+            self.json({"transfer": "basic", "objects": [self.slot(item) for item in json.loads(self.body)["objects"]]})
+        elif step == "preupload":
+            large_ones = (".safetensors", ".onnx", ".bin")
+            modes = {True: "lfs", False: "regular"}
+            paths = [file["path"] for file in json.loads(self.body)["files"]]
+            ways = [{"path": path, "uploadMode": modes[path.endswith(large_ones)]} for path in paths]
+            self.json({"files": [way | {"shouldIgnore": False, "oid": None} for way in ways]})
+        else:
+            files = dict(self.server.repositories[f"models/{name}"].files)
+            for entry in map(json.loads, self.body.splitlines()):
+                value = entry["value"]
+                if entry["key"] == "file":
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif entry["key"] == "lfsFile":
+                    files[value["path"]] = self.server.large[value["oid"]]
+            commit = self.server.put(f"models/{name}", files)
+            self.json({"commitUrl": f"{self.server.url}/{name}/commit/{commit}", "commitOid": commit})
+
+    def create(self, asked):
+        """A new repository with the one file that each has."""
+        name = f"{asked['organization']}/{asked['name']}"
+        if f"models/{name}" in self.server.repositories:
+            self.send(409, b'{"error": "You already created this model repo"}', {})
+            return
+        self.server.put(f"models/{name}", {".gitattributes": b""})
+        self.server.repositories[f"models/{name}"].private = asked.get("visibility") == "private"
+        self.json({"url": f"{self.server.url}/{name}"})
+
+    def slot(self, item):
+        """Where a large file goes."""
+        return item | {"actions": {"upload": {"href": f"{self.server.url}/lfs/{item['oid']}"}}}
 
     def find(self, name, revision):
         """Commit and files of a revision; None after a refusal."""
@@ -170,7 +229,17 @@ class Handler(BaseHTTPRequestHandler):
             time = "2026-01-01T00:00:00.000Z"
             siblings = [{"rfilename": path} for path in files]
             about = {"id": name, "sha": commit, "siblings": siblings, "lastModified": time, "createdAt": time}
-            self.json(about | {"private": False, "gated": False, "disabled": False, "tags": [], "downloads": 0})
+            model = self.server.repositories.get(f"models/{name}")
+            self.json(
+                about
+                | {
+                    "private": model is not None and model.private,
+                    "gated": False,
+                    "disabled": False,
+                    "tags": [],
+                    "downloads": 0,
+                }
+            )
 
     def file(self, commit, files, path):
         """A file, or the part of it that is asked for."""

@@ -5,18 +5,16 @@ import json
 import pickle
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import datasets
 import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from huggingface_hub import HfFileSystem, constants
+from huggingface_hub import constants
 from safetensors.torch import load_file, save
 
 from search.finetune.tuner import Finetuning
@@ -34,7 +32,6 @@ from supernet.runtime.errors import UserError
 from supernet.training.train import train
 from tests.fixtures import read_task
 from tests.launched import ROOT, as_launched
-from tests.local_hub import LocalHub
 
 BERT, GLUE = "models/some/bert", "datasets/nyu-mll/glue"
 UNKNOWN_COMMIT = "0123456789" * 4
@@ -72,44 +69,6 @@ def mnli(word="tree"):
 @pytest.fixture(scope="module")
 def model_files(model_folder):
     return {path.name: path.read_bytes() for path in model_folder.iterdir()}
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub that this process's clients ask, with a cache of its own; between two attempts they do not wait."""
-    with LocalHub() as hub:
-        use(monkeypatch, hub, tmp_path / "home")
-        monkeypatch.setattr(time, "sleep", lambda seconds: None)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        huggingface_hub.close_session()  # one of another test may go through a proxy
-        yield hub
-        huggingface_hub.close_session()
-
-
-def use(monkeypatch, hub, home):
-    """What HF_ENDPOINT and HF_HOME would do, which the clients read when they are imported."""
-    for module, values in {
-        constants: {
-            "ENDPOINT": hub.url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HOME": str(home),
-            "HF_HUB_CACHE": str(home / "hub"),
-            "HF_TOKEN_PATH": str(home / "token"),
-            "HF_XET_CACHE": str(home / "xet"),
-            "HF_HUB_OFFLINE": False,
-        },
-        datasets.config: {
-            "HF_ENDPOINT": hub.url,
-            "HF_DATASETS_CACHE": home / "datasets",
-            "HF_MODULES_CACHE": home / "modules",
-            "DOWNLOADED_DATASETS_PATH": str(home / "datasets" / "downloads"),
-            "HF_HUB_OFFLINE": False,
-        },
-    }.items():
-        for name, value in values.items():
-            monkeypatch.setattr(module, name, value)
-    HfFileSystem.clear_instance_cache()
 
 
 def model(**values):

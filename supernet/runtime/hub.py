@@ -162,12 +162,13 @@ def _known(error: BaseException, repository: Repository) -> tuple[str, str] | No
 
 
 @contextmanager
-def asking(repository: Repository, *, instead: str) -> Iterator[None]:
+def asking(repository: Repository, *, instead: str, doing: str = "fetched from") -> Iterator[None]:
     """For a block that uses the hub: quiet, with a time limit, and with one line for any error.
 
     Args:
         repository: What the block asks for.
         instead: What the user can do besides the advice of `reason`.
+        doing: What cannot be done with it if there is an error: "fetched from" or "pushed to" the hub.
 
     Raises:
         UserError: for any error, since the client raises errors of several libraries.
@@ -180,7 +181,7 @@ def asking(repository: Repository, *, instead: str) -> Iterator[None]:
     except Exception as error:
         why, advice = reason(error, repository)
         what_to_do = instead if advice is None else f"{advice}, or {instead}"
-        raise UserError(f"{repository} cannot be fetched from the hub: {why}; {what_to_do}") from error
+        raise UserError(f"{repository} cannot be {doing} the hub: {why}; {what_to_do}") from error
 
 
 # Time limits and output
