@@ -45,6 +45,18 @@ def fetch(name: str, revision: str | None, *, wheel: str | None) -> tuple[Path, 
     return folder, commit.id
 
 
+def bytes_to_fetch(name: str, revision: str | None) -> int:
+    """Size of the files that `fetch` would fetch. Fetches none.
+
+    Raises:
+        UserError: if the hub does not say.
+    """
+    repository = Repository("model", name, revision, "model.revision")
+    with asking(repository, instead="give a local folder with model.name_or_path=FOLDER"):
+        files = snapshot_download(name, revision=revision, allow_patterns=_FETCHED, dry_run=True)
+    return sum(file.file_size or 0 for file in files if file.will_download)
+
+
 def _from_hub(repository: Repository, commit: str) -> Path:
     """Fetches the files that the cache lacks: other programs may have left some of them there."""
     name = repository.name

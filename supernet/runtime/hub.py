@@ -228,3 +228,38 @@ def _quiet(repository: Repository) -> Iterator[None]:
             yield
     finally:
         log.handlers = handlers
+
+
+# Looking without fetching
+
+
+@contextmanager
+def from_cache_only() -> Iterator[None]:
+    """Nothing is fetched while the block runs: the clients look into their caches only.
+
+    What the caches lack raises an error; `is_not_here` tells whether it is one.
+    """
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def is_not_here(error: BaseException) -> bool:
+    """Whether an error of `from_cache_only` means that something is not in the caches."""
+    return any(isinstance(cause, OfflineModeIsEnabled) for cause in _chain(error))
+
+
+def why_unreachable(timeout_s: float) -> str | None:
+    """Why the hub cannot be reached; None if it answers, whatever its answer is."""
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
+    try:
+        huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout_s)
+    except httpx.TimeoutException:
+        return f"the hub at {constants.ENDPOINT} does not answer within {timeout_s:.0f} s"
+    except (httpx.HTTPError, OSError) as error:
+        return f"the hub at {constants.ENDPOINT} cannot be reached: {first_line(error)}"
+    return None

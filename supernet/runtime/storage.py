@@ -112,8 +112,8 @@ def check_room(folder: Path, needed: int, *, what: str, advice: str) -> None:
     free = shutil.disk_usage(there).free
     if needed > free + present:
         raise StorageError(
-            f"{folder} has too little room: {what} may need {_size(needed - present)}, and {_size(free)} are free; "
-            f"make room, or {advice}"
+            f"{folder} has too little room: {what} may need {size_text(needed - present)}, and {size_text(free)} are "
+            f"free; make room, or {advice}"
         )
 
 
@@ -125,5 +125,6 @@ def _number(error: BaseException) -> int | None:
     return None if match is None else int(match[1])
 
 
-def _size(size: float) -> str:
+def size_text(size: float) -> str:
+    """A number of bytes for people."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{max(0, size) / 2**20:.1f} MiB"

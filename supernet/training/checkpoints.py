@@ -27,6 +27,7 @@ from torch import Tensor
 
 from supernet import __version__
 from supernet.artifact import INFO_FILE
+from supernet.options.training import TrainOptions
 from supernet.runtime.digests import differences
 from supernet.runtime.errors import UserError, first_line
 from supernet.runtime.files import atomic_folder, file_sha256, write_json
@@ -110,15 +111,23 @@ def check_room_for_checkpoints(folder: Path, trainer: Trainer) -> None:
     options, parameters = trainer.config.train, [*trainer.model.parameters()]
     weights = sum(p.numel() * p.element_size() for p in parameters)
     averages = 2 * sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
-    written = options.epochs + (0 if options.checkpoint_every is None else trainer.steps // options.checkpoint_every)
-    kept = min(options.keep_checkpoints, written)
+    kept, needed = storage_of(options, trainer.steps, weights=weights, averages=averages)
     fewer = ", or keep fewer with train.keep_checkpoints=1" if kept > 1 else ""
-    check_room(
-        folder,
-        min(kept + 1, written) * (weights + averages) + min(2, options.epochs) * weights,
-        what=f"{kept} checkpoint(s) and the supernet",
-        advice=f"choose another place with output_dir=FOLDER{fewer}",
-    )
+    advice = f"choose another place with output_dir=FOLDER{fewer}"
+    check_room(folder, needed, what=f"{kept} checkpoint(s) and the supernet", advice=advice)
+
+
+def storage_of(options: TrainOptions, steps: int, *, weights: int, averages: int) -> tuple[int, int]:
+    """The number of checkpoints that a training of so many steps keeps, and the most bytes that it stores at once.
+
+    Args:
+        options: How many checkpoints are written and kept.
+        steps: Of the training.
+        weights, averages: Bytes of the weights and of Adam's averages.
+    """
+    written = options.epochs + (0 if options.checkpoint_every is None else steps // options.checkpoint_every)
+    at_once = min(options.keep_checkpoints + 1, written)
+    return min(options.keep_checkpoints, written), at_once * (weights + averages) + min(2, options.epochs) * weights
 
 
 def newest_checkpoint(folder: Path, trainer: Trainer, warn: Callable[[str], object]) -> Path | None:
