@@ -33,7 +33,8 @@ from supernet.runtime.errors import UserError
 from supernet.runtime.files import file_sha256, supernet_name
 from supernet.runtime.signals import ended_by_signals
 from supernet.space.cost import Workload, params_share
-from supernet.training.finish import finish, training_of
+from supernet.training.finish import finish
+from supernet.training.previous_run import training_of
 
 LENGTH = 128
 """Tokens that latencies are measured on, if the task has as many and the run says nothing."""
@@ -122,8 +123,6 @@ def _finished(
         console=console,
     )
     before, after = result.before.error, result.after.error
-    kept = f"epoch {result.epoch} is kept" if result.better else "it is kept as it was"
-    console.print(f"trained alone: error on validation rows {before:.4f} before, {after:.4f} after; {kept}")
     figures = {"epoch": result.epoch, "better": result.better, "error_before": before, "error_after": after}
     return result.model, asdict(config.finetune) | {"seed": config.seed} | figures
 
