@@ -274,6 +274,19 @@ def test_the_weights_of_a_baseline_are_those_that_it_evaluated(output, supernet_
     assert report.origin["identity"]["own_weights"] is not None
 
 
+def test_a_push_is_checked_first_and_made_last(output, monkeypatch, capsys):
+    for wrong, line in (("mine", "push=mine is no name of a repository"), ("me/mine", "needs a token of the hub")):
+        monkeypatch.setattr("supernet.export.push.get_token", lambda: None)
+        with pytest.raises(UserError, match=line):
+            export(config(output, "trial=9", f"push={wrong}"))
+    with pytest.raises(UserError, match="dry_run=true shows what would be uploaded; say where to with push=OWNER/NAME"):
+        config(output, "trial=2", "dry_run=true")
+    folder = export(config(output, "trial=2", "push=me/mine", "dry_run=true"))
+    said = capsys.readouterr().out
+    assert said.index(f"the model is in {folder}") < said.index("would push")
+    assert "me/mine (private)" in said
+
+
 # The work folder
 
 
