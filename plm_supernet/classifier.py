@@ -15,7 +15,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from plm_supernet.stages import Folder, objectives_for, search, train
+from plm_supernet.handles import Folder
+from plm_supernet.stages import objectives_for, search, train
 from supernet.runtime.files import digest, prepare_folder
 
 

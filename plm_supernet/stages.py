@@ -1,180 +1,12 @@
-"""Functions and handles of the Python API. They call what the commands call; torch is imported when they run."""
+"""The stages as functions. They call what the commands call; torch is imported when they run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from os import PathLike
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from supernet.runtime.distributed import quietly
-from supernet.runtime.errors import UserError
-from supernet.runtime.storage import system_errors, user_path
-from supernet.space.subnetwork import SubNetwork
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from search.choice import choose as choosing
-    from search.run_folder import RunRecord
-    from supernet import artifact
-    from supernet.options.task import Task
-
-Folder = str | PathLike[str]
-
-
-@contextmanager
-def _stage() -> Iterator[None]:
-    """Nothing is printed in the block, and an error of the operating system is a `UserError` as in a command."""
-    from supernet.console.environment import check_environment
-
-    check_environment()
-    with quietly(), system_errors():
-        yield
-
-
-@dataclass(frozen=True)
-class Supernet:
-    """A trained supernet.
-
-    Attributes:
-        folder: Its folder, which transformers can load as the full model.
-    """
-
-    folder: Path
-
-    def model(self) -> PreTrainedModel:
-        """The full model, on the CPU and in evaluation mode."""
-        return self._read().model
-
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer."""
-        return self._read().tokenizer
-
-    @property
-    def task(self) -> Task:
-        """The task that it was trained for, with the names of the classes."""
-        from supernet.artifact import read_info
-
-        return read_info(self.folder).task
-
-    def _read(self) -> artifact.Supernet:
-        from supernet.artifact import load_supernet
-
-        with _stage():
-            return load_supernet(self.folder)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A search that has ended.
-
-    Attributes:
-        folder: Its run folder.
-    """
-
-    folder: Path
-
-    def trials(self) -> pd.DataFrame:
-        """A row for each trial, in the order of the search; the index is its number.
-
-        Columns: subnet (a `SubNetwork`), the metrics on validation rows (error, params and others; see docs/files.md),
-        seconds of the evaluation, and failure: why it failed, or None.
-        """
-        import pandas as pd
-
-        rows = [
-            {"trial": trial.number, "subnet": trial.subnet, **(trial.outcome.metrics or {})}
-            | {"seconds": trial.outcome.seconds, "failure": trial.outcome.failure}
-            for trial in self._read().trials
-        ]
-        return pd.DataFrame(rows).set_index("trial")
-
-    def front(self) -> pd.DataFrame:
-        """A row for each sub-network on the Pareto front, the largest first.
-
-        Columns: subnet (a `SubNetwork`), the metrics on validation rows, and the metric on test rows, such as
-        test_accuracy, with its difference from the full model's.
-
-        Raises:
-            UserError: if the search has not ended.
-        """
-        import pandas as pd
-
-        from search.report.results import read_results
-
-        run = self._read()
-        results = read_results(run)
-        if not results.front:
-            raise UserError(f"{self.folder} has no front yet; search again with the same arguments, which resumes it")
-        rows = [
-            {"subnet": tested.evaluated.subnet, **tested.evaluated.metrics}
-            | results.scores(tested.test_score, run.info.metric)
-            for tested in results.front
-        ]
-        return pd.DataFrame(rows)
-
-    def select(self, **limits: object) -> Choice:
-        """The sub-network for a budget, as `plm-supernet select` chooses it.
-
-        A limit is a ceiling: the most accurate sub-network within the limits may be much smaller.
-
-        Args:
-            limits: max_params, max_total_params, max_flops, max_latency_ms, max_memory_mb, max_size_mb: a number, or
-                a share of the full model's: 0.5 or "50%" (for latency, memory and size "50%" only).
-                max_error_increase: how much the validation error may exceed the full model's; the cheapest
-                sub-network is chosen then.
-
-        Raises:
-            UserError: if no sub-network is within the limits, or the run does not know a limited metric.
-        """
-        from search.choice.choose import choose
-        from search.options.select import SelectConfig
-        from supernet.console.keywords import config_from
-
-        config = config_from("select", SelectConfig, {**limits, "run": self.folder})
-        return Choice(self, choose(self._read(), config.budgets, config.max_error_increase))
-
-    def _read(self) -> RunRecord:
-        from search.run_folder import read_run
-
-        return read_run(self.folder)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A sub-network that was chosen from a run.
-
-    Attributes:
-        run: The run.
-        details: What it was compared with: the full model, the largest sub-network that is as good, the limits.
-    """
-
-    run: Run
-    details: choosing.Choice
-
-    @property
-    def subnet(self) -> SubNetwork:
-        """What is kept of each layer."""
-        return self.details.chosen.subnet
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        """Its metrics on validation rows."""
-        return self.details.chosen.metrics
-
-    def model(self) -> PreTrainedModel:
-        """The sub-network as an independent PyTorch model, on the CPU and in evaluation mode."""
-        from search.run_folder import supernet_of
-        from supernet.artifact import load_supernet
-        from supernet.models.slicing import extract
-
-        with _stage():
-            run = self.run._read()
-            return extract(load_supernet(supernet_of(run), weights=run.info.weights).model, self.subnet)
+from plm_supernet.handles import Folder, Run, Supernet, silently
+from supernet.runtime.storage import user_path
 
 
 def train(
@@ -207,7 +39,7 @@ def train(
     config = config_from("train", TrainConfig, {**_without_none(given), **more})
     from supernet.training.train import train as train_supernet
 
-    with _stage():
+    with silently():
         return Supernet(train_supernet(config).absolute())
 
 
@@ -242,7 +74,7 @@ def search(
     config = config_from("search", SearchConfig, {**given, **more})
     from search.run import search as search_supernet
 
-    with _stage():
+    with silently():
         return Run(search_supernet(config).absolute())
 
 

@@ -18,9 +18,11 @@ from search.run_folder import read_run
 from supernet.console.command import Command
 from supernet.console.config import load_config
 from supernet.console.keywords import config_from
+from supernet.export import verify
 from supernet.options.training import TrainConfig
 from supernet.runtime.commands import COMMANDS
 from supernet.runtime.errors import UserError
+from tests.test_exporting import forked
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,7 +74,7 @@ def test_no_two_options_have_the_same_keyword(name):
     [
         ({"epochs": 3}, "option 'epochs' of train is unknown; did you mean train_epochs?"),
         ({"batchsize": 3}, "did you mean train_batch_size?"),
-        ({"colour": 3}, "option 'colour' of train is unknown (all of them: docs/options.md)"),
+        ({"colour": 3}, "option 'colour' of train is unknown; 'plm-supernet train --help' shows all"),
         ({"task": "sst3"}, "did you mean sst2"),
         ({"train_epochs": "many"}, "train.epochs 'many' must be a whole number"),
         ({"train": 3}, "key 'train' stands for several"),
@@ -144,3 +146,42 @@ def test_a_choice_needs_a_limit(run):
         run.select()
     with pytest.raises(UserError, match="did you mean max_params"):
         run.select(max_parms=0.5)
+
+
+@pytest.fixture
+def forks(monkeypatch):
+    """An export is verified in a fork instead of a new interpreter."""
+    monkeypatch.setattr(verify, "TURNS", 2)
+    monkeypatch.setattr(verify, "run_fresh", forked)
+
+
+@pytest.mark.slow
+def test_an_export_predicts_and_is_not_made_twice(run, forks, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    choice = run.select(max_params=0.9)
+    report = choice.export("small", workload_length=8, threads=1)
+    assert report.name == "small"
+    assert choice.export(tmp_path / "small", workload_length=8, threads=1) == report
+    with pytest.raises(UserError, match=r"length is 9, was 8.*overwrite=true"):
+        choice.export("small", workload_length=9, threads=1)
+    loaded = plm_supernet.load(Path("small"), threads=1)
+    texts = ["nice land", "fog"]
+    supernet = plm_supernet.Supernet(Path(read_run(run.folder).info.supernet))
+    inputs = supernet.tokenizer()(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = choice.model()(**inputs).logits.argmax(-1)
+    assert loaded.predict(texts) == [supernet.task.classes[i] for i in expected]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_choice_may_be_trained_alone(run, capfd):
+    choice = run.select(max_params=0.9)
+    plain, again = choice.model().state_dict(), choice.model(finetune_epochs=0).state_dict()
+    assert all(torch.equal(plain[name], again[name]) for name in plain)
+    finished = choice.model(finetune_epochs=2, finetune_learning_rate=3e-3, finetune_batch_size=8)
+    assert {name: p.shape for name, p in finished.state_dict().items()} == {n: p.shape for n, p in plain.items()}
+    assert not finished.training
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(UserError, match="option 'epochs' of export is unknown; did you mean finetune_epochs"):
+        choice.model(epochs=2)

@@ -54,8 +54,10 @@ ROOMS = {
     "search.profile": "options",
     "search.cli": "options run export profile",
     "search.doctor": "objectives options",
-    "plm_supernet.stages": "",
-    "plm_supernet.classifier": "stages",
+    "search.compress": "options run run_folder report export",
+    "plm_supernet.handles": "",
+    "plm_supernet.stages": "handles",
+    "plm_supernet.classifier": "handles stages",
 }
 """Each room of a stage, in order, and the others of the same stage that its modules may import. A room is a folder or a
 module. The packages themselves are below all of them; what stage two imports of stage one is not restricted, nor what

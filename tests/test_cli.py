@@ -100,7 +100,7 @@ def test_one_program_has_every_command(capsys, monkeypatch):
     assert printed("-V") == printed("--version") == f"plm-supernet {__version__}\n"
     assert printed() == printed("--help") == printed("-h")
     for name, row in COMMANDS.items():
-        assert f"{name:<7}  {row.description}\n" in printed()
+        assert f"{name:<8}  {row.description}\n" in printed()
         name_of_module, _, function = row.main.partition(":")
         module, ran = types.ModuleType(name_of_module), []
         setattr(module, function, lambda ran=ran: ran.append(list(sys.argv)))

@@ -16,7 +16,7 @@ GROUPS = {
     "search": (SearchConfig, ["searcher", "evaluator", "baseline"]),
 }
 NEEDS = {"moasha": ["evaluator=finetune"]}
-ALONE = {"train", "search", "doctor", "export", "profile", "report", "select", "base"}
+ALONE = {"compress", "train", "search", "doctor", "export", "predict", "profile", "report", "select", "base"}
 CHOICES = [
     (command, group, file.stem)
     for command, (_, groups) in GROUPS.items()

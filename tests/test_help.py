@@ -53,7 +53,7 @@ def test_every_option_and_every_choice_has_a_text(command):
 @commands
 def test_the_default_in_the_help_is_the_one_that_holds(command):
     """Typing all of them changes nothing."""
-    needed = {name: ["max_params=0.5"] for name in ("select", "export")}.get(command, [])
+    needed = {name: ["max_params=0.5"] for name in ("select", "export", "compress")}.get(command, [])
     sections = describe(command).sections.values()
     owned = ("searcher.", "evaluator.")  # of which some are another choice's
     given = [f"{o.key}={o.default}" for options in sections for o in options if not o.key.startswith(owned)]

@@ -33,11 +33,11 @@ def _doctor_takes_two_commands_options(monkeypatch):
         ("train.epochs=2", ["train"]),
         ("task.name='mine'", ["train"]),
         ("max_params='0.5'", ["doctor"]),
-        ("workload.length=64", ["doctor"]),  # its own key, although a search has one too
+        ("workload.length=64", ["doctor", "search"]),
         ("data.text=['a','b']", ["train"]),
     ],
 )
-def test_an_override_goes_to_the_command_itself_or_to_all_that_know_its_key(typed, takers):
+def test_an_override_goes_to_all_that_know_its_key(typed, takers):
     overrides = route(SEVERAL, [typed])
     assert overrides == {name: [typed] if name in takers else [] for name in ("doctor", "train", "search")}
 

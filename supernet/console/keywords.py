@@ -11,6 +11,7 @@ from supernet.console.command import Command
 from supernet.console.config import command_of
 from supernet.console.keys import ValueForm, nearest_keys
 from supernet.console.overrides import quoted
+from supernet.runtime.commands import PROGRAM
 from supernet.runtime.errors import UserError
 
 C = TypeVar("C")
@@ -35,12 +36,15 @@ def config_from(name: str, schema: type[C], keywords: Mapping[str, object]) -> C
 
 def _overrides(command: Command[Any], keywords: Mapping[str, object]) -> Iterator[str]:
     known = {_keyword(key): key for key in (*command.keys, *command.groups)}
+    meant = [key for key in known.values() if command.keys.get(key) or key in command.groups]
     for given, value in keywords.items():
         key = known.get(_keyword(given))
         if key is None:
-            near = " or ".join(map(_keyword, nearest_keys(given, list(known.values()))))
+            near = " or ".join(map(_keyword, nearest_keys(given, meant)))
             hint = f"; did you mean {near}?" if near else ""
-            raise UserError(f"option '{given}' of {command.name} is unknown{hint} (all of them: docs/options.md)")
+            raise UserError(
+                f"option '{given}' of {command.name} is unknown{hint}; '{PROGRAM} {command.name} --help' shows all"
+            )
         if key not in command.groups:
             yield f"{key}={_written(given, value, command.forms.get(key, _SECTION))}"
         elif value is not None:

@@ -1,7 +1,7 @@
 """Commands that take the options of other commands too: which override is for which command.
 
-A key that the command itself has goes to it alone. Every other key goes to all of the other commands that know it:
-output_dir and seed are the same in all stages. The name of a choice (task=mnli, debug=fast) goes to those that have it.
+An override goes to all of the commands that know its key: output_dir and seed are the same in all stages. The name of
+a choice (task=mnli, debug=fast) goes to those that have it.
 """
 
 from __future__ import annotations
@@ -108,7 +108,5 @@ def _takers(text: str, commands: Sequence[Command[Any]]) -> list[Command[Any]]:
     if not knowing:
         keys = {name: single for command in reversed(commands) for name, single in command.keys.items()}
         check_key(key, value, keys, {group for command in commands for group in command.groups})
-    if knowing[0] is commands[0]:
-        return knowing[:1]
     having = [command for command in knowing if value in command.groups.get(key, [value])]
     return having or knowing[:1]

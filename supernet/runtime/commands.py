@@ -34,6 +34,18 @@ class CommandRow:
 
 
 COMMANDS: Mapping[str, CommandRow] = {
+    "compress": CommandRow(
+        "search.compress:main",
+        "search.options.compress:CompressConfig",
+        "All stages: from rows to a small model within a budget, measured",
+        {
+            "task=custom data.dir=reviews.csv max_error_increase=0.01": "the smallest model that loses at most a point",
+            "task=custom data.dir=reviews.csv max_latency_ms=50%": "the most accurate in half of the time",
+            "task=stdlib max_params=0.5 train.epochs=2": "half of the encoder, at most",
+            "task=sst2 max_params=0.25 formats=[openvino] finetune.epochs=0": "options of the stages",
+        },
+        also=("train", "search", "export"),
+    ),
     "train": CommandRow(
         "supernet.cli:main",
         "supernet.options.training:TrainConfig",
@@ -77,7 +89,7 @@ COMMANDS: Mapping[str, CommandRow] = {
             "max_params=0.5": "the sub-network that select max_params=0.5 chooses",
             "max_latency_ms=50% formats=[onnx,int8]": "with files for ONNX Runtime, in float32 and int8",
             "max_params=0.5 finetune.epochs=1": "trained alone for an epoch first",
-            "subnet=chosen.json push=OWNER/NAME": "what select format=json printed, and upload it",
+            "subnet=chosen.json layout=native": "what select format=json printed, with stock classes alone",
         },
     ),
     "predict": CommandRow(

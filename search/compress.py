@@ -1,0 +1,155 @@
+"""From rows to a small model: `plm-supernet compress task=custom data.dir=reviews.csv max_error_increase=0.01`.
+
+Calls what the commands train, search and export call, with the options that each of them knows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from search.options.compress import CompressConfig
+from search.options.export import ExportConfig
+from search.options.search import SearchConfig
+from supernet.console.config import load_config
+from supernet.console.environment import check_environment
+from supernet.console.progress import plain_console
+from supernet.console.routing import Overrides, run_each, run_routed
+from supernet.console.start import loading
+from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
+
+STAGES = ("train a supernet", "search it", "choose a sub-network, finish it, export it")
+
+SET_HERE = ("supernet", "baseline", "evaluator", "run", "subnet", "trial")
+"""Keys of the stages that compress sets itself, or that do not fit it."""
+
+LONGEST = 128
+"""Tokens of the workload, unless the rows have fewer."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The options of each stage."""
+
+    train: TrainConfig
+    search: SearchConfig
+    export: ExportConfig
+
+    @classmethod
+    def of(cls, typed: Overrides) -> Plan:
+        """The options for what was typed, with the defaults of compress.
+
+        Args:
+            typed: Overrides by command.
+
+        Raises:
+            UserError: for a mistake, or an option that compress sets itself.
+        """
+        for text in (*typed["search"], *typed["export"]):
+            if _key_of(text) in SET_HERE:
+                raise UserError(
+                    f"compress sets {_key_of(text)} itself; leave {text} out, or run train, search and export by "
+                    "themselves"
+                )
+        objectives = load_config("compress", CompressConfig, typed["compress"]).objectives
+        training = load_config("train", TrainConfig, with_defaults(typed["train"], ["experiment=best"]))
+        searcher = "nsga2" if objectives == ["error", "latency_ms"] else "ehvi"  # ehvi without BoTorch needs a formula
+        defaults = [f"objectives=[{','.join(objectives)}]", f"searcher={searcher}", "max_evaluations=60"]
+        defaults += [f"workload.length={min(LONGEST, training.task.max_length)}"]
+        search = with_defaults(typed["search"], defaults)
+        export = with_defaults(typed["export"], [f"formats=[{','.join(formats_here())}]", "finetune.epochs=2"])
+        searching = replace(load_config("search", SearchConfig, search), name=None)  # a name is for the export folder
+        return cls(training, searching, load_config("export", ExportConfig, export))
+
+
+def formats_here() -> list[str]:
+    """The formats besides torch whose libraries are installed, of those that compress exports by default."""
+    return ["onnx", "int8"] if all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))) else []
+
+
+def with_defaults(typed: Sequence[str], defaults: Sequence[str]) -> list[str]:
+    """Overrides, and the defaults for keys that are not among them. A test run (debug=fast) has defaults of its own."""
+    keys = {_key_of(text) for text in typed}
+    return [*(text for text in defaults if _key_of(text) not in keys and "debug" not in keys), *typed]
+
+
+def _key_of(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def compress(typed: Overrides) -> Path:
+    """Trains, searches, chooses, finishes and exports. What is done is skipped.
+
+    Args:
+        typed: Overrides by command.
+
+    Returns:
+        The export folder.
+
+    Raises:
+        UserError: if an option is wrong, or a stage fails.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("compress runs in one process; run train and search in several, then export in one")
+    plan = Plan.of(typed)
+    check_environment()
+    with loading():
+        from search.export.export import export
+        from search.run import search
+        from supernet.training.train import train
+
+    console = plain_console(stderr=True)
+    with _stage(console, 0):
+        supernet = train(plan.train)
+    with _stage(console, 1):
+        config = replace(plan.search, supernet=str(supernet))
+        run = _searched(config, supernet)
+        if run is None:
+            run = search(config)
+        else:
+            console.print(f"already searched: {run} (overwrite=true searches again)")
+    with _stage(console, 2):
+        return export(replace(plan.export, run=str(run)))
+
+
+@contextmanager
+def _stage(console: Console, number: int) -> Iterator[None]:
+    """Says which stage runs, and after an interrupt how to resume."""
+    console.print(f"\n== {number + 1}/{len(STAGES)} {STAGES[number]}", style="bold")
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        console.print(f"stopped in stage {number + 1} of {len(STAGES)}; the same command resumes there")
+        raise
+
+
+def _searched(config: SearchConfig, supernet: Path) -> Path | None:
+    """The run folder of this very search if it has ended; otherwise None."""
+    from search.report.results import FRONT_FILE
+    from search.run_folder import read_run
+    from supernet.artifact import read_info
+    from supernet.runtime.files import weights_digest
+    from supernet.runtime.state import unfinished
+
+    folder = config.folder(supernet, asdict(read_info(supernet)))  # its name comes from the options and the supernet
+    if config.overwrite or unfinished(folder) is not None or not (folder / FRONT_FILE).exists():
+        return None
+    run = read_run(folder)
+    done = len(run.trials) >= config.trials and run.info.weights == weights_digest(supernet)
+    return folder if done else None
+
+
+def main() -> None:
+    """Compresses as the command line says."""
+    run_routed("compress", run_each(compress))
+
+
+if __name__ == "__main__":
+    main()
