@@ -22,6 +22,7 @@ from supernet.runtime.errors import UserError
 from supernet.runtime.files import append_json_line, atomic_folder, atomic_path, folder_lock, prepare_folder
 from supernet.runtime.reading import read_lines
 from supernet.runtime.storage import StorageError, check_room, system_errors, writing
+from supernet.training import epochs
 from supernet.training import run as training
 from supernet.training.train import train
 from tests.fake_runs import make_run
@@ -84,12 +85,12 @@ def test_a_training_that_has_no_room_does_not_begin(disk, model_folder, data_fol
 
 @pytest.mark.slow
 @as_root
-@pytest.mark.parametrize("at", ["save_checkpoint", "save_supernet"])
+@pytest.mark.parametrize(("module", "at"), [(epochs, "save_checkpoint"), (training, "save_supernet")])
 def test_a_training_whose_disk_becomes_full_keeps_its_last_checkpoint(
-    at, disk, model_folder, data_folder, tmp_path, monkeypatch
+    module, at, disk, model_folder, data_folder, tmp_path, monkeypatch
 ):
     config = configure(disk, model_folder, data_folder, tmp_path / "cache")
-    whole, saves = getattr(training, at), []
+    whole, saves = getattr(module, at), []
 
     def then_full(*arguments, **keywords):
         saves.append(arguments)
@@ -97,7 +98,7 @@ def test_a_training_whose_disk_becomes_full_keeps_its_last_checkpoint(
             disk.fill(but=8192)
         return whole(*arguments, **keywords)
 
-    monkeypatch.setattr(training, at, then_full)
+    monkeypatch.setattr(module, at, then_full)
     with pytest.raises(
         StorageError, match=r"cannot be written \(the disk is full\); make room .* resumes after step"
     ) as e:

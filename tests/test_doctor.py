@@ -13,7 +13,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from search.doctor import cores, origins, resources, sweep
+from search.doctor import container, cores, origins, resources, sweep
 from search.doctor.command import main
 from search.doctor.doctor import examine, plans_of
 from search.doctor.findings import OK, PROBLEM, UNKNOWN, WARNING, Check, Finding, NotKnownError, run_checks
@@ -21,7 +21,7 @@ from search.doctor.machine import MACHINE_CHECKS
 from supernet.artifact import INFO_FILE
 from supernet.console.progress import plain_console
 from supernet.console.routing import routed_jobs
-from supernet.runtime import machine as this_machine
+from supernet.evaluation.processor import Processor
 from supernet.runtime.errors import UserError
 
 
@@ -194,22 +194,22 @@ def test_too_little_memory_is_a_problem_with_a_micro_batch_that_fits(typed, monk
 
 
 def test_the_limits_of_a_container_count(tmp_path, monkeypatch):
-    monkeypatch.setattr(this_machine, "CGROUPS", tmp_path)
-    assert this_machine.free_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.2)
-    assert this_machine.core_quota() is None
+    monkeypatch.setattr(container, "CGROUPS", tmp_path)
+    assert container.free_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+    assert container.core_quota() is None
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("4000\n")
     (tmp_path / "memory.stat").write_text("anon 3000\ninactive_file 700\n")
     (tmp_path / "cpu.max").write_text("150000 100000\n")
-    assert (this_machine.free_memory(), this_machine.core_quota()) == (1700, 1.5)
+    assert (container.free_memory(), container.core_quota()) == (1700, 1.5)
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert this_machine.free_memory() > 5000
-    assert this_machine.core_quota() is None
+    assert container.free_memory() > 5000
+    assert container.core_quota() is None
     for name, number in {"cpu/cpu.cfs_quota_us": 200, "cpu/cpu.cfs_period_us": 100}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"{number}\n")
-    assert this_machine.core_quota() == 2
+    assert container.core_quota() == 2
 
 
 def of_cores(check, monkeypatch, **values):
@@ -277,7 +277,7 @@ def test_a_workload_longer_than_the_model_is_a_problem(typed):
 )
 def test_settings_that_do_not_suit_the_machine(override, level, words, typed, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr("search.doctor.training.processor", lambda: this_machine.Processor("old", ("avx2",)))
+    monkeypatch.setattr("search.doctor.training.processor", lambda: Processor("old", ("avx2",)))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert words in one(report_of(*typed, "measure=false", override), "settings", level)

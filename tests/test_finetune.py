@@ -23,7 +23,7 @@ from search.finetune import trial, tuner, workers
 from search.finetune.moasha import NonDominatedRank, SubNetworkMOASHA
 from search.finetune.recorder import Recorder
 from search.finetune.records import Records
-from search.finetune.trial import Job, SingleSpace, read_seen, train_alone
+from search.finetune.trial import Job, train_alone
 from search.finetune.tuner import Finetuning
 from search.finetune.weights import finetuned
 from search.finetune.workers import Workers
@@ -37,7 +37,9 @@ from supernet.artifact import load_supernet
 from supernet.console.config import load_config
 from supernet.console.terminal import one_line_errors
 from supernet.evaluation.evaluator import Evaluator
+from supernet.models.single import SingleSpace
 from supernet.models.slicing import extract, view
+from supernet.models.weights import read_seen
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
 from supernet.runtime.processes import accelerate_session

@@ -18,6 +18,7 @@ from search.run_folder import RunRecord, find_run, read_run
 from search.trials import Evaluated
 from supernet.console.config import run_app
 from supernet.console.progress import plain_console
+from supernet.runtime.commands import typed_command
 
 
 def select(config: SelectConfig) -> None:
@@ -32,7 +33,10 @@ def select(config: SelectConfig) -> None:
     if config.format == "json":
         print(json.dumps(_as_json(run, choice, results)))
     else:
-        show_choice(plain_console(), run, choice, results)
+        console = plain_console()
+        show_choice(console, run, choice, results)
+        limits = " ".join(f"{key}={value}" for key, value in config.limits.items())
+        console.print(f"next: {typed_command('export')} run={run.folder} {limits}")
 
 
 def _as_json(run: RunRecord, choice: Choice, results: Results) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import psutil
 import torch
 
+from search.doctor.container import core_quota
 from search.doctor.findings import OK, WARNING, Check, Finding
-from supernet.runtime.machine import core_quota
 from supernet.runtime.processes import usable_cores
 
 BUSY_SHARE = 0.25

@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import constants
 from packaging.requirements import Requirement
 
+from search.doctor.container import free_memory
 from search.doctor.cores import CORE_CHECKS
 from search.doctor.findings import OK, PROBLEM, WARNING, Check, Finding
 from search.doctor.models import HUB_TIMEOUT_S, find_model
@@ -23,13 +24,13 @@ from search.doctor.origins import origin_findings
 from supernet import __version__
 from supernet.console.environment import check_environment
 from supernet.data.tokens import cache_folder
+from supernet.evaluation.processor import processor
 from supernet.models.pretrained import Pretrained
 from supernet.options.model import ModelSource
 from supernet.options.task import EMBEDDED_TASK
 from supernet.runtime.commands import PROGRAM
 from supernet.runtime.errors import UserError
 from supernet.runtime.hub import why_unreachable
-from supernet.runtime.machine import free_memory, processor
 from supernet.runtime.state import RUNNING, RunState, read_state
 from supernet.runtime.storage import size_text
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import torch
 
+from search.doctor.container import free_memory
 from search.doctor.findings import OK, PROBLEM, Finding, NotKnownError
 from search.doctor.plan import Plan
 from supernet.models.families import architecture_of
 from supernet.models.pretrained import read_config
 from supernet.options.training import TrainConfig
-from supernet.runtime.machine import free_memory
 from supernet.runtime.storage import check_room, size_text
 from supernet.space.cost import total_params
 from supernet.space.training_memory import TrainingMemory, training_memory

@@ -18,8 +18,8 @@ from search.doctor.time import STEPS
 from supernet.artifact import INFO_FILE
 from supernet.console.progress import duration
 from supernet.data.load import SPLITS
+from supernet.evaluation.processor import processor
 from supernet.runtime.hub import why_unreachable
-from supernet.runtime.machine import processor
 from supernet.training.checkpoints import checkpoint_names
 from supernet.training.tracking import check_trackers
 

@@ -1,4 +1,4 @@
-"""Exports the sub-network for a budget: chosen, perhaps trained alone, written, verified."""
+"""Exports the sub-network for a budget: chosen, perhaps trained alone, written, verified, perhaps uploaded."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ from supernet.export.exporting import Subject
 from supernet.export.exporting import export as export_model
 from supernet.export.formats import check_packages
 from supernet.export.native import padded
+from supernet.export.push import check_push, push_folder
 from supernet.export.report import ExportReport, read_report
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.export import CODE, NATIVE
+from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import file_sha256, supernet_name
 from supernet.runtime.signals import ended_by_signals
 from supernet.space.cost import Workload, params_share
-from supernet.training.finish import finish, training_of
+from supernet.training.finish import finish
+from supernet.training.previous_run import training_of
 
 LENGTH = 128
 """Tokens that latencies are measured on, if the task has as many and the run says nothing."""
@@ -48,11 +51,15 @@ def export(config: ExportConfig) -> Path:
     """
     console = plain_console()
     check_packages(config.formats)
+    if config.push is not None:
+        check_push(config.push, dry_run=config.dry_run)
     chosen = chosen_for(config)
     chosen.show(console)
     with ended_by_signals():
         folder, report = export_chosen(chosen, config, console=console)
     _show(report, folder, console)
+    if config.push is not None:
+        push_folder(folder, config.push, private=config.private, dry_run=config.dry_run, console=console)
     return folder
 
 
@@ -122,8 +129,6 @@ def finished(
         console=console,
     )
     before, after = result.before.error, result.after.error
-    kept = f"epoch {result.epoch} is kept" if result.better else "it is kept as it was"
-    console.print(f"trained alone: error on validation rows {before:.4f} before, {after:.4f} after; {kept}")
     figures = {"epoch": result.epoch, "better": result.better, "error_before": before, "error_after": after}
     return result.model, asdict(config.finetune) | {"seed": config.seed} | figures
 
@@ -188,3 +193,4 @@ def _show(report: ExportReport, folder: Path, console: Console) -> None:
     if report.layout == CODE:
         console.print("transformers loads it with trust_remote_code=True, as it has a modelling file of its own")
     console.print(f"the model is in {folder}")
+    console.print(f"next: {typed_command('predict')} model={folder} input=FILE")

@@ -13,11 +13,12 @@ from syne_tune.optimizer.scheduler import SchedulerDecision, TrialScheduler, Tri
 
 from search.finetune.moasha import REPORTS
 from search.finetune.records import Records
-from search.finetune.trial import WEIGHTS_FILE, read_seen
+from search.finetune.trial import WEIGHTS_FILE
 from search.finetune.workers import Workers, decoded
 from search.loop import MAX_FAILURES
 from search.trials import Metrics, not_finite
 from search.trials import Trial as Finished
+from supernet.models.weights import read_seen
 from supernet.runtime.files import remove_leftovers
 from supernet.space.base import SearchSpace
 from supernet.space.subnetwork import SubNetwork

@@ -12,30 +12,27 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import ClassVar, TypeVar, final
+from typing import TypeVar
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.torch import save_model
 from syne_tune.report import Reporter
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.evaluator import Evaluator
-from supernet.models.families import family_of
 from supernet.models.pretrained import load_tokenizer, quiet_transformers, read_classifier
+from supernet.models.single import SingleSpace
 from supernet.models.slicing import extract
+from supernet.models.weights import write_weights
 from supernet.options.task import Task
 from supernet.options.training import TrainConfig
-from supernet.runtime.files import atomic_path, write_json
+from supernet.runtime.files import write_json
 from supernet.runtime.processes import accelerate_session
 from supernet.runtime.reading import load_json
 from supernet.runtime.shapes import shaped
-from supernet.space.base import SearchSpace
-from supernet.space.subnetwork import LayerSlice, SubNetwork
+from supernet.space.subnetwork import SubNetwork
 from supernet.training.trainer import Trainer
 
 T = TypeVar("T")
@@ -88,47 +85,6 @@ class Job:
         return cls(config, values["reports_per_epoch"], model, tokenizer, train, validation)
 
 
-@final
-@dataclass(frozen=True)
-class SingleSpace(SearchSpace):
-    """A space with a single sub-network: an extracted model.
-
-    Attributes:
-        all: The whole extracted model, as a sub-network of itself.
-    """
-
-    all: SubNetwork = field(kw_only=True)
-
-    name = "single"
-    counts: ClassVar[Mapping[str, int]] = {}
-
-    @classmethod
-    def of(cls, model: PreTrainedModel, subnet: SubNetwork) -> SingleSpace:
-        """The space of `model`, which was extracted as `subnet`."""
-        family = family_of(model.config)
-        layers, (heads, units) = len(family.layers_of(model)), family.heads_and_units(model.config)
-        first = layers - len(subnet.layers)  # a family may need an empty layer in front
-        slices = (
-            LayerSlice(i, range(heads if s.heads else 0), range(units if s.units else 0))
-            for i, s in enumerate(subnet.layers, start=first)
-        )
-        return cls(layers, heads, units, all=SubNetwork(tuple(slices)))
-
-    @property
-    def bounds(self) -> dict[str, tuple[int, int]]:
-        return {}
-
-    def decode(self, vector: Sequence[int]) -> SubNetwork:
-        return self.all
-
-    def _encode(self, subnet: SubNetwork) -> Sequence[int]:
-        return ()
-
-    @property
-    def middle(self) -> SubNetwork:
-        return self.all
-
-
 def train_alone(job: Job, subnet: SubNetwork, folder: Path, report: Reporter, *, parent: int) -> None:
     """Trains a sub-network of the pre-trained model, and evaluates, writes and reports it regularly.
 
@@ -169,18 +125,6 @@ def train_alone(job: Job, subnet: SubNetwork, folder: Path, report: Reporter, *,
                 seen = {"error": scores.error, "loss": scores.loss, "reports": reports, "epochs": epochs}
                 write_weights(folder / WEIGHTS_FILE, model, seen)
                 report(**seen)
-
-
-def write_weights(path: Path, model: PreTrainedModel, seen: Mapping[str, float]) -> None:
-    """Writes the weights and their metrics into one file, so that they always belong together."""
-    with atomic_path(path) as partial:
-        save_model(model, str(partial), metadata={name: repr(value) for name, value in seen.items()})
-
-
-def read_seen(path: Path) -> dict[str, float]:
-    """The metrics of the weights in a file."""
-    with safe_open(path, framework="pt") as file:
-        return {name: float(value) for name, value in sorted(file.metadata().items()) if name != "format"}
 
 
 def _read_split(path: Path) -> TokenizedSplit:

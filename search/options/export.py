@@ -66,6 +66,9 @@ class ExportConfig(Limits, RunOption):
         output_dir: Folder of all runs.
         name: Name of the export folder. null: a name made from the run, the size and the options.
         overwrite: Export again, even if the folder is there.
+        push: Repository on the Hugging Face hub, OWNER/NAME, to upload the folder to. null: it is not uploaded.
+        private: With push: whether only its owner sees the repository.
+        dry_run: With push: print what would be uploaded, and upload nothing.
     """
 
     subnet: str | None = None
@@ -82,6 +85,9 @@ class ExportConfig(Limits, RunOption):
     output_dir: str = "runs"
     name: str | None = None
     overwrite: bool = False
+    push: str | None = None
+    private: bool = True
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,6 +99,8 @@ class ExportConfig(Limits, RunOption):
         within("seed", self.seed, 0, MAX_SEED)
         if self.name is not None and not folder_name(self.name).strip("."):  # it would be the folder of all exports
             raise UserError(f"name is '{self.name}'; it must name a folder, or be null to have one made")
+        if self.dry_run and self.push is None:
+            raise UserError("dry_run=true shows what would be uploaded; say where to with push=OWNER/NAME")
         self.options(Workload())
 
     def _check_one_choice(self) -> None:

@@ -1,16 +1,10 @@
-"""This machine: its processor, free memory, and the limits that a container sets. This module imports no torch."""
+"""This machine's processor. This module imports no torch."""
 
 from __future__ import annotations
 
 import platform
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
-
-CGROUPS = Path("/sys/fs/cgroup")
-"""Where Linux shows the limits of a container, or of a job on a cluster."""
 
 _SHOWN = ("avx", "amx", "vnni", "f16c", "asimd", "i8mm", "bf16")
 """Beginnings of the flags that decide how fast, and how exactly, a processor multiplies matrices."""
@@ -42,41 +36,3 @@ def processor() -> Processor:
     flags = values.get("flags", values.get("Features", "")).split()
     name = values.get("model name") or platform.processor() or platform.machine()
     return Processor(name, tuple(sorted(flag for flag in flags if flag.removeprefix("avx512_").startswith(_SHOWN))))
-
-
-def free_memory() -> int:
-    """Bytes that programs may still take: of the machine, or of the container if it has a limit of its own."""
-    free = psutil.virtual_memory().available
-    for limit, used, cached in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        if (most := _number(limit)) is not None and (now := _number(used)) is not None:
-            free = min(free, max(0, most - now + _statistic(Path(used).with_name("memory.stat"), cached)))
-    return free
-
-
-def core_quota() -> float | None:
-    """Cores whose time the container may use; None without such a limit. Programs still see all cores."""
-    quota, period = _number("cpu/cpu.cfs_quota_us"), _number("cpu/cpu.cfs_period_us")
-    with suppress(OSError, ValueError):
-        quota, period = (int(word) for word in (CGROUPS / "cpu.max").read_text(encoding="utf-8").split())
-    return quota / period if quota and period and quota > 0 else None
-
-
-def _number(file: str) -> int | None:
-    """The number in a file of `CGROUPS`; None if there is no file, or no number ("max")."""
-    try:
-        return int((CGROUPS / file).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _statistic(file: Path, name: str) -> int:
-    """A number of memory.stat; 0 if it is not there."""
-    with suppress(OSError, ValueError):
-        for line in (CGROUPS / file).read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(" ")
-            if key == name:
-                return int(value)
-    return 0

@@ -21,6 +21,7 @@ from supernet.data.metrics import score
 from supernet.data.tokens import text_rows
 from supernet.evaluation.evaluator import Evaluator
 from supernet.evaluation.processor import processor
+from supernet.export.card import write_card
 from supernet.export.engines import ENGINES, FILES
 from supernet.export.folder import write_model
 from supernet.export.formats import FORMATS, check_packages
@@ -90,6 +91,7 @@ def export(folder: Path, subject: Subject, options: ExportOptions) -> ExportRepo
                 with writing(partial / FORMATS[name].file):
                     FORMATS[name].write(partial, subject.model, calibration, subject.task, padding)
         report = _verified(partial, folder.name, layout, subject, options)
+        write_card(partial, report)
         _make_readable(partial)
         report = replace(report, sha256={str(f.relative_to(partial)): file_sha256(f) for f in _files(partial)})
         report.write(partial)

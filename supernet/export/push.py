@@ -11,13 +11,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from rich.console import Console
 
-from supernet.export.report import REPORT_FILE, read_report
+from supernet.export.report import CARD_FILE, REPORT_FILE, read_report
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import file_sha256
 from supernet.runtime.hub import LOG_IN, Repository, asking
-
-CARD_FILE = "README.md"
-"""Users may edit it before they push."""
 
 _REFUSALS = {
     401: ("the hub does not accept the token", f"{LOG_IN} again"),
@@ -119,7 +116,7 @@ def _refusals(repository: Repository) -> Iterator[None]:
 
 
 def _verified_files(folder: Path) -> list[str]:
-    """The files of an export, relative to its folder.
+    """The files of an export, relative to its folder. Users may edit the card before they push.
 
     Raises:
         UserError: if one has changed since it was verified, or is gone.

@@ -18,6 +18,8 @@ from supernet.space.cost import Workload
 REPORT_FILE = "export.json"
 """Written last, so a folder that has it is complete."""
 
+CARD_FILE = "README.md"
+
 _FORMAT = 1
 FULL = "full model"
 

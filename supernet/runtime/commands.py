@@ -89,7 +89,7 @@ COMMANDS: Mapping[str, CommandRow] = {
             "max_params=0.5": "the sub-network that select max_params=0.5 chooses",
             "max_latency_ms=50% formats=[onnx,int8]": "with files for ONNX Runtime, in float32 and int8",
             "max_params=0.5 finetune.epochs=1": "trained alone for an epoch first",
-            "subnet=chosen.json layout=native": "what select format=json printed, with stock classes alone",
+            "subnet=chosen.json push=OWNER/NAME": "what select format=json printed, and upload it",
         },
     ),
     "predict": CommandRow(

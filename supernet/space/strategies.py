@@ -33,12 +33,14 @@ class Pass:
         subnet: The sub-network to train.
         distils: Whether it also learns from the teacher, besides the labels.
         weight: Weight of its loss.
+        label_weight: Weight of the labels in its loss.
     """
 
     kind: str
     subnet: SubNetwork
     distils: bool = False
     weight: float = 1.0
+    label_weight: float = 1.0
 
 
 @dataclass(frozen=True)

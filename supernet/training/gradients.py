@@ -80,7 +80,7 @@ def accumulate_gradients(
     losses = []
     for p in passes:
         output = predict(view(model, p.subnet), len(p.subnet.layers), inputs={"inputs_embeds": embedded, **others})
-        loss = head.label_loss(output.logits_nC, output.labels_n)
+        loss = p.label_weight * head.label_loss(output.logits_nC, output.labels_n)
         if p.distils and target is not None:
             loss = loss + _distillation_loss(head, p.subnet, output, target, inputs, distillation)
         if p.kind == LARGEST and target is None:

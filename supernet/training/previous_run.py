@@ -11,12 +11,15 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from supernet.artifact import read_info
+from supernet.console.config import load_config
 from supernet.options.training import TrainConfig
 from supernet.runtime.digests import differences, moved_commits, row_digests
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import folder_lock
 from supernet.runtime.precision import AUTO, PRECISIONS
 from supernet.runtime.processes import resolve_precision
+from supernet.runtime.reading import load_json, unusable
+from supernet.runtime.shapes import shaped
 from supernet.runtime.state import DONE, RUNNING, mark_done_for_killed, read_state
 from supernet.training.checkpoints import CHECKPOINTS, checkpoint_names, remove_checkpoints, supernet_is_newer
 from supernet.training.materials import read_materials
@@ -115,3 +118,16 @@ def finish_killed_run(folder: Path) -> None:
             if checkpoint_names(folder):  # without any, the state is that of a training that has begun to replace it
                 mark_done_for_killed(folder)
             remove_checkpoints(folder / CHECKPOINTS)
+
+
+def training_of(supernet_folder: Path) -> TrainConfig:
+    """The options of a supernet's training, from config.json of its run folder; the defaults if that is gone.
+
+    Raises:
+        UserError: if the file cannot be used.
+    """
+    path = supernet_folder.parent / "config.json"
+    if not path.exists():
+        return load_config("train", TrainConfig, [])
+    with unusable(str(path), "remove it, and the default values of a training are used"):
+        return shaped(TrainConfig, load_json(path))

@@ -69,6 +69,7 @@ class Trainer:
         split: The training rows.
         pad_token_id: Token id of the padding.
         teacher: A fixed model to learn from, on the device; None is the full model.
+        passes: The passes of every step. None: those that the strategy of `config` chooses.
     """
 
     def __init__(
@@ -81,9 +82,10 @@ class Trainer:
         *,
         pad_token_id: int,
         teacher: PreTrainedModel | None = None,
+        passes: Sequence[Pass] | None = None,
     ) -> None:
         self.config, self.accelerator, self.space, self.split = config, accelerator, space, split
-        self.pad_token_id, self.teacher = pad_token_id, teacher
+        self.pad_token_id, self.teacher, self.passes = pad_token_id, teacher, passes
         self.model = model.to(accelerator.device).train()
         options = config.train
         if options.gradient_checkpointing:
@@ -171,6 +173,8 @@ class Trainer:
 
     def _passes(self, step: int) -> list[Pass]:
         """The passes of a step. They follow from its number, and from that of the process with sampling.per_rank."""
+        if self.passes is not None:
+            return list(self.passes)
         config = self.config
         seed = [config.seeds.sampling, step]
         own = [1 + self.accelerator.process_index] if config.sampling.per_rank else []
