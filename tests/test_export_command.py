@@ -287,6 +287,41 @@ def test_a_push_is_checked_first_and_made_last(output, monkeypatch, capsys):
     assert "me/mine (private)" in said
 
 
+TRAINING = ["trial=2", "finetune.epochs=2", "finetune.learning_rate=1e-2", "finetune.batch_size=8"]
+
+
+def test_what_was_trained_alone_is_exported_if_it_is_better(output, run, supernet_folder):
+    folder, texts = export(config(output, *TRAINING)), ["nice tree", "rain land fog"]
+    report, finished = read_report(folder), read_report(folder).origin["finished"]
+    assert finished["better"]
+    assert finished["epoch"] > 0
+    assert finished["error_before"] == run.trials[2].outcome.metrics["error"] >= finished["error_after"]
+    assert report.files[0].validation == pytest.approx(1 - finished["error_after"])
+    untrained, supernet = export(config(output, "trial=2")), load_supernet(supernet_folder)
+    assert read_report(untrained).origin["finished"] is None
+    trained, plain = (logits_of(path, texts, supernet.tokenizer) for path in (folder, untrained))
+    assert (trained - plain).abs().max() > 0.01
+    assert list((output / "export").glob(".*")) == []
+
+
+def test_a_training_that_has_ended_is_not_repeated_if_the_export_fails(output, monkeypatch):
+    given = config(output, *TRAINING, "seed=1", "name=again")
+
+    def fails(*_):
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("search.export.export.export_model", fails)
+        with pytest.raises(UserError, match="the disk is full"):
+            export(given)
+    assert not (output / "export" / "again").exists()
+    assert (output / "export" / ".work-again").is_dir()
+    monkeypatch.setattr("supernet.training.finish._Job.train", fails)
+    folder = export(given)
+    assert read_report(folder).origin["finished"]["better"]
+    assert not (output / "export" / ".work-again").exists()
+
+
 # The work folder
 
 

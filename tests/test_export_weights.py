@@ -1,9 +1,11 @@
 """The model of a run's sub-network: the one that was evaluated, whatever the run changed."""
 
+import json
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_model
 
 from search.baselines.table import BASELINES
 from search.export.weights import model_of
@@ -16,6 +18,7 @@ from supernet.console.config import load_config
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.slicing import extract
 from supernet.runtime.errors import UserError
+from supernet.space.subnetwork import SubNetwork
 
 
 def run_of(supernet_folder, output, *overrides):
@@ -122,3 +125,23 @@ def test_another_supernet_is_refused(pruned, supernet):
     other = type(supernet)(supernet.model, supernet.tokenizer, supernet.info, "0" * 16)
     with pytest.raises(UserError, match="searched another supernet: the digest of its weights is"):
         model_of(run, run.trials[0].subnet, other)
+
+
+def test_a_run_that_trained_each_alone_gives_what_it_kept(pruned, supernet, tmp_path):
+    folder = shutil.copytree(pruned, tmp_path / "trained")
+    shutil.rmtree(folder / "weights")
+    (folder / "weights").mkdir()
+    told = json.loads((folder / "run.json").read_text()) | {"kind": "finetune", "label": "moasha"}
+    (folder / "run.json").write_text(json.dumps(told))
+    run = read_run(folder)
+    trained = extract(supernet.model, run.trials[1].subnet)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(1)
+    save_model(trained, folder / "weights" / "1.safetensors")
+    found = model_of(run, run.trials[1].subnet, supernet)
+    assert all(torch.equal(tensor, trained.state_dict()[name]) for name, tensor in found.state_dict().items())
+    with pytest.raises(UserError, match=r"keeps the weights of its front and of the full model alone, not those of"):
+        model_of(run, run.trials[2].subnet, supernet)
+    with pytest.raises(UserError, match=r"trained has no trial of \(1 layers, .*\); choose one that it evaluated"):
+        model_of(run, SubNetwork.uniform([2], 1, 1), supernet)
