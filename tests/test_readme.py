@@ -177,7 +177,7 @@ def options_in(text):
     return pairs, [key for key in dotted if key.partition(".")[0] in SECTIONS and not key.endswith(FILE_ENDINGS)]
 
 
-FILE_ENDINGS = (".py", ".md", ".json", ".jsonl", ".csv", ".yaml", ".png", ".sh", ".npz", ".cfg")
+FILE_ENDINGS = (".py", ".md", ".json", ".jsonl", ".csv", ".yaml", ".png", ".sh", ".npz", ".cfg", ".safetensors")
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
