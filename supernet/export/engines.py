@@ -13,11 +13,12 @@ import inspect
 import json
 import os
 import runpy
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -179,7 +180,17 @@ def _torch(folder: Path, file: Path, threads: int, trust_remote_code: bool) -> E
     return Engine(encode, forward, wanted, _pad_token_id(folder))
 
 
+def no_telemetry() -> None:
+    """Keeps onnxruntime, openvino and nncf from reporting to their makers. Call it before they are imported.
+
+    Their files in the user's home directory are not written then either.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime reads it when it is loaded
+    sys.modules.setdefault("openvino_telemetry", cast(Any, None))  # the others do without a package that is not there
+
+
 def _onnx(folder: Path, file: Path, threads: int, trust_remote_code: bool) -> Engine:
+    no_telemetry()
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)
@@ -192,6 +203,7 @@ def _onnx(folder: Path, file: Path, threads: int, trust_remote_code: bool) -> En
 
 
 def _openvino(folder: Path, file: Path, threads: int, trust_remote_code: bool) -> Engine:
+    no_telemetry()
     import openvino
 
     settings = {

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from supernet.data.tokens import TokenizedSplit
+from supernet.export.engines import no_telemetry
 from supernet.models.families import family_of
 from supernet.models.heads import head_of
 from supernet.options.task import Task
@@ -45,6 +46,7 @@ def write_int8(
     Activations are rounded while the model runs, with one scale for a whole batch. A row's result thus depends a little
     on the other rows of its batch.
     """
+    no_telemetry()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     file = folder / INT8_FILE
@@ -105,7 +107,7 @@ def _write(model: PreTrainedModel, file: Path) -> None:
     names = input_names(model)
     tensors, dims = _example(model)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with silence(), torch.no_grad():
+    with silence(), _plain_attention(model), torch.no_grad():
         program: Any = torch.onnx.export(
             _Logits(model, names).eval(),
             tuple(tensors[name] for name in names),
@@ -116,18 +118,45 @@ def _write(model: PreTrainedModel, file: Path) -> None:
             dynamic_shapes=(tuple(dims for _ in names),),
             verbose=False,
         )
-        _forget_origins(program.model)
+        _forget_origins(program.model.graph)
+        _keep_residuals_apart(program.model.graph)
         program.save(str(file), external_data=_is_large(model))
 
 
+@contextlib.contextmanager
+def _plain_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Attention written out as products and a softmax. Torch's own function becomes a graph that looks for NaN."""
+    usual = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
+
+
 def _forget_origins(graph: Any) -> None:
-    """Takes out of a graph where in which file of this machine each node comes from: it is nobody else's business."""
-    for node in graph.graph.all_nodes():
+    """Takes out of a graph which line of which file of this machine each node comes from."""
+    for node in graph.all_nodes():
         node.metadata_props.clear()
         for value in node.outputs:
             value.metadata_props.clear()
-    for value in (*graph.graph.inputs, *graph.graph.initializers.values()):
+    for value in (*graph.inputs, *graph.initializers.values()):
         value.metadata_props.clear()
+
+
+def _keep_residuals_apart(graph: Any) -> None:
+    """Makes each residual addition in front of a LayerNorm a Sum, which is the same.
+
+    Onnxruntime merges Add and LayerNorm into one operator, which takes several times as long on a CPU as the two.
+    """
+    for node in graph.all_nodes():
+        added = node.inputs[0].producer() if node.op_type in _NORMS else None
+        if added is not None and added.op_type == "Add":
+            added.op_type = "Sum"
+
+
+_NORMS = ("LayerNormalization", "ReduceMean")
+"""How a LayerNorm begins: as one operator, or written out."""
 
 
 def _example(model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[int, Any]]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ from transformers import PreTrainedModel
 
 from supernet.data.batches import collate
 from supernet.data.tokens import TokenizedSplit
+from supernet.export.engines import no_telemetry
 from supernet.export.onnx import float32_onnx, input_names, silence
 from supernet.options.task import Task
 
@@ -20,12 +18,19 @@ FILE = "openvino/openvino_model.xml"
 CALIBRATION_ROWS = 300
 """Rows that the ranges of activations come from."""
 
+BATCH_SIZE = 4
+"""Of these rows: several, so that there is padding."""
+
+SEED = 0
+"""Of the choice of these rows: the first rows of a file may all be of one class."""
+
 
 def write_openvino(
     folder: Path, model: PreTrainedModel, calibration: TokenizedSplit, task: Task, pad_token_id: int
 ) -> None:
-    """Writes a model in int8 for OpenVINO into an export folder, with the ranges of the first training rows."""
-    with silence(), _without_telemetry():
+    """Writes a model in int8 for OpenVINO into an export folder, with the ranges of some training rows."""
+    no_telemetry()
+    with silence():
         import nncf
         import openvino
 
@@ -42,26 +47,13 @@ def write_openvino(
             openvino.save_model(rounded, folder / FILE, compress_to_fp16=False)
 
 
-@contextlib.contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Hides the package that reports the use of nncf and OpenVINO, as if it were not installed."""
-    name = "openvino_telemetry"
-    before = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]  # Python then refuses to import it
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-        if before is not None:
-            sys.modules[name] = before
-
-
 def _rows(model: PreTrainedModel, split: TokenizedSplit, pad_token_id: int) -> list[dict[str, np.ndarray]]:
-    """The graph's inputs for each row alone, without padding."""
-    names, rows = input_names(model), []
-    for row in range(min(len(split), CALIBRATION_ROWS)):
-        inputs = {name: tensor.numpy() for name, tensor in collate(split, np.array([row]), pad_token_id).inputs.items()}
+    """The graph's inputs for some rows, in batches with padding."""
+    chosen = np.random.default_rng(SEED).permutation(len(split))[:CALIBRATION_ROWS]
+    names, batches = input_names(model), []
+    for rows in np.array_split(chosen, -(-len(chosen) // BATCH_SIZE)):
+        inputs = {name: tensor.numpy() for name, tensor in collate(split, rows, pad_token_id).inputs.items()}
         zeros = np.zeros_like(inputs["input_ids"])
         inputs = {"attention_mask": zeros + 1, "token_type_ids": zeros} | inputs
-        rows.append({name: inputs[name] for name in names})
-    return rows
+        batches.append({name: inputs[name] for name in names})
+    return batches
