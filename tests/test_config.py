@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from search.options.export import ExportConfig
 from search.options.search import SearchConfig
 from supernet.console.choices import PRESETS, choice_of
 from supernet.console.config import load_config
@@ -14,8 +15,9 @@ CONF = Path(__file__).parent.parent / "conf"
 GROUPS = {
     "train": (TrainConfig, ["task", "model", "space", "strategy", "sampling", "order"]),
     "search": (SearchConfig, ["searcher", "evaluator", "baseline"]),
+    "export": (ExportConfig, []),
 }
-NEEDS = {"moasha": ["evaluator=finetune"]}
+NEEDS = {"moasha": ["evaluator=finetune"], "export": ["max_params=0.5"]}
 ALONE = {"compress", "train", "search", "doctor", "export", "predict", "profile", "report", "select", "base"}
 CHOICES = [
     (command, group, file.stem)
@@ -40,7 +42,9 @@ PRESETS_OF = [
 
 @pytest.mark.parametrize(("command", "preset", "name"), PRESETS_OF)
 def test_every_preset_composes(command, preset, name):
-    assert load_config(command, GROUPS[command][0], [f"{preset}={name}"]) != load_config(command, GROUPS[command][0])
+    needed = NEEDS.get(command, [])
+    with_it = load_config(command, GROUPS[command][0], [f"{preset}={name}", *needed])
+    assert with_it != load_config(command, GROUPS[command][0], needed)
 
 
 def test_the_command_line_wins_over_a_preset():
