@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from search.objectives import OBJECTIVES
 from supernet.evaluation.latency import measure_in_turns
+from supernet.evaluation.latency_share import clocks_of
 from supernet.models.slicing import extract
 from supernet.runtime.processes import accelerate_session
 from supernet.space.base import SearchSpace
@@ -69,6 +70,7 @@ def with_latencies(sizes: list[Sizes], model: PreTrainedModel, workload: Workloa
             device=accelerator.device,
             mixed_precision=accelerator.mixed_precision,
             turns=TURNS,
+            clock=clocks_of(accelerator.device)[0],
             tolerance=0.05,
         )
     return [

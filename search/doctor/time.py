@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from supernet.data.load import TaskData
 from supernet.evaluation.evaluator import Evaluator
+from supernet.evaluation.latency_share import clocks_of
 from supernet.models.slicing import extract
 from supernet.options.training import IMPORTANCE, TrainConfig
 from supernet.runtime.processes import accelerate_session
@@ -37,12 +37,14 @@ class Duration:
         steps: Number of steps.
         validation_s: Seconds of all validations.
         importance_s: Seconds that the importance of heads and units takes; 0 if it is not measured.
+        slowdown: How many times as long the steps took as without other programs; 1 where that is not known.
     """
 
     step_s: float
     steps: int
     validation_s: float
     importance_s: float
+    slowdown: float = 1.0
 
     @property
     def total_s(self) -> float:
@@ -74,11 +76,14 @@ def measure_duration(
         trainer = Trainer(config, accelerator, model, space, data.train, pad_token_id=padding, teacher=teacher)
         batches = _typical(trainer)
         trainer.step(batches[0], 0)  # allocates the optimizer's tensors
-        seconds = [
-            _seconds(accelerator, partial(trainer.step, rows, i * trainer.steps // STEPS))
-            for i, rows in enumerate(batches)
-        ]
-        step, steps = float(np.mean(seconds)), trainer.steps
+        _wait(accelerator)
+        clock, start = clocks_of(accelerator.device)[0], time.perf_counter()
+        own = -clock()
+        for i, rows in enumerate(batches):
+            trainer.step(rows, i * trainer.steps // STEPS)
+        _wait(accelerator)
+        own += clock()
+        step, steps = (time.perf_counter() - start) / STEPS, trainer.steps
         evaluator = Evaluator(
             data.validation.take(np.random.default_rng(0).permutation(len(data.validation))[:EVALUATED]),
             data.task,
@@ -87,11 +92,16 @@ def measure_duration(
             mixed_precision=accelerator.mixed_precision,
         )
         models = [extract(model, subnet, share=True) for subnet in validated]
-        evaluation = sum(_seconds(accelerator, partial(evaluator.logits, each)) for each in models)
+        start = time.perf_counter()
+        for each in models:
+            evaluator.logits(each)
+        evaluation = time.perf_counter() - start
     validation = evaluation * len(data.validation) / len(evaluator.labels)
     measured = config.order.batches if IMPORTANCE in (config.order.name, config.space.depth) else 0
     passes = max(1, len(config.strategy.passes(space, lambda: space.middle)))
-    return Duration(step, steps, config.train.epochs * validation, measured * step / passes)
+    return Duration(
+        step, steps, config.train.epochs * validation, measured * step / passes, slowdown=step * STEPS / own
+    )
 
 
 def _typical(trainer: Trainer) -> list[np.ndarray]:
@@ -101,10 +111,7 @@ def _typical(trainer: Trainer) -> list[np.ndarray]:
     return [batches[int((i + 0.5) / STEPS * len(batches))] for i in range(STEPS)]
 
 
-def _seconds(accelerator: Accelerator, work: Callable[[], object]) -> float:
-    """How long some work takes, that of the device included."""
-    start = time.perf_counter()
-    work()
+def _wait(accelerator: Accelerator) -> None:
+    """Waits for the work of the device."""
     if accelerator.device.type != "cpu":
         torch.accelerator.synchronize()
-    return time.perf_counter() - start

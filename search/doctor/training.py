@@ -25,6 +25,9 @@ from supernet.training.tracking import check_trackers
 
 MUCH_CUT = 0.2
 """Share of the rows that may be cut before it matters."""
+NOTABLE = 1.2
+"""Slowdown by other programs that is worth a word."""
+
 _FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 """Flags of processors that multiply bf16; others emulate it."""
 
@@ -95,7 +98,8 @@ def _time(plan: Plan) -> Iterator[Finding]:
     parts = {"importance": d.importance_s, "validation": d.validation_s}
     more = "".join(f", {what} {duration(seconds)}" for what, seconds in parts.items() if seconds)
     text = f"about {duration(d.total_s)}: {d.steps} steps of {d.step_s:.2f} s{more}"
-    yield Finding(OK, f"{text}; an estimate from {STEPS} steps in one process on this machine as it is now")
+    quiet = f", and about {duration(d.total_s / d.slowdown)} without other programs" if d.slowdown > NOTABLE else ""
+    yield Finding(OK, f"{text}; an estimate from {STEPS} steps in one process on this machine as it is now{quiet}")
 
 
 CONFIG_CHECKS: Sequence[Check[Plan]] = (Check("settings", _settings), Check("run folder", _folder))
