@@ -85,6 +85,7 @@ def test_an_export_says_what_its_files_do(subject, tmp_path):
     assert report.sha256 == {
         path.name: file_sha256(path) for path in (tmp_path / "small").iterdir() if path.name != REPORT_FILE
     }
+    assert "README.md" in report.sha256
     assert SubNetwork.from_json(report.subnet) == SUBNET
     assert "accuracy on 40 test rows" in report.conditions
 

@@ -115,6 +115,7 @@ def test_the_first_line_of_standard_input_shows_its_format(folders, capsys, monk
     out, err = capsys.readouterr()
     assert [row["review"] for row in csv.DictReader(io.StringIO(out))] == ["the cat", "nice"]
     assert f"standard input: 2 rows of {format}" in err
+    assert ("standard input: each line is a text (input_format=csv if it is a table)" in err) == (format == "text")
     assert "model.safetensors" in err
 
 

@@ -55,6 +55,7 @@ class TextTable:
         path: Where it is read from; its ending is that of the format.
         columns: The columns that each row must have. For plain text, the name of the only one.
         quotes: What quotes in CSV and TSV files are, see `delimited.dialect_of`.
+        guessed: Whether the format comes from the first line of standard input.
     """
 
     name: str
@@ -62,6 +63,7 @@ class TextTable:
     path: Path
     columns: tuple[str, ...]
     quotes: str
+    guessed: bool = False
 
     def rows(self) -> Iterator[TableRow]:
         """All rows, from the first; can be called again.
@@ -77,7 +79,9 @@ class TextTable:
     @property
     def notes(self) -> list[str]:
         """What a user should know of how the rows are read. For after `rows`."""
-        return [self._as_typed(note) for note in (self.reader.notes if _READERS[self.format] is _table_rows else ())]
+        if self.format != "text":
+            return [self._as_typed(note) for note in (self.reader.notes if self.format in ("csv", "tsv") else ())]
+        return [f"{self.name}: each line is a text (input_format=csv if it is a table)"] if self.guessed else []
 
     @cached_property
     def reader(self) -> Reader:
@@ -123,7 +127,7 @@ def open_table(source: str, columns: Sequence[str], *, format: str = AUTO, quote
             raise UserError(f"{name} is read as plain text, but a row has {len(columns)} texts; give a table: {names}")
         path = Path(folder) / f"table{_SUFFIXES[found][0]}"  # readers go by a file's ending
         path.symlink_to(file)
-        yield TextTable(name, found, path, tuple(columns), quotes)
+        yield TextTable(name, found, path, tuple(columns), quotes, source == STANDARD_INPUT and format == AUTO)
 
 
 def _format_of_ending(file: Path) -> str:
