@@ -13,7 +13,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from search.doctor import container, cores, origins, resources, sweep
+from search.doctor import container, cores, machine, origins, resources, sweep
 from search.doctor.command import main
 from search.doctor.doctor import examine, plans_of
 from search.doctor.findings import OK, PROBLEM, UNKNOWN, WARNING, Check, Finding, NotKnownError, run_checks
@@ -23,12 +23,14 @@ from supernet.console.progress import plain_console
 from supernet.console.routing import routed_jobs
 from supernet.evaluation.processor import Processor
 from supernet.runtime.errors import UserError
+from supernet.runtime.state import mark_running, run_lock
 
 
 @pytest.fixture
 def typed(model_folder, data_folder, tmp_path, monkeypatch):
     """Overrides of a small training, on a machine without a hub."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(cores, "WATCHED_S", 0.01)
     rows = ["task=sst2", f"model.name_or_path={model_folder}", f"data.dir={data_folder}"]
     return [*rows, f"output_dir={tmp_path / 'runs'}", f"data.cache_dir={tmp_path / 'cache'}", "workload.length=8"]
@@ -321,6 +323,32 @@ def test_the_command_prints_and_ends_with_a_status(more, typed, monkeypatch, cap
     assert values["level"] == PROBLEM if more else values["level"] in (OK, WARNING)
     assert {"versions", "hub", "threads"} <= {row["check"] for row in values["checks"]}
     assert bool(values["runs"]) == bool(more)
+
+
+def test_several_processes_are_refused(typed, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(sys, "argv", ["doctor", *typed])
+    with pytest.raises(SystemExit):
+        main()
+    assert "start 'plm-supernet doctor' without a launcher" in capsys.readouterr().err
+
+
+def test_a_package_that_is_too_old_is_a_warning(typed, monkeypatch):
+    monkeypatch.setattr(
+        machine.importlib.metadata, "requires", lambda name: ["torch>=999", "none-such", "onnx; extra == 'onnx'"]
+    )
+    lines = found(report_of(*typed, planned=False), "versions", WARNING)
+    assert [line.split()[0] for line in lines] == ["torch", "none-such"]
+    assert "pip install 'torch>=999'" in lines[0]
+
+
+def test_a_run_that_is_running_is_a_warning(typed, tmp_path):
+    folder = tmp_path / "runs" / "train" / "one"
+    folder.mkdir(parents=True)
+    with run_lock(folder):
+        mark_running(folder)
+        assert f"{folder} has been running since" in one(report_of(*typed, planned=False), "runs", WARNING)
+    assert found(report_of(*typed, planned=False), "runs", WARNING) == []
 
 
 def test_every_row_of_the_table_has_its_own_name():

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,7 +184,9 @@ def _size_of(folder: Path) -> str:
     """The size of a folder's files; a lower bound if there are very many."""
     size, end = 0, time.monotonic() + LONGEST_COUNT_S
     for path, _, names in os.walk(folder):
-        size += sum(os.lstat(os.path.join(path, name)).st_size for name in names)
+        for name in names:
+            with suppress(OSError):  # other programs remove files
+                size += os.lstat(os.path.join(path, name)).st_size
         if time.monotonic() > end:
             return f"more than {size_text(size)}"
     return size_text(size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from search.doctor.findings import OK, PROBLEM, WARNING, Finding
@@ -13,6 +13,7 @@ from supernet.models.pretrained import load_tokenizer
 from supernet.options.task import EMBEDDED_TASK
 from supernet.runtime.digests import differences, row_digests
 from supernet.runtime.errors import UserError
+from supernet.runtime.files import digest
 
 
 def origin_findings(output_dir: Path, given: str | None, tasks: Collection[str]) -> Iterator[Finding]:
@@ -21,24 +22,33 @@ def origin_findings(output_dir: Path, given: str | None, tasks: Collection[str])
         folders = [find_supernet(given, output_dir)]
     else:
         folders = sorted(file.parent for file in output_dir.glob(f"train/*/supernet/{INFO_FILE}"))
-    compared = 0
+    compared, read = 0, dict[str, dict[str, str]]()
     for folder in folders:
         try:
             info = read_info(folder)
             if given is not None or info.task.name in tasks:
                 compared += 1
-                yield _compared(folder, info)
+                yield _compared(folder, info, read)
         except UserError as error:
             yield Finding(WARNING, str(error))
     if not compared:
         yield Finding(OK, f"no supernet of task {' or '.join(sorted(tasks))} in {output_dir / 'train'}")
 
 
-def _compared(folder: Path, info: SupernetInfo) -> Finding:
-    """Compares the rows of a supernet's training with those that its options give now."""
+def _compared(folder: Path, info: SupernetInfo, read: dict[str, dict[str, str]]) -> Finding:
+    """Compares the rows of a supernet's training with those that its options give now.
+
+    Args:
+        folder: The supernet.
+        info: Its supernet.json.
+        read: Digests of the rows that were read for other supernets; is extended.
+    """
     options = replace(info.data, hub_revision=info.revisions.get("data"))
-    data = read_rows(info.task, options, load_tokenizer(folder))
-    now, then = row_digests(data.digests(), data.task.answers), row_digests(info.splits, info.task.answers)
+    same_rows = digest([asdict(info.task), asdict(options), info.model])
+    if same_rows not in read:
+        data = read_rows(info.task, options, load_tokenizer(folder))
+        read[same_rows] = row_digests(data.digests(), data.task.answers)
+    now, then = read[same_rows], row_digests(info.splits, info.task.answers)
     if not (different := differences(now, then)):
         return Finding(OK, f"the rows are those that {folder} was trained with")
     if info.task.name == EMBEDDED_TASK:

@@ -24,7 +24,6 @@ _SHOWN = {
     "flops": "operations",
     "latency_ms": "latency",
     "memory_mb": "memory",
-    "size_mb": "disk",
 }
 """Costs in the table of sub-networks, and their short headings."""
 
