@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import indent
 
 from rich.console import Console
 
@@ -19,7 +20,7 @@ from search.options.export import ExportConfig
 from search.options.search import SearchConfig
 from supernet.console.config import load_config
 from supernet.console.environment import check_environment
-from supernet.console.progress import plain_console
+from supernet.console.progress import going_on, plain_console
 from supernet.console.routing import Overrides, run_each, run_routed
 from supernet.console.start import loading
 from supernet.options.training import TrainConfig
@@ -106,17 +107,41 @@ def compress(typed: Overrides) -> Path:
         from supernet.training.train import train
 
     console = plain_console(stderr=True)
-    with _stage(console, 0):
-        supernet = train(plan.train)
-    with _stage(console, 1):
-        config = replace(plan.search, supernet=str(supernet))
-        run = _searched(config, supernet)
-        if run is None:
-            run = search(config)
-        else:
-            console.print(f"already searched: {run} (overwrite=true searches again)")
+    with going_on():
+        with _stage(console, 0):
+            supernet = train(plan.train)
+        with _stage(console, 1):
+            config = replace(plan.search, supernet=str(supernet))
+            if (run := _searched(config, supernet)) is None:
+                run = search(config)
+            else:
+                console.print(f"already searched: {run} (overwrite=true searches again)")
     with _stage(console, 2):
-        return export(replace(plan.export, run=str(run)))
+        if not plan.export.formats and not formats_here():
+            console.print("formats besides torch: none (pip install 'plm-supernet[onnx]' for smaller and faster files)")
+        folder = export(replace(plan.export, run=str(run)))
+    _print_result(plain_console(), folder)
+    return folder
+
+
+def _print_result(console: Console, folder: Path) -> None:
+    """Prints what the model was, what it is, and how to use it."""
+    from supernet.export.card import transformers_program
+    from supernet.export.report import read_report
+
+    report = read_report(folder)
+    small, fastest = report.files[0], min(report.files, key=lambda file: file.median_ms)
+    smallest = min(report.files, key=lambda file: file.bytes)
+    metric = report.task.metric
+    console.print("\n== the model", style="bold")
+    console.print(
+        f"{report.full.parameters / 1e6:.2f} -> {small.parameters / 1e6:.2f} million parameters "
+        f"({report.params_share:.0%} of the encoder); {report.full.bytes / 1e6:.1f} -> {smallest.bytes / 1e6:.1f} MB "
+        f"({smallest.format}); {report.full.median_ms:.1f} -> {fastest.median_ms:.1f} ms ({fastest.format}); "
+        f"{metric} on test rows {report.full.metric:.4f} -> {small.metric:.4f}"
+    )
+    console.print(f"folder: {folder}\n\nin Python:\n")
+    console.print(indent(transformers_program(report, str(folder)), "    "))
 
 
 @contextmanager

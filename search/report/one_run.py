@@ -15,6 +15,7 @@ from search.report.results import FRONT_FILE, Results, trivial_predictor
 from search.report.tables import Line, notes, show_table, table_of
 from search.run_folder import TRIALS_FILE, RunRecord
 from search.trials import all_evaluated
+from supernet.console.progress import print_next
 from supernet.runtime.commands import typed_command
 from supernet.runtime.files import write_json
 
@@ -68,7 +69,7 @@ def print_report(console: Console, run: RunRecord, results: Results, *, remarks:
     for line in filter(None, [info.conditions, *notes(results), *remarks]):
         console.print(line)
     console.print(f"results in {run.folder}: front.csv {FRONT_FILE} front.png hypervolume.png {TRIALS_FILE}")
-    console.print(f"next: {typed_command('select')} run={shlex.quote(str(run.folder))} {_limit(run, results)}")
+    print_next(console, f"{typed_command('select')} run={shlex.quote(str(run.folder))} {_limit(run, results)}")
 
 
 def _limit(run: RunRecord, results: Results) -> str:

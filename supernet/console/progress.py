@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -25,6 +26,25 @@ def plain_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     It prints nothing if it is quiet, or made in a block of `runtime.distributed.quietly`.
     """
     return Console(stderr=stderr, quiet=quiet or is_quiet(), soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+_GOES_ON = ContextVar("goes_on", default=False)
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """`print_next` prints nothing in the block: a command with several stages goes on by itself."""
+    before = _GOES_ON.set(True)
+    try:
+        yield
+    finally:
+        _GOES_ON.reset(before)
+
+
+def print_next(console: Console, command: str) -> None:
+    """Prints the command that a user may want next."""
+    if not _GOES_ON.get():
+        console.print(f"next: {command}")
 
 
 class WorkProgress:

@@ -165,18 +165,21 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 # Programs that use the model. A test runs them.
 
 
-def _transformers(report: ExportReport) -> str:
-    """With transformers: its pipeline, or its model where it has no such pipeline."""
+def transformers_program(report: ExportReport, folder: str) -> str:
+    """A program that predicts with transformers: its pipeline, or its model where it has no such pipeline."""
     trust = ", trust_remote_code=True" if report.layout == CODE else ""
+    if head_for(report.task).stacked:
+        return _CHOOSE.format(name=folder, trust=trust, choices=_choices(report.task)).strip()
+    return _CLASSIFY.format(name=folder, trust=trust, text=_as_pipelines_take_it(report.task)).strip()
+
+
+def _transformers(report: ExportReport) -> str:
+    """With transformers."""
     why = (
         "The layers differ in size, which no class of transformers can express. So the folder has its own class, "
         "`modeling_pruned.py`; look at it, then allow it with `trust_remote_code=True`."
     )
-    if head_for(report.task).stacked:
-        program = _CHOOSE.format(name=report.name, trust=trust, choices=_choices(report.task))
-    else:
-        program = _CLASSIFY.format(name=report.name, trust=trust, text=_as_pipelines_take_it(report.task))
-    return _section("transformers", program, why if trust else "")
+    return _section("transformers", transformers_program(report, report.name), why if report.layout == CODE else "")
 
 
 def _onnxruntime(folder: Path, report: ExportReport) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from supernet.artifact import read_info
 from supernet.console.config import load_config
+from supernet.console.progress import print_next
 from supernet.options.training import TrainConfig
 from supernet.runtime.digests import differences, moved_commits, row_digests
 from supernet.runtime.errors import UserError
@@ -58,7 +59,7 @@ def report_unchanged(config: TrainConfig, accelerator: Accelerator, console: Con
             )
         message += "" if info.begun_with else "; an older version trained it and did not record with which model"
     console.print(message)
-    console.print(f"next: {search_command(config)}")
+    print_next(console, search_command(config))
     if (note := _replacement_note(config.folder)) is not None:
         console.print(note)
 

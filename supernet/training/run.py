@@ -12,7 +12,7 @@ from rich.console import Console
 
 from supernet.artifact import Supernet, save_supernet
 from supernet.console.choices import choice_of
-from supernet.console.progress import duration
+from supernet.console.progress import duration, print_next
 from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
@@ -144,4 +144,4 @@ class TrainingRun(Epochs):
         )
         if config.test_run:
             self.console.print(f"note: {TEST_RUN}")
-        self.console.print(f"next: {search_command(config)}")
+        print_next(self.console, search_command(config))
