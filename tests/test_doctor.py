@@ -186,13 +186,24 @@ def test_too_little_memory_is_a_problem_with_a_micro_batch_that_fits(typed, monk
         (some + 1, "use train.micro_batch_size=8;"),
         (10, "take a smaller model, a shorter task.max_length, or a machine with more memory"),
     ):
-        monkeypatch.setattr(resources, "free_memory", lambda free=free: free)
+        monkeypatch.setattr(resources, "free_for_tensors", lambda free=free: free)
         (line,) = [f"{each.text} -> {each.advice}" for each in resources.memory_findings(plan)]
         assert "by formula: weights" in line
         assert advice in line
     assert [each.level for each in resources.memory_findings(plan)] == [PROBLEM]
-    monkeypatch.setattr(resources, "free_memory", lambda: 2**40)
+    monkeypatch.setattr(resources, "free_for_tensors", lambda: 2**40)
     assert [each.level for each in resources.memory_findings(plan)] == [OK]
+
+
+def test_nothing_is_measured_that_does_not_fit(typed, monkeypatch):
+    """The doctor itself would be killed."""
+    for module in ("resources", "plan", "training"):
+        monkeypatch.setattr(f"search.doctor.{module}.free_for_tensors", lambda: 1000)
+    report = report_of(*typed)
+    assert problems(report) == {"training memory", "sub-networks"}
+    assert one(report, "training time", UNKNOWN).startswith("not measured, since a step does not fit into memory")
+    assert "smaller workload.batch_size" in one(report, "sub-networks", PROBLEM)
+    assert "latency_ms" not in report.subnets[""][0].costs
 
 
 def test_the_limits_of_a_container_count(tmp_path, monkeypatch):

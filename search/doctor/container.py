@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import torch
 
 CGROUPS = Path("/sys/fs/cgroup")
 """Where Linux shows the limits of a container, or of a job on a cluster."""
@@ -21,6 +22,11 @@ def free_memory() -> int:
         if (most := _number(limit)) is not None and (now := _number(used)) is not None:
             free = min(free, max(0, most - now + _statistic(Path(used).with_name("memory.stat"), cached)))
     return free
+
+
+def free_for_tensors() -> int:
+    """Bytes that tensors may still take: on the GPU if there is one, else `free_memory`."""
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else free_memory()
 
 
 def core_quota() -> float | None:

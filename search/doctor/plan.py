@@ -12,6 +12,7 @@ from pathlib import Path
 
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from search.doctor.container import free_for_tensors
 from search.doctor.findings import Finding, NotKnownError
 from search.doctor.models import find_model
 from search.doctor.sizes import Sizes, sizes_of, with_latencies
@@ -31,7 +32,7 @@ from supernet.runtime.hub import from_cache_only, is_not_here
 from supernet.runtime.processes import resolve_precision
 from supernet.runtime.shapes import normalised
 from supernet.space.base import SearchSpace
-from supernet.space.cost import Architecture
+from supernet.space.cost import Architecture, memory_mb
 from supernet.space.spaces import search_space
 
 
@@ -114,13 +115,20 @@ class Plan:
         workload = self.options.workload
         refuse_longer(self.model_config, workload)
         sizes = sizes_of(self.architecture, self.space, workload)
-        if not self.options.measure:
+        if not (self.options.measure and self.workload_fits):
             return sizes
         try:
             model = self.model
         except NotKnownError:
             return sizes  # the rows are not here, which another check says
         return with_latencies(sizes, model, workload, precision=self.config.train.mixed_precision)
+
+    @property
+    def workload_fits(self) -> bool:
+        """Whether the full model can compute the workload's batch here."""
+        a, workload = self.architecture, self.options.workload
+        needed = memory_mb(a, a.full, batch_size=workload.batch_size, length=workload.length)
+        return needed * 1e6 <= free_for_tensors()
 
     @cached_property
     def duration(self) -> Duration:

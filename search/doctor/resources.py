@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from search.doctor.container import free_memory
+from search.doctor.container import free_for_tensors
 from search.doctor.findings import OK, PROBLEM, Finding, NotKnownError
 from search.doctor.plan import Plan
 from supernet.models.families import architecture_of
@@ -34,13 +34,18 @@ def memory_findings(plan: Plan) -> Iterator[Finding]:
         f"gradients {size_text(needed.gradients)}, optimizer {size_text(needed.optimizer)}, activations of {rows}x"
         f"{length} tokens {size_text(needed.activations)}"
     )
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else free_memory()
+    free = free_for_tensors()
     fits = needed.total * RESERVE <= free
     yield Finding(
         OK if fits else PROBLEM,
         f"{text}; {size_text(free)} are free",
         "" if fits else _smaller(plan, rows, length, free),
     )
+
+
+def fits_into_memory(plan: Plan) -> bool:
+    """Whether a step can be made here."""
+    return _needed(plan, *_largest_pass(plan)).total * RESERVE <= free_for_tensors()
 
 
 def _smaller(plan: Plan, rows: int, length: int, free: int) -> str:

@@ -10,16 +10,18 @@ import numpy as np
 import torch
 
 from search.doctor.budget import budget_findings
+from search.doctor.container import free_for_tensors
 from search.doctor.findings import OK, PROBLEM, WARNING, Check, Finding, NotKnownError
 from search.doctor.models import HUB_TIMEOUT_S
 from search.doctor.plan import Plan
-from search.doctor.resources import disk_findings, memory_findings
+from search.doctor.resources import disk_findings, fits_into_memory, memory_findings
 from search.doctor.time import STEPS
 from supernet.artifact import INFO_FILE
 from supernet.console.progress import duration
 from supernet.data.load import SPLITS
 from supernet.evaluation.processor import processor
 from supernet.runtime.hub import why_unreachable
+from supernet.runtime.storage import size_text
 from supernet.training.checkpoints import checkpoint_names
 from supernet.training.tracking import check_trackers
 
@@ -86,14 +88,20 @@ def _rows(plan: Plan) -> Iterator[Finding]:
 
 def _sub_networks(plan: Plan) -> Iterator[Finding]:
     """What the sub-networks of the space cost, and whether the budget can be reached."""
-    smallest, middle, _ = plan.sizes
+    smallest, middle, largest = plan.sizes
     workload = plan.options.workload
     text = f"the smallest sub-network has {smallest.share:.1%} of the encoder, the middle one {middle.share:.1%}"
     yield Finding(OK, f"{text}; costs are those of a batch of {workload} tokens")
+    if not plan.workload_fits:
+        text = f"the full model needs {largest.costs['memory_mb']:.0f} MB for a batch of {workload} tokens"
+        advice = "give a smaller workload.batch_size or workload.length"
+        yield Finding(PROBLEM, f"{text}, and {size_text(free_for_tensors())} are free", advice)
 
 
 def _time(plan: Plan) -> Iterator[Finding]:
     """How long a training takes."""
+    if not fits_into_memory(plan):
+        raise NotKnownError("not measured, since a step does not fit into memory")
     d = plan.duration
     parts = {"importance": d.importance_s, "validation": d.validation_s}
     more = "".join(f", {what} {duration(seconds)}" for what, seconds in parts.items() if seconds)
