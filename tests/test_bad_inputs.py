@@ -19,7 +19,7 @@ from search.options.search import SearchConfig
 from search.profile import profile
 from search.run import search as run_search
 from supernet.console.config import load_config
-from tests.bad_inputs import command_lines, data, models, runs, supernets, tables, values
+from tests.bad_inputs import command_lines, data, exports, models, runs, supernets, tables, values
 from tests.bad_inputs.rows import Place
 from tests.fake_runs import make_run
 
@@ -30,11 +30,21 @@ COMMANDS = {
     "search": (search.cli.main, ["supernet={trained}", "searcher=random", "max_evaluations=3"]),
     "report": (search.report.overlay.main, ["runs=[{run}]"]),
     "select": (search.choice.select.main, ["run={run}"]),
+    "export": (search.cli.export_main, ["run={searched}/search/mine", "data.cache_dir={cache}"]),
     "profile": (search.cli.profile_main, ["supernet={trained}", "turns=1", "check_subnets=0", "workload.length=16"]),
 }
 """How each begins, and what it is told unless the row tells it something else."""
 
-ROWS = [*values.ROWS, *command_lines.ROWS, *data.ROWS, *models.ROWS, *supernets.ROWS, *runs.ROWS, *tables.ROWS]
+ROWS = [
+    *values.ROWS,
+    *command_lines.ROWS,
+    *data.ROWS,
+    *models.ROWS,
+    *supernets.ROWS,
+    *runs.ROWS,
+    *tables.ROWS,
+    *exports.ROWS,
+]
 
 SILENT = (".lock",)
 """Files that say nothing of a run."""

@@ -223,6 +223,7 @@ def test_the_same_command_again_finds_the_folder(output, monkeypatch, capsys):
     assert export(config(output, f"subnet={file}")) == folder  # another way to choose the same
 
 
+@pytest.mark.slow
 def test_another_choice_under_the_same_name_is_refused(output, tmp_path):
     folder = export(config(output, "trial=2", "name=mine"))
     assert folder == output / "export" / "mine"
@@ -244,6 +245,13 @@ def test_a_folder_that_is_no_export_is_never_replaced(output):
     assert (folder / "tree.jpg").read_text() == "a tree"
 
 
+def test_several_processes_are_refused(output, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="export runs in one process; start it without accelerate launch"):
+        export(config(output, "trial=2"))
+
+
+@pytest.mark.slow
 def test_names_differ_with_all_that_the_files_depend_on(output, monkeypatch):
     names = set()
     monkeypatch.setattr("search.export.export.export_model", lambda folder, *_: names.add(folder.name))
@@ -258,6 +266,7 @@ def test_names_differ_with_all_that_the_files_depend_on(output, monkeypatch):
     assert len(names) == len(different)
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_baseline_are_those_that_it_evaluated(output, supernet_folder):
     (folder,) = (path for path in (output / "search").iterdir() if path.name != "run")
     supernet, trial = load_supernet(supernet_folder), read_trials(folder / "trials.jsonl")[1]
@@ -304,6 +313,7 @@ def test_what_was_trained_alone_is_exported_if_it_is_better(output, run, superne
     assert list((output / "export").glob(".*")) == []
 
 
+@pytest.mark.slow
 def test_a_training_that_has_ended_is_not_repeated_if_the_export_fails(output, monkeypatch):
     given = config(output, *TRAINING, "seed=1", "name=again")
 
@@ -364,6 +374,7 @@ def test_what_a_killed_export_left_is_removed_and_not_what_others_write(tmp_path
     assert theirs.exists()
 
 
+@pytest.mark.slow
 def test_an_export_without_its_identity_is_another_one(output):
     folder = export(config(output, "trial=2", "name=old"))
     values = json.loads((folder / "export.json").read_text())

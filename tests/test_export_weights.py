@@ -94,6 +94,7 @@ def test_a_baseline_that_was_killed_ends_with_the_same_weights(pruned, supernet_
         assert (folder / name).read_bytes() == (pruned / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_older_run_without_weights_is_refused_and_mended_by_the_same_command(
     pruned, supernet_folder, supernet, tmp_path
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def export(config: ExportConfig) -> Path:
         UserError: if there is no such sub-network, its weights or rows are gone, the folder holds another export, or a
             written file does not do what the sub-network does.
     """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("export runs in one process; start it without accelerate launch")
     console = plain_console()
     check_packages(config.formats)
     if config.push is not None:
