@@ -18,7 +18,7 @@ from supernet.export import engines, fresh
 from tests.models import tiny_config, tiny_model
 
 SCRIPT = Path(fresh.__file__)
-TEXTS = ["the cat", "a dog and a bird", "", "hello world hello", "cät \t in\n  the hat", "e" * 40]
+TEXTS = ["the cat", "a dog and a bird", "", "hello world hello", "cät \t in\n  the hat", "e" * 40, "a [SEP] b </s> 🙂"]
 PAIRS = (TEXTS, TEXTS[::-1])
 CHOICES = (TEXTS, TEXTS[::-1], TEXTS[2:] + TEXTS[:2], TEXTS)  # a context, a start, two endings
 LONGEST = 12
@@ -114,7 +114,7 @@ def test_torch_logits_are_the_models(tokenizer, tmp_path, columns, sequences, au
     engine = engines.load(tmp_path, "torch")
     logits = engine.logits(rows, batch_size=4, done=seen.append)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
-    assert (logits.dtype, seen) == (np.float32, [4, 2])
+    assert (logits.dtype, seen) == (np.float32, [4, 3])
     assert engine.logits([]).shape == (0, 0)
 
 

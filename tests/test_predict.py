@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers.dynamic_module_utils
 
 import supernet.predict
 from supernet.console.config import load_config
@@ -117,6 +118,12 @@ def test_the_first_line_of_standard_input_shows_its_format(folders, capsys, monk
     assert f"standard input: 2 rows of {format}" in err
     assert ("standard input: each line is a text (input_format=csv if it is a table)" in err) == (format == "text")
     assert "model.safetensors" in err
+
+
+def test_standard_input_that_is_no_text_is_one_line(folders, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nice\n\xff\n")))
+    with pytest.raises(UserError, match=r"^standard input:2: byte 0xff is not UTF-8"):
+        predict(config_of(folders["classes"][0]))
 
 
 def test_parquet_is_read_and_a_column_of_the_same_name_stays(folders, tmp_path, capsys):
@@ -267,7 +274,8 @@ def test_a_model_in_python(folders, tokenizer):
         numbers.predict_proba([["a", "b"]])
 
 
-def test_own_code_is_trusted_only_if_this_library_wrote_it(tokenizer, tmp_path):
+def test_own_code_is_trusted_only_if_this_library_wrote_it(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     model = exported(tmp_path / "code", tokenizer, code=True)
     file = tmp_path / "code" / "modeling_pruned.py"
     logits = load(tmp_path / "code").outputs(TEXTS)
@@ -277,6 +285,9 @@ def test_own_code_is_trusted_only_if_this_library_wrote_it(tokenizer, tmp_path):
         load(tmp_path / "code")
     again = load(tmp_path / "code", trust_remote_code=True).outputs(TEXTS)
     np.testing.assert_allclose(again, logits, atol=1e-6)
+    file.unlink()
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load(tmp_path / "code", trust_remote_code=True)
 
 
 @pytest.mark.slow

@@ -214,7 +214,7 @@ def _in_one_line(file: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # of several libraries
-        raise UserError(f"{file} cannot compute these texts ({engines.first_line(error)})") from error
+        raise UserError(f"{file} cannot be used ({engines.first_line(error)})") from error
 
 
 @contextmanager
