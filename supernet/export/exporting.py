@@ -89,7 +89,7 @@ def export(folder: Path, subject: Subject, options: ExportOptions) -> ExportRepo
         for name in FORMATS:
             if name in options.formats:
                 with writing(partial / FORMATS[name].file):
-                    FORMATS[name].write(partial, subject.model, calibration, subject.task, padding)
+                    FORMATS[name].write(partial, subject.model, calibration, padding)
         report = _verified(partial, folder.name, layout, subject, options)
         write_card(partial, report)
         _make_readable(partial)

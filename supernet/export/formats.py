@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from supernet.data.tokens import TokenizedSplit
+from supernet.export.engines import FILES
 from supernet.export.onnx import write_int8, write_onnx
 from supernet.export.openvino import write_openvino
-from supernet.options.task import Task
 from supernet.runtime.errors import UserError, one_of
 
-Writer = Callable[[Path, PreTrainedModel, TokenizedSplit, Task, int], None]
+Writer = Callable[[Path, PreTrainedModel, TokenizedSplit, int], None]
 """Writes a model's file: into an export folder, of a model on the CPU in evaluation mode, with training rows for the
-ranges of activations, of a task, and with the token id of the padding of these rows."""
+ranges of activations, and with the token id of padding."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,7 @@ class Format:
     """A format that a model can be written in.
 
     Attributes:
-        name: What the user calls it.
-        file: The model's file, relative to the export folder.
-        engine: What runs it: onnx (onnxruntime) or openvino.
+        name: What the user calls it, as in `engines.FILES`.
         packages: What has to be installed to write it, as Python imports it.
         extra: The extra of this package that installs these.
         tolerance: The largest difference from torch's logits; None if weights are rounded on purpose.
@@ -35,30 +33,26 @@ class Format:
     """
 
     name: str
-    file: str
-    engine: str
     packages: tuple[str, ...]
     extra: str
     tolerance: float | None
     write: Writer
 
+    @property
+    def file(self) -> str:
+        """The model's file, relative to the export folder."""
+        return FILES[self.name][0]
+
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
+_OPENVINO = ("onnx", "onnxscript", "openvino", "nncf")
 
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
-        Format("onnx", "onnx/model.onnx", "onnx", _ONNX, "onnx", 1e-4, write_onnx),
-        Format("int8", "onnx/model_int8.onnx", "onnx", _ONNX, "onnx", None, write_int8),
-        Format(
-            "openvino",
-            "openvino/openvino_model.xml",
-            "openvino",
-            ("openvino", "nncf", "onnx", "onnxscript"),
-            "openvino",
-            None,
-            write_openvino,
-        ),
+        Format("onnx", _ONNX, "onnx", 1e-4, write_onnx),
+        Format("int8", _ONNX, "onnx", None, write_int8),
+        Format("openvino", _OPENVINO, "openvino", None, write_openvino),
     )
 }
 """In the order in which they are written: the others are made of the ONNX file, which stands first."""
@@ -73,7 +67,7 @@ def check_packages(formats: Iterable[str]) -> None:
     for name in formats:
         one_of("format", name, FORMATS)
         row = FORMATS[name]
-        if lacking := [package for package in row.packages if importlib.util.find_spec(package) is None]:
+        if lacking := [package for package in row.packages if find_spec(package) is None]:
             raise UserError(
                 f"formats={name} needs {' and '.join(lacking)}, which this Python does not have; "
                 f'install {"it" if len(lacking) == 1 else "them"} with: pip install "plm-supernet[{row.extra}]"'

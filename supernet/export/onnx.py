@@ -16,13 +16,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from supernet.data.tokens import TokenizedSplit
-from supernet.export.engines import no_telemetry
+from supernet.export.engines import FILES, no_telemetry
 from supernet.models.families import family_of
 from supernet.models.heads import head_of
-from supernet.options.task import Task
 
-FLOAT32_FILE = "onnx/model.onnx"
-INT8_FILE = "onnx/model_int8.onnx"
+FLOAT32_FILE, INT8_FILE = FILES["onnx"][0], FILES["int8"][0]
 
 OPSET = 20
 """Version of the operators: old enough for the onnxruntime of 2024, new enough for whole GELUs and LayerNorms."""
@@ -31,16 +29,12 @@ LARGEST = 2_000_000_000
 """Bytes of weights that fit into a file of ONNX; more go into a second file beside it, model.onnx.data."""
 
 
-def write_onnx(
-    folder: Path, model: PreTrainedModel, calibration: TokenizedSplit, task: Task, pad_token_id: int
-) -> None:
+def write_onnx(folder: Path, model: PreTrainedModel, calibration: TokenizedSplit, pad_token_id: int) -> None:
     """Writes a model as ONNX in float32 into an export folder. Batch and length are free, choices too."""
     _write(model, folder / FLOAT32_FILE)
 
 
-def write_int8(
-    folder: Path, model: PreTrainedModel, calibration: TokenizedSplit, task: Task, pad_token_id: int
-) -> None:
+def write_int8(folder: Path, model: PreTrainedModel, calibration: TokenizedSplit, pad_token_id: int) -> None:
     """Writes a model as ONNX with weights and embeddings in int8, a scale for each channel.
 
     Activations are rounded while the model runs, with one scale for a whole batch. A row's result thus depends a little

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel
 
 from supernet.data.batches import collate
 from supernet.data.tokens import TokenizedSplit
-from supernet.export.engines import no_telemetry
+from supernet.export.engines import FILES, no_telemetry
 from supernet.export.onnx import float32_onnx, input_names, silence
-from supernet.options.task import Task
+from supernet.models.families import family_of
 
-FILE = "openvino/openvino_model.xml"
+FILE = FILES["openvino"][0]
 
 CALIBRATION_ROWS = 300
 """Rows that the ranges of activations come from."""
@@ -25,9 +26,7 @@ SEED = 0
 """Of the choice of these rows: the first rows of a file may all be of one class."""
 
 
-def write_openvino(
-    folder: Path, model: PreTrainedModel, calibration: TokenizedSplit, task: Task, pad_token_id: int
-) -> None:
+def write_openvino(folder: Path, model: PreTrainedModel, calibration: TokenizedSplit, pad_token_id: int) -> None:
     """Writes a model in int8 for OpenVINO into an export folder, with the ranges of some training rows."""
     no_telemetry()
     with silence():
@@ -43,8 +42,18 @@ def write_openvino(
                 model_type=nncf.ModelType.TRANSFORMER,
                 subset_size=len(rows),
             )
+            _limit_length(rounded, family_of(model.config).max_tokens(model.config))
             (folder / FILE).parent.mkdir(parents=True, exist_ok=True)
             openvino.save_model(rounded, folder / FILE, compress_to_fp16=False)
+
+
+def _limit_length(graph: Any, most: int) -> None:
+    """Makes OpenVINO refuse inputs with more tokens than there are positions: else it computes something."""
+    import openvino
+
+    for node in graph.inputs:
+        free = [openvino.Dimension(1, -1)] * (len(node.partial_shape) - 1)
+        graph.reshape({node.any_name: openvino.PartialShape([*free, openvino.Dimension(1, most)])})
 
 
 def _rows(model: PreTrainedModel, split: TokenizedSplit, pad_token_id: int) -> list[dict[str, np.ndarray]]:
