@@ -26,10 +26,10 @@ class FinishOptions:
     """
 
     epochs: int = 0
-    targets: str = BOTH
+    targets: str = LOGITS
     learning_rate: float = 5e-5
     batch_size: int = 16
-    temperature: float = 2.0
+    temperature: float = 10.0
 
     def __post_init__(self) -> None:
         at_least("finetune.epochs", self.epochs, 0, what="; 0 is off")
