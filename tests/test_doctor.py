@@ -275,6 +275,14 @@ def test_rows_that_are_cut_are_a_warning(typed):
     )
 
 
+def test_rows_that_cannot_be_used_hide_no_sizes(typed, tmp_path):
+    report = report_of(*typed, f"data.dir={tmp_path / 'nowhere'}", "max_params=0.5")
+    assert problems(report) == {"rows"}
+    assert "can be reached" in one(report, "budget", OK)
+    assert "training needs about" in one(report, "training memory", OK)
+    assert one(report, "training time", UNKNOWN).startswith("see rows")
+
+
 def test_a_workload_longer_than_the_model_is_a_problem(typed):
     assert "positions for 160 tokens" in one(report_of(*typed, "workload.length=200"), "sub-networks", PROBLEM)
 

@@ -119,8 +119,8 @@ class Plan:
             return sizes
         try:
             model = self.model
-        except NotKnownError:
-            return sizes  # the rows are not here, which another check says
+        except UserError:
+            return sizes  # the rows are not here, or of no use, which another check says
         return with_latencies(sizes, model, workload, precision=self.config.train.mixed_precision)
 
     @property

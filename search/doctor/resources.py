@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import torch
 
 from search.doctor.container import free_for_tensors
-from search.doctor.findings import OK, PROBLEM, Finding, NotKnownError
+from search.doctor.findings import OK, PROBLEM, Finding
 from search.doctor.plan import Plan
 from supernet.models.families import architecture_of
 from supernet.models.pretrained import read_config
 from supernet.options.training import TrainConfig
+from supernet.runtime.errors import UserError
 from supernet.runtime.storage import check_room, size_text
 from supernet.space.cost import total_params
 from supernet.space.training_memory import TrainingMemory, training_memory
@@ -67,7 +68,7 @@ def _largest_pass(plan: Plan) -> tuple[int, int]:
     rows = min(options.micro_batch_size or options.batch_size, options.batch_size)
     try:
         length = int(plan.data.train.sequence_lengths.max())
-    except NotKnownError:
+    except UserError:  # another check says why
         length = plan.given.task.max_length
     return rows * _sequences(plan), length
 
@@ -75,7 +76,7 @@ def _largest_pass(plan: Plan) -> tuple[int, int]:
 def _sequences(plan: Plan) -> int:
     try:
         return plan.data.task.sequences
-    except NotKnownError:
+    except UserError:  # another check says why
         return max(1, len(plan.given.task.choices))
 
 
@@ -106,7 +107,7 @@ def disk_findings(plan: Plan) -> Iterator[Finding]:
     a, config = plan.architecture, plan.config
     try:
         steps = config.train.epochs * -(-len(plan.data.train) // config.train.batch_size)
-    except NotKnownError:
+    except UserError:  # another check says why
         steps = UNKNOWN_STEPS
     weights = 4 * total_params(a, a.full)
     kept, needed = storage_of(config.train, steps, weights=weights, averages=2 * weights)
