@@ -65,7 +65,7 @@ class Plan:
         defaults = [f"objectives=[{','.join(objectives)}]", f"searcher={searcher}", "max_evaluations=60"]
         defaults += [f"workload.length={min(LONGEST, training.task.max_length)}"]
         search = with_defaults(typed["search"], defaults)
-        export = with_defaults(typed["export"], [f"formats=[{','.join(formats_here())}]", "finetune.epochs=2"])
+        export = with_defaults(typed["export"], ["experiment=best", f"formats=[{','.join(formats_here())}]"])
         searching = replace(load_config("search", SearchConfig, search), name=None)  # a name is for the export folder
         return cls(training, searching, load_config("export", ExportConfig, export))
 

@@ -19,9 +19,10 @@ class CompressConfig(Limits):
     sub-network within all limits is chosen, without it the most accurate.
 
     The search minimises the error and what the budget limits; for max_error_increase alone, the error and the
-    encoder's parameters. Some options have other defaults than in the commands of the stages: experiment=best,
-    max_evaluations=60, finetune.epochs=2, and formats=[onnx,int8] if the extra [onnx] is installed. If only the latency
-    is limited: searcher=nsga2. workload.length is task.max_length, at most 128. debug=fast brings its own.
+    encoder's parameters. Some options have other defaults than in the commands of the stages: experiment=best in train
+    and in export (which finishes the sub-network), max_evaluations=60, and formats=[onnx,int8] if the extra [onnx] is
+    installed. If only the latency is limited: searcher=nsga2. workload.length is task.max_length, at most 128.
+    debug=fast brings its own.
 
     Attributes:
         name: Name of the export folder. null: a name made from the supernet and the sub-network.
