@@ -2,6 +2,7 @@
 
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import plm_supernet
+import plm_supernet.classifier
 from search.options.search import SearchConfig
 from search.run_folder import read_run
 from supernet.console.command import Command
@@ -23,6 +25,7 @@ from supernet.options.training import TrainConfig
 from supernet.runtime.commands import COMMANDS
 from supernet.runtime.errors import UserError
 from tests.test_exporting import forked
+from tests.user_data import records, write
 
 ROOT = Path(__file__).parent.parent
 
@@ -185,3 +188,28 @@ def test_a_choice_may_be_trained_alone(run, capfd):
     assert capfd.readouterr() == ("", "")
     with pytest.raises(UserError, match="option 'epochs' of export is unknown; did you mean finetune_epochs"):
         choice.model(epochs=2)
+
+
+@pytest.fixture
+def tiny_everywhere(forks, model_folder, tmp_path, monkeypatch):
+    """Trainings and searches of seconds, in a folder with the file that the document names."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "reviews.csv", records(120))
+    values = {"experiment": None, "model_name_or_path": model_folder, "data_cache_dir": tmp_path / "cache"}
+    values |= {"train_epochs": 1, "train_batch_size": 16, "task_max_length": 16}
+    train, search = plm_supernet.train, plm_supernet.search
+    for module in (plm_supernet, plm_supernet.classifier):
+        monkeypatch.setattr(module, "train", lambda task, **more: train(task, **(more | values)))
+        monkeypatch.setattr(module, "search", lambda net, **more: search(net, **(more | {"max_evaluations": 4})))
+
+
+@pytest.mark.slow
+def test_the_document_runs_as_written(tiny_everywhere, capsys):
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "api.md").read_text("utf-8"), re.DOTALL | re.M):
+        exec(block, names)
+    printed = capsys.readouterr().out
+    assert "did you mean train_epochs?" in printed
+    assert names["model"].predict(["fog"])[0] in ("bad", "good")
+    assert names["report"].origin["finished"]["epochs"] == 2
+    assert set(names["classifier"].classes_) == {"bad", "good"}
