@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from search.compress import Plan
 from supernet.console.command import Command
-from supernet.console.routing import routed_jobs
+from supernet.console.routing import route, routed_jobs
 from supernet.runtime.commands import COMMANDS, schema_of
 from tests.models import tiny_model
 
@@ -88,16 +89,25 @@ def test_other_programs_in_readme_are_known():
     assert all((ROOT / script).is_file() for script in scripts)
 
 
-def test_the_quickstart_is_what_readme_shows():
+@pytest.mark.parametrize("more", [r'""\) compress\+=\((.*)\)', r"--short\) compress\+=\((.*)\)"])
+def test_the_quickstart_composes(more):
     script = (ROOT / "launch" / "quickstart.sh").read_text()
-    train, search = typed_in(README)[:2]
-    assert f"train=({' '.join(train.arguments)})" in script
-    assert f"search=({' '.join(search.arguments)})" in script
+    first, second = re.search(r"^compress=\((.*)\)", script, re.MULTILINE), re.search(more, script)
+    arguments = f"{first[1]} {second[1]}".split()
+    plan = Plan.of(route("compress", arguments))
+    assert (plan.train.task.name, plan.export.limits, plan.export.name) == (
+        "stdlib",
+        {"max_params": "0.5"},
+        "quickstart",
+    )
+    assert plan.train.train.epochs <= 2
+    assert plan.search.max_evaluations <= 60
 
 
 SUBSTITUTIONS = {
     "train": ["debug=fast", "train.epochs=1", "model.name_or_path={model}"],  # a tiny model
     "search": ["debug=fast", "max_evaluations=4", "workload.length=16"],
+    "compress": ["debug=fast", "train.epochs=1", "model.name_or_path={model}", "formats=[]", "workload.length=16"],
 }
 """What is added to README's commands, by command. Later values win."""
 NEEDS_THE_HUB = "task=sst2"
