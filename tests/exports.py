@@ -58,17 +58,18 @@ def report_of(task, layout="native", files=(), **values):
     return replace(report, **values)
 
 
-def exported(folder, tokenizer, kind="classes", *, code=False, files=()):
+def exported(folder, tokenizer, kind="classes", *, code=False, files=(), layers=4):
     """Writes an export folder of a tiny BERT, and returns its model.
 
     Args:
         kind: A key of `TASKS`.
         code: Whether the sub-network needs a modelling file: its layers differ in size, and one lacks its attention.
+        layers: Of the full model.
         files: Other files than torch's, for the report only.
     """
     task = task_of(kind)
     head = head_for(task)
-    model = tiny_model("bert", head.outputs(task), torch.float32, head.auto_class, max_position_embeddings=40)
+    model = tiny_model("bert", head.outputs(task), torch.float32, head.auto_class, num_hidden_layers=layers)
     head.configure(model.config, task)
     if code:
         kept = (LayerSlice(0, (1, 2), tuple(range(5))), LayerSlice(2, (), tuple(range(10))))
