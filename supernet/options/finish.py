@@ -26,7 +26,7 @@ class FinishOptions:
     """
 
     epochs: int = 0
-    targets: str = LOGITS
+    targets: str = BOTH
     learning_rate: float = 5e-5
     batch_size: int = 16
     temperature: float = 10.0
