@@ -62,8 +62,10 @@ class Plan:
         objectives = load_config("compress", CompressConfig, typed["compress"]).objectives
         training = load_config("train", TrainConfig, with_defaults(typed["train"], ["experiment=best"]))
         searcher = "nsga2" if objectives == ["error", "latency_ms"] else "ehvi"  # ehvi without BoTorch needs a formula
-        defaults = [f"objectives=[{','.join(objectives)}]", f"searcher={searcher}", "max_evaluations=60"]
+        defaults = [f"objectives=[{','.join(objectives)}]", f"searcher={searcher}"]
         defaults += [f"workload.length={min(LONGEST, training.task.max_length)}"]
+        if "debug" not in map(_key_of, typed["search"]):  # a test run has fewer
+            defaults.append("max_evaluations=60")
         search = with_defaults(typed["search"], defaults)
         export = with_defaults(typed["export"], ["experiment=best", f"formats=[{','.join(formats_here())}]"])
         searching = replace(load_config("search", SearchConfig, search), name=None)  # a name is for the export folder
@@ -76,9 +78,9 @@ def formats_here() -> list[str]:
 
 
 def with_defaults(typed: Sequence[str], defaults: Sequence[str]) -> list[str]:
-    """Overrides, and the defaults for keys that are not among them. A test run (debug=fast) has defaults of its own."""
+    """Overrides, and the defaults for keys that are not among them."""
     keys = {_key_of(text) for text in typed}
-    return [*(text for text in defaults if _key_of(text) not in keys and "debug" not in keys), *typed]
+    return [*(text for text in defaults if _key_of(text) not in keys), *typed]
 
 
 def _key_of(override: str) -> str:

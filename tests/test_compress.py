@@ -61,9 +61,10 @@ def test_options_reach_their_stages_and_win_over_the_defaults():
     assert (theirs.train.seed, theirs.search.seed, theirs.export.seed, [*theirs.export.formats]) == (3, 3, 3, [])
 
 
-def test_a_test_run_has_defaults_of_its_own():
-    assert with_defaults(["debug=fast"], ["max_evaluations=60"]) == ["debug=fast"]
-    assert plan("max_params=0.5", "debug=fast").search.max_evaluations == 5
+def test_a_test_run_has_few_evaluations_of_the_same_objectives():
+    fast = plan("max_flops=50%", "debug=fast").search
+    assert (fast.max_evaluations, fast.objectives) == (5, ["error", "flops"])
+    assert with_defaults(["a=1"], ["a=2", "b=3"]) == ["b=3", "a=1"]
 
 
 def test_formats_are_those_whose_libraries_are_here(monkeypatch):
@@ -103,7 +104,13 @@ def arguments(model_folder, tmp_path, monkeypatch):
     rows = [{"review": f"{'nice ' * (i % 2)}tree {i}", "topic": ("land", "sea")[i % 2]} for i in range(120)]
     write(tmp_path / "reviews.csv", rows)
     values = ["task=custom", "data.dir=reviews.csv", "data.text=review", "data.label=topic", "max_params=0.8"]
-    values += ["debug=fast", f"model.name_or_path={model_folder}", "data.cache_dir=cache", "train.epochs=2"]
+    values += [
+        "debug=fast",
+        "space=small",
+        f"model.name_or_path={model_folder}",
+        "data.cache_dir=cache",
+        "train.epochs=2",
+    ]
     return [*values, "finetune.epochs=1", "formats=[]", "threads=1", "workload.length=8", "searcher=random"]
 
 

@@ -22,7 +22,7 @@ class CompressConfig(Limits):
     encoder's parameters. Some options have other defaults than in the commands of the stages: experiment=best in train
     and in export (which finishes the sub-network), max_evaluations=60, and formats=[onnx,int8] if the extra [onnx] is
     installed. If only the latency is limited: searcher=nsga2. workload.length is task.max_length, at most 128.
-    debug=fast brings its own.
+    With debug=fast the search has its 5 evaluations.
 
     Attributes:
         name: Name of the export folder. null: a name made from the supernet and the sub-network.
