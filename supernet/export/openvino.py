@@ -41,6 +41,8 @@ def write_openvino(folder: Path, model: PreTrainedModel, calibration: TokenizedS
                 nncf.Dataset(rows, lambda row: row),
                 model_type=nncf.ModelType.TRANSFORMER,
                 subset_size=len(rows),
+                # Weights use 7 of the 8 bits, as in `onnx.write_int8`.
+                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             )
             _limit_length(rounded, family_of(model.config).max_tokens(model.config))
             (folder / FILE).parent.mkdir(parents=True, exist_ok=True)
