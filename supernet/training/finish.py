@@ -210,7 +210,7 @@ class _Job:
             f"finishing the sub-network: {trainer.steps} steps, it learns from {_WORDS[self.options.targets]}; "
             f"validation {_text(before)}"
         )
-        with started(trainer, folder, self.origins, console, from_scratch=f"without {folder} it") as begun:
+        with started(trainer, folder, self.origins, console, from_scratch=f"removing {folder.name}") as begun:
             _Finishing(trainer, folder, *begun, console, stop, evaluator=evaluator, before=before).train_to_the_end()
 
 
