@@ -26,7 +26,7 @@ tar -xzf dist/*.tar.gz -C "$folder"
 export OMP_NUM_THREADS=1 PATH="$folder/venv/bin:$PATH"
 mkdir "$folder/elsewhere"
 cd "$folder/elsewhere"
-python -c 'import conf, search, supernet, sys; assert all(m.__file__.startswith(sys.prefix) for m in (conf, search, supernet))'
+python -c 'import conf, plm_supernet, search, supernet, sys; assert all(m.__file__.startswith(sys.prefix) for m in (conf, plm_supernet, search, supernet))'
 plm-supernet --version
 plm-supernet --help > /dev/null
 plm-supernet train task=stdlib debug=fast

@@ -10,7 +10,7 @@ compress=(task=stdlib max_params=0.5)
 case "${1:-}" in
     "") compress+=(train.epochs=2 max_evaluations=40 name=quickstart)
         runs=runs ;;
-    --short) compress+=(train.epochs=1 data.max_train_samples=800 max_evaluations=12 name=quickstart output_dir=runs/short)
+    --short) compress+=(train.epochs=1 data.max_train_samples=800 max_evaluations=12 finetune.epochs=1 name=quickstart output_dir=runs/short)
              runs=runs/short ;;
     *) echo "usage: bash launch/quickstart.sh [--short]" >&2; exit 2 ;;
 esac

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from plm_supernet.handles import Folder
+from plm_supernet.handles import Folder, as_texts
 from plm_supernet.stages import objectives_for, search, train
 from supernet.runtime.files import digest, prepare_folder
 
@@ -44,9 +44,8 @@ class SupernetClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Sequence[str], y: Sequence[Any]) -> SupernetClassifier:
         """Fits to n texts and n labels. Some of the rows are held out, to choose by."""
-        texts = _texts(X)
+        check_consistent_length(texts := as_texts(X), y)
         check_classification_targets(y)
-        check_consistent_length(texts, y)
         self.classes_, ids_n = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y has less than two classes; give two classes or more")
@@ -68,7 +67,7 @@ class SupernetClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Sequence[str]) -> np.ndarray:
         """(n, C) probabilities of the classes."""
         check_is_fitted(self)
-        texts, parts = _texts(X), [torch.empty(0, len(self.classes_))]
+        texts, parts = as_texts(X), [torch.empty(0, len(self.classes_))]
         for start in range(0, len(texts), 32):
             batch = self.tokenizer_(texts[start : start + 32], truncation=True, padding=True, return_tensors="pt")
             parts.append(self.model_(**batch).logits)
@@ -78,9 +77,3 @@ class SupernetClassifier(ClassifierMixin, BaseEstimator):
         """(n,) labels."""
         ids_n = self.predict_proba(X).argmax(1)
         return self.classes_[ids_n]
-
-
-def _texts(X: Sequence[str]) -> list[str]:
-    if all(isinstance(text, str) for text in X):
-        return [str(text) for text in X]
-    raise ValueError("SupernetClassifier takes texts: a list, an array or a column of str")

@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 Folder = str | PathLike[str]
 
 
+def as_texts(texts: Sequence[str]) -> list[str]:
+    """A list, an array or a column of str as a list.
+
+    Raises:
+        ValueError: if an item is no text.
+    """
+    if all(isinstance(text, str) for text in texts):
+        return [str(text) for text in texts]
+    raise ValueError("SupernetClassifier takes texts: a list, an array or a column of str")
+
+
 @contextmanager
 def silently() -> Iterator[None]:
     """Nothing is printed in the block, and an error of the operating system is a `UserError` as in a command."""
