@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
@@ -63,6 +64,14 @@ def test_any_characters_are_taken_as_they_are(text, other):
     values = {"data_dir": text, "data_text": [text, "x" + text], "data_label": other}
     config = config_from("train", TrainConfig, values)
     assert (config.data.dir, config.data.text, config.data.label) == (text, (text, "x" + text), other)
+
+
+def test_it_works_in_a_program_that_uses_hydra_itself(tmp_path):
+    (tmp_path / "theirs.yaml").write_text("theirs: 1")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert config_from("train", TrainConfig, {"task": "rte", "train_epochs": 31}).train.epochs == 31
+        assert config_from("train", TrainConfig, {"task": "cola"}).task.name == "cola"
+        assert hydra.compose("theirs").theirs == 1
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -6,7 +6,8 @@ The dataclasses that the code uses are the schema, and check their own values. H
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
@@ -156,7 +158,7 @@ class Command(Generic[C]):
     def _composed(self, overrides: Sequence[str]) -> DictConfig:
         # Not left initialised, since hydra.main initialises Hydra itself.
         try:
-            with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            with _apart(), hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
                 return hydra.compose(self.name, overrides=list(overrides))
         except (HydraException, OmegaConfBaseException, OverflowError) as error:
             raise UserError(self.message(error)) from error
@@ -244,6 +246,16 @@ class Command(Generic[C]):
             else value
         )
         return f"give {form.word}, for example {key}={shown}"
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Sets the Hydra of a user's own program aside while the block runs."""
+    theirs, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
 
 
 def _schema_node(schema: type[Any]) -> DictConfig:
