@@ -8,16 +8,20 @@ import pkgutil
 import re
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+import plm_supernet
 from search.compress import Plan
 from supernet.console.command import Command
 from supernet.console.routing import route, routed_jobs
+from supernet.export import verify
 from supernet.runtime.commands import COMMANDS, schema_of
 from tests.models import tiny_model
+from tests.test_exporting import forked
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -102,21 +106,26 @@ def test_the_quickstart_composes(more):
     )
     assert plan.train.train.epochs <= 2
     assert plan.search.max_evaluations <= 60
+    (shown,) = re.findall(r"`plm-supernet compress (task=stdlib [^`]*)`", README)
+    assert f"compress=({shown})" in script
 
 
 SUBSTITUTIONS = {
     "train": ["debug=fast", "train.epochs=1", "model.name_or_path={model}"],  # a tiny model
     "search": ["debug=fast", "max_evaluations=4", "workload.length=16"],
-    "compress": ["debug=fast", "train.epochs=1", "model.name_or_path={model}", "formats=[]", "workload.length=16"],
+    "export": ["formats=[]", "workload.length=16"],
+    "predict": ["model={newest}"],
 }
 """What is added to README's commands, by command. Later values win."""
-NEEDS_THE_HUB = "task=sst2"
-"""Commands with this argument are composed only."""
+SUBSTITUTIONS["compress"] = [*SUBSTITUTIONS["train"], *SUBSTITUTIONS["search"], "formats=[]", "finetune.epochs=1"]
+NEED_THE_HUB = {"task=sst2", "task=mnli"}
+"""Commands with one of these arguments are composed only."""
 
 
 def run(typed, model, monkeypatch, capsys):
     """Runs a command in this process: without a launcher, which test_distributed.py starts."""
-    added = [argument.format(model=model) for argument in SUBSTITUTIONS.get(typed.name, [])]
+    newest = newest_export()
+    added = [argument.format(model=model, newest=newest) for argument in SUBSTITUTIONS.get(typed.name, [])]
     keys = {argument.partition("=")[0] for argument in added}
     kept = [argument for argument in typed.arguments if argument.partition("=")[0] not in keys]
     monkeypatch.setattr("sys.argv", [f"plm-supernet {typed.name}", *kept, *added])
@@ -135,6 +144,7 @@ def write_data(folder):
         with (folder / file).open("w", newline="") as stream:
             rows = [[f"a tree {i}", f"the rain is nice {i % 7}", ("sea", "land")[i % 2]] for i in range(120)]
             csv.writer(stream).writerows([columns, *(row[-len(columns) :] for row in rows)])
+    (folder / "texts.csv").write_text("text\na tree in the rain\nfog\n")
 
 
 @pytest.fixture
@@ -147,25 +157,47 @@ def small_enough(tokenizer, tmp_path):
     return folder
 
 
+def newest_export():
+    """The export folder that README calls runs/export/NAME."""
+    return max(Path("runs/export").glob("[!.]*"), key=lambda path: path.stat().st_mtime, default=None)
+
+
 @pytest.mark.slow
 def test_readme_runs_as_written(small_enough, tmp_path, monkeypatch, capsys):
     """In one folder and in README's order: each command finds what those before it have left."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(verify, "run_fresh", forked)
+    monkeypatch.setattr(verify, "TURNS", 2)
     write_data(tmp_path)
-    printed = [
-        run(typed, small_enough, monkeypatch, capsys)
+    printed = {
+        typed: run(typed, small_enough, monkeypatch, capsys)
         for typed in typed_in(README)
-        if NEEDS_THE_HUB not in typed.arguments
-    ]
-    assert "Pareto front of stdlib" in printed[1]
-    assert len(list(tmp_path.glob("runs/train/*/supernet/supernet.json"))) == 3
-    assert len(list(tmp_path.glob("runs/search/*/front.csv"))) == 3
-    (python,) = blocks(README, "python")
+        if not NEED_THE_HUB & {*typed.arguments}
+    }
+    fronts = [text for text in printed.values() if "Pareto front of stdlib" in text]
+    assert len(fronts) == 1
+    counts = {"train/*/supernet/supernet.json": 3, "search/*/front.csv": 3, "export/*/export.json": 2}
+    assert {name: len(list(tmp_path.glob(f"runs/{name}"))) for name in counts} == counts
+    (predicted,) = (text for typed, text in printed.items() if typed.name == "predict")
+    assert {row["label"] for row in csv.DictReader(predicted.splitlines())} <= {"sea", "land"}
+
+
+@pytest.mark.slow
+def test_python_in_readme_runs_as_written(small_enough, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verify, "run_fresh", forked)
+    monkeypatch.setattr(verify, "TURNS", 2)
+    few = {"train_epochs": 1, "model_name_or_path": small_enough, "data_cache_dir": tmp_path / "cache"}
+    monkeypatch.setattr(plm_supernet, "train", partial(plm_supernet.train, debug="fast", **few))
+    monkeypatch.setattr(plm_supernet, "search", partial(plm_supernet.search, max_evaluations=4, workload_length=16))
+    write_data(tmp_path)
+    pipeline, stages = blocks(README, "python")
+    exec(stages, {})
     names = {}
-    exec(python, names)
-    assert names["small"].num_parameters() <= names["supernet"].model.num_parameters()
-    assert capsys.readouterr().out in ("sea\n", "land\n")
+    exec(pipeline.replace("runs/export/NAME", "small"), names)
+    (found,) = names["classify"]("a tree in the rain")
+    assert found["label"] in ("sea", "land")
 
 
 COMMAND_TABLES = {name: Command(name, schema_of(name)) for name in COMMANDS}
