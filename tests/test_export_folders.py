@@ -217,6 +217,10 @@ def test_the_modelling_file_has_all_stand_ins():
         lambda folder: edit(folder, model_type="pruned-other"),
         lambda folder: edit(folder, auto_map={"AutoConfig": "other.PrunedConfig"}),
         lambda folder: edit(folder, auto_map={"AutoConfig": "org/name--modeling_pruned.PrunedConfig"}),
+        lambda folder: edit(folder, auto_map={"AutoConfig": "modeling_pruned.org/name--other.PrunedConfig"}),
+        lambda folder: edit(folder, auto_map={"AutoConfig": ["modeling_pruned.PrunedConfig"]}),
+        lambda folder: edit(folder, "tokenizer_config.json", auto_map={"AutoTokenizer": ["other.Tokenizer", None]}),
+        lambda folder: (folder / "adapter_config.json").write_text("{}"),
     ],
 )
 def test_only_our_own_code_counts_as_ours(written, change):
@@ -226,6 +230,6 @@ def test_only_our_own_code_counts_as_ours(written, change):
     assert not is_our_code(folder)
 
 
-def edit(folder, **values):
-    path = Path(folder) / "config.json"
+def edit(folder, name="config.json", **values):
+    path = Path(folder) / name
     path.write_text(json.dumps(json.loads(path.read_text()) | values))

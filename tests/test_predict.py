@@ -290,6 +290,18 @@ def test_own_code_is_trusted_only_if_this_library_wrote_it(tokenizer, tmp_path, 
         load(tmp_path / "code", trust_remote_code=True)
 
 
+def test_a_tokenizer_of_somebody_else_runs_no_code(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    exported(tmp_path / "code", tokenizer, code=True)
+    (tmp_path / "code" / "other.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Tokenizer: pass\n")
+    settings = tmp_path / "code" / "tokenizer_config.json"
+    code = {"auto_map": {"AutoTokenizer": [None, "other.Tokenizer"]}}
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | code))
+    with pytest.raises(UserError, match=r"look at it, then allow it with trust_remote_code=true"):
+        load(tmp_path / "code")
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.slow
 def test_the_command_reads_a_pipe_and_ends_in_one_line(folders, tmp_path):
     file = tmp_path / "texts.csv"

@@ -18,6 +18,12 @@ from supernet.runtime.reading import load_json
 
 CODE_FILE = "modeling_pruned.py"
 
+_CONFIG, _MODEL = _CLASSES = ("modeling_pruned.PrunedConfig", "modeling_pruned.PrunedModel")
+"""What `auto_map` names: classes in the modelling file."""
+
+_ADAPTER = "adapter_config.json"
+"""With such a file, peft makes transformers load another model, which the file names."""
+
 _PREFIX = "pruned-"
 _NOT_STOCK = "none, load this model with trust_remote_code=True"
 _TEMPLATE = Path(os.path.abspath(modeling_pruned.__file__))
@@ -49,12 +55,10 @@ def entries_for(model: PreTrainedModel, plan: Plan) -> dict[str, Any]:
     care about the type, find an activation that they do not know.
     """
     activation = next(name for name in ACTIVATIONS if hasattr(model.config, name))
-    module = CODE_FILE.removesuffix(".py")
-    classes = {"AutoConfig": "PrunedConfig", head_of(model).auto_class.__name__: "PrunedModel"}
     return {
         "model_type": _PREFIX + model.config.model_type,
         "architectures": ["PrunedModel"],
-        "auto_map": {auto: f"{module}.{name}" for auto, name in classes.items()},
+        "auto_map": {"AutoConfig": _CONFIG, head_of(model).auto_class.__name__: _MODEL},
         activation: _NOT_STOCK,
         "pruning": plan.to_json() | {"config": {activation: getattr(model.config, activation)}},
     }
@@ -66,16 +70,19 @@ def has_code(folder: Path) -> bool:
 
 
 def is_our_code(folder: Path) -> bool:
-    """Whether the code that a folder's configuration names is exactly what this version writes.
+    """Whether all the code that transformers would run for a folder is exactly what this version writes.
 
-    Then it may run without the user's trust: it is this library's own.
+    Then it may run without the user's trust: it is this library's own. A tokenizer can name code too, and an adapter
+    another folder.
     """
     config = load_json(folder / "config.json")
     model_type = str(config.get("model_type")).removeprefix(_PREFIX)
     if model_type not in FAMILIES or not isinstance(config.get("auto_map"), dict):
         return False
-    module = CODE_FILE.removesuffix(".py")
-    if any(not str(name).startswith(f"{module}.") for name in config["auto_map"].values()):
+    if not all(name in _CLASSES for name in config["auto_map"].values()):
+        return False
+    tokenizer = folder / "tokenizer_config.json"
+    if (folder / _ADAPTER).exists() or (tokenizer.exists() and "auto_map" in load_json(tokenizer)):
         return False
     classes = [head.architectures[model_type] for head in HEADS.values() if model_type in head.architectures]
     file = folder / CODE_FILE
