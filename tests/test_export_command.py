@@ -221,6 +221,10 @@ def test_the_same_command_again_finds_the_folder(output, monkeypatch, capsys):
     file = output / "same.json"
     file.write_text(json.dumps({"subnet": chosen.subnet.to_json()}))
     assert export(config(output, f"subnet={file}")) == folder  # another way to choose the same
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=r"model.safetensors is not the file that was verified; export .* overwrite="):
+        export(config(output, "trial=3"))
 
 
 @pytest.mark.slow
@@ -366,12 +370,13 @@ def test_two_processes_do_not_export_to_the_same_folder(tmp_path):
 
 
 def test_what_a_killed_export_left_is_removed_and_not_what_others_write(tmp_path):
-    ours, theirs = tmp_path / ".mine.a1b2c3d4.partial", tmp_path / ".mine.too.a1b2c3d4.partial"
-    ours.mkdir()
-    theirs.mkdir()
+    ours = [tmp_path / ".mine.a1b2c3d4.partial", tmp_path / ".mine.a1b2c3d4.old"]
+    theirs = [tmp_path / f".mine.{name}.a1b2c3d4.partial" for name in ("too", "20261125")]  # of exports mine.too, ...
+    for folder in (*ours, *theirs):
+        folder.mkdir()
     with only_one(tmp_path / "mine"):
-        assert not ours.exists()
-    assert theirs.exists()
+        assert not any(folder.exists() for folder in ours)
+    assert all(folder.exists() for folder in theirs)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.options.export import ExportConfig
-from supernet.export.report import REPORT_FILE, read_report
+from supernet.export.report import REPORT_FILE, read_report, verified_files
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import digest, folder_lock, folder_name, prepare_folder
 from supernet.runtime.shapes import flatten
@@ -48,8 +48,9 @@ def only_one(folder: Path) -> Iterator[Path]:
     prepare_folder(home)
     work = home / "finetune"
     with folder_lock(home):
-        for partial in folder.parent.glob(f".{glob.escape(folder.name)}.????????.*"):  # of a killed process
-            shutil.rmtree(partial, ignore_errors=True)
+        for kind in ("partial", "old"):  # of a killed process, see `atomic_folder`
+            for left in folder.parent.glob(f".{glob.escape(folder.name)}.????????.{kind}"):
+                shutil.rmtree(left, ignore_errors=True)
         try:
             yield work
         except BaseException:
@@ -63,7 +64,8 @@ def check_same(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> bo
     """Whether a folder holds this very export, whole.
 
     Raises:
-        UserError: if it holds something else; says what differs. With `overwrite` only if it is no export folder.
+        UserError: if it holds something else, or a file has changed; says what differs. With `overwrite` only if it is
+            no export folder.
     """
     if not folder.exists():
         return False
@@ -78,6 +80,7 @@ def check_same(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> bo
             f"{folder} holds another export: {'; '.join(changed)}; export it again with overwrite=true, or give "
             "another name=NAME"
         )
+    verified_files(folder)
     return True
 
 

@@ -11,9 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from rich.console import Console
 
-from supernet.export.report import CARD_FILE, REPORT_FILE, read_report
+from supernet.export.report import verified_files
 from supernet.runtime.errors import UserError
-from supernet.runtime.files import file_sha256
 from supernet.runtime.hub import LOG_IN, Repository, asking
 
 _REFUSALS = {
@@ -62,7 +61,7 @@ def push_folder(folder: Path, repo: str, *, private: bool = True, dry_run: bool 
         UserError: if a file has changed since it was verified, or the hub refuses or cannot be reached.
     """
     check_push(repo, dry_run=dry_run)
-    files = _verified_files(folder)
+    files = verified_files(folder)
     total = sum((folder / name).stat().st_size for name in files)
     visibility = "private" if private else "public"
     for name in files:
@@ -114,17 +113,3 @@ def _refusals(repository: Repository) -> Iterator[None]:
         why, advice = _REFUSALS[error.response.status_code]
         raise UserError(f"{repository} cannot be pushed to the hub: {why}; {advice}") from error
 
-
-def _verified_files(folder: Path) -> list[str]:
-    """The files of an export, relative to its folder. Users may edit the card before they push.
-
-    Raises:
-        UserError: if one has changed since it was verified, or is gone.
-    """
-    digests = read_report(folder).sha256
-    for name, digest in digests.items():
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name} is gone; export the sub-network again")
-        if name != CARD_FILE and file_sha256(folder / name) != digest:
-            raise UserError(f"{folder / name} is not the file that was verified; export the sub-network again")
-    return sorted((*digests, REPORT_FILE))

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from supernet.evaluation.processor import Processor
 from supernet.options.task import Task
-from supernet.runtime.files import write_json
+from supernet.runtime.errors import UserError
+from supernet.runtime.files import file_sha256, write_json
 from supernet.runtime.reading import read_record
 from supernet.space.cost import Workload
 
@@ -21,6 +22,7 @@ REPORT_FILE = "export.json"
 CARD_FILE = "README.md"
 
 _FORMAT = 1
+_AGAIN = "export the sub-network again, with overwrite=true"
 FULL = "full model"
 
 
@@ -133,7 +135,22 @@ def read_report(folder: Path) -> ExportReport:
     Raises:
         UserError: if there is none, or it cannot be used.
     """
-    return read_record(folder / REPORT_FILE, ExportReport, "export the sub-network again", form=_FORMAT)
+    return read_record(folder / REPORT_FILE, ExportReport, _AGAIN, form=_FORMAT)
+
+
+def verified_files(folder: Path) -> list[str]:
+    """The files of an export, relative to its folder. Users may edit the card.
+
+    Raises:
+        UserError: if one has changed since it was verified, or is gone.
+    """
+    digests = read_report(folder).sha256
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is gone; {_AGAIN}")
+        if name != CARD_FILE and file_sha256(folder / name) != digest:
+            raise UserError(f"{folder / name} is not the file that was verified; {_AGAIN}")
+    return sorted((*digests, REPORT_FILE))
 
 
 def _cells(name: str, file: ModelFile) -> tuple[str, ...]:
