@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from search.choice import choose as choosing
+    from search.export.chosen import Chosen
     from search.options.export import ExportConfig
     from search.run_folder import RunRecord
     from supernet import artifact
@@ -101,12 +102,13 @@ class Run:
         """
         import pandas as pd
 
+        trials = self._read().trials
         rows = [
-            {"trial": trial.number, "subnet": trial.subnet, **(trial.outcome.metrics or {})}
+            {"subnet": trial.subnet, **(trial.outcome.metrics or {})}
             | {"seconds": trial.outcome.seconds, "failure": trial.outcome.failure}
-            for trial in self._read().trials
+            for trial in trials
         ]
-        return pd.DataFrame(rows).set_index("trial")
+        return pd.DataFrame(rows, index=pd.Index([trial.number for trial in trials], name="trial"))
 
     def front(self) -> pd.DataFrame:
         """A row for each sub-network on the Pareto front, the largest first.
@@ -194,7 +196,6 @@ class Choice:
             UserError: if the supernet or the rows are gone.
         """
         config = self._config(more)
-        from search.export.chosen import chosen_for
         from search.export.export import finished
         from search.export.weights import model_of
         from search.rows import load_texts
@@ -202,9 +203,9 @@ class Choice:
         from supernet.console.progress import plain_console
 
         with silently(), TemporaryDirectory() as work:
-            chosen, run = chosen_for(config), self.run._read()
+            chosen = self._chosen(config)
             supernet = load_supernet(chosen.supernet, weights=chosen.weights)
-            model = model_of(run, chosen.subnet, supernet)
+            model = model_of(self.run._read(), chosen.subnet, supernet)
             if not config.finetune.epochs:
                 return model
             _, data = load_texts(supernet, config.data)
@@ -229,17 +230,26 @@ class Choice:
             UserError: if the folder holds something else, or a file does not do what the sub-network does.
         """
         config = self._config({"formats": formats, **more})
-        from search.export.chosen import chosen_for
         from search.export.export import export_chosen
         from supernet.console.progress import plain_console
 
         with silently():
-            return export_chosen(chosen_for(config), config, user_path(str(folder)), console=plain_console())[1]
+            return export_chosen(self._chosen(config), config, user_path(str(folder)), console=plain_console())[1]
+
+    def _chosen(self, config: ExportConfig) -> Chosen:
+        """This very choice: the run may have more trials by now, which would be chosen otherwise."""
+        from search.export.chosen import chosen_of
+
+        return chosen_of(config, self.run._read(), self.subnet, self.details)
 
     def _config(self, options: Mapping[str, object]) -> ExportConfig:
         from search.options.export import ExportConfig
+        from search.options.limits import Limits
         from supernet.console.keywords import config_from
 
+        fixed = {"run", "subnet", "trial", *(field.name for field in fields(Limits))}
+        if given := [name for name in options if name in fixed]:
+            raise UserError(f"{given[0]} cannot be given here, as the choice is made; give limits to Run.select")
         return config_from("export", ExportConfig, {**self.limits, "run": self.run.folder, **options})
 
 

@@ -5,6 +5,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -151,6 +152,17 @@ def test_a_choice_is_within_its_limits_and_becomes_a_model(run):
     assert kept == choice.metrics["total_params"]
     ids = torch.tensor([[2, 5, 6, 3]])
     assert model(ids).logits.shape == (1, 2)
+
+
+def test_a_choice_stays_as_it_is_whatever_the_run_finds_later(run):
+    choice = run.select(max_params=0.9)
+    others = [e for trial in read_run(run.folder).trials for e in trial.evaluated if e.subnet != choice.subnet]
+    earlier = replace(choice, details=replace(choice.details, chosen=others[0]))
+    kept = sum(p.numel() for p in earlier.model().parameters())
+    assert kept == others[0].metrics["total_params"] != choice.metrics["total_params"]
+    for name in ("trial", "max_flops"):
+        with pytest.raises(UserError, match=f"{name} cannot be given here, as the choice is made"):
+            choice.model(**{name: 1})
 
 
 def test_a_choice_needs_a_limit(run):

@@ -111,6 +111,15 @@ def test_a_file_outlives_its_run_only_if_the_supernet_has_the_weights(run, super
         chosen_for(given)
 
 
+def test_a_file_of_a_run_is_not_taken_for_one_of_another_mode(output, run, tmp_path):
+    file, (pruned,) = tmp_path / "chosen.json", output.glob("search/*kwon2022*")
+    values = {"subnet": read_run(pruned).trials[0].subnet.to_json(), "weights": run.info.weights}
+    file.write_text(json.dumps(values | {"kind": "baseline"}))
+    with pytest.raises(UserError, match=r"about a run of mode baseline, but .*run is of mode search, where .*other w"):
+        chosen_for(config(output, f"subnet={file}"))
+    assert chosen_for(config(output, f"subnet={file}", f"run={pruned}")).run.folder == pruned
+
+
 def test_folders_that_were_moved_together_are_found(output, run, supernet_folder, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(run.folder, moved / "search" / "run")

@@ -76,12 +76,13 @@ def chosen_for(config: ExportConfig) -> Chosen:
         return _from_file(config, user_path(config.subnet))
     run = read_run(find_run(config.run, config.output_dir))
     if config.trial is not None:
-        return _of_run(config, run, _of_trial(run, config.trial))
+        return chosen_of(config, run, _of_trial(run, config.trial))
     choice = choose(run, config.budgets, config.max_error_increase)
-    return _of_run(config, run, choice.chosen.subnet, choice)
+    return chosen_of(config, run, choice.chosen.subnet, choice)
 
 
-def _of_run(config: ExportConfig, run: RunRecord, subnet: SubNetwork, choice: Choice | None = None) -> Chosen:
+def chosen_of(config: ExportConfig, run: RunRecord, subnet: SubNetwork, choice: Choice | None = None) -> Chosen:
+    """A sub-network of a run, whose supernet is where the options or the run say; `choice` if limits chose it."""
     supernet = supernet_of(run) if config.supernet is None else _named(config.supernet, config)
     return Chosen(subnet, supernet, run.info.weights, run, choice)
 
@@ -109,7 +110,7 @@ class _File:
     run: str | None = None
     supernet: str | None = None
     weights: str | None = None
-    kind: str = SEARCH
+    kind: str | None = None
 
 
 def _from_file(config: ExportConfig, path: Path) -> Chosen:
@@ -127,7 +128,12 @@ def _from_file(config: ExportConfig, path: Path) -> Chosen:
             f"{path} is about a supernet whose weights have the digest {file.weights}, but {run.folder} searched "
             f"another one ({run.info.weights}); choose again from this run"
         )
-    return _of_run(config, run, file.subnet)
+    if file.kind not in (None, run.info.kind):
+        raise UserError(
+            f"{path} is about a run of mode {file.kind}, but {run.folder} is of mode {run.info.kind}, where the same "
+            "sub-network has other weights; choose again from this run"
+        )
+    return chosen_of(config, run, file.subnet)
 
 
 def _run_of(config: ExportConfig, file: _File, path: Path) -> RunRecord | None:
@@ -136,6 +142,6 @@ def _run_of(config: ExportConfig, file: _File, path: Path) -> RunRecord | None:
         return read_run(user_path(config.run))
     if file.run is not None and user_path(file.run).is_dir():
         return read_run(user_path(file.run))
-    if file.kind == SEARCH:
+    if file.kind in (None, SEARCH):
         return None
     raise UserError(f"{path} needs the weights of run {file.run}, which is not there; name it with run=FOLDER")

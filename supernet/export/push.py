@@ -112,4 +112,3 @@ def _refusals(repository: Repository) -> Iterator[None]:
             raise
         why, advice = _REFUSALS[error.response.status_code]
         raise UserError(f"{repository} cannot be pushed to the hub: {why}; {advice}") from error
-
