@@ -40,6 +40,15 @@ def test_the_help_has_every_option_and_every_choice(command):
     assert {name for group in known.groups for name in groups_of(command)[group]} <= first
 
 
+@pytest.mark.parametrize("command", [name for name, row in COMMANDS.items() if row.also])
+def test_the_options_of_other_commands_are_shown_once_and_only_if_they_are_taken(command):
+    row = COMMANDS[command]
+    others = help_of(command).partition(" too; ")[2].replace(",", " ").replace("=NAME", " ").replace(".*", " ").split()
+    own = {option.key for options in describe(command).sections.values() for option in options if "." not in option.key}
+    assert {"task", "train", "epochs"} <= set(others)
+    assert not {*row.without, *own} & {word for word in others if word not in row.also}
+
+
 @commands
 def test_every_option_and_every_choice_has_a_text(command):
     description = describe(command)

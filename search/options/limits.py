@@ -30,9 +30,9 @@ class Limits:
         max_params: Encoder parameters. Up to 1 it is a share of the full model's, above 1 a number.
         max_total_params: All parameters. Up to 1 it is a share of the full model's, above 1 a number.
         max_flops: Operations per text. Up to 1 it is a share of the full model's, above 1 a number.
-        max_latency_ms: Latency in milliseconds.
-        max_memory_mb: Memory of a forward pass in megabytes.
-        max_size_mb: Size on disk in megabytes.
+        max_latency_ms: Latency in milliseconds, or a percentage of the full model's such as 50%.
+        max_memory_mb: Memory of a forward pass in megabytes, or a percentage of the full model's.
+        max_size_mb: Size on disk in megabytes, or a percentage of the full model's.
         max_error_increase: How much the validation error may exceed the full model's, for example 0.01.
     """
 

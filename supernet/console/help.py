@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from textwrap import wrap
 
 from supernet import __version__
@@ -60,8 +60,9 @@ def help_of(name: str) -> str:
     for choice in description.choices:
         lines += ["", *_choice(choice)]
     lines += _options(description)
+    known = {*COMMANDS[name].without, *(option.key for options in description.sections.values() for option in options)}
     for other in COMMANDS[name].also:
-        lines += ["", *_options_of(other)]
+        lines += ["", *_options_of(other, known)]
     single = not COMMANDS[name].also
     lines += ["", "Flags:", *_table({flag: text for flag, text in FLAGS.items() if single or flag != _CFG}, KEY_WIDTH)]
     return "\n".join(lines)
@@ -94,14 +95,16 @@ def _options(description: Description) -> Iterator[str]:
             yield from _table({option.key: _text(option) for option in shown}, KEY_WIDTH)
 
 
-def _options_of(name: str) -> Iterator[str]:
+def _options_of(name: str, left_out: Collection[str]) -> Iterator[str]:
     """The keys of another command whose options a command takes too, without their texts."""
     description, typed = describe(name), typed_command(name)
     yield from _wrap(f"The options of '{typed}' too; '{typed} --help' explains them:", _width())
-    rows = {f"{choice.key}=NAME": ", ".join(choice.names) for choice in description.choices}
+    choices = [choice for choice in description.choices if choice.key not in left_out]
+    rows = {f"{choice.key}=NAME": ", ".join(choice.names) for choice in choices}
     for section, options in description.sections.items():
-        keys = ", ".join(option.key.removeprefix(f"{section}.") for option in options if not option.advanced)
-        rows |= {f"{section}.*" if section else "key=value": keys} if keys else {}
+        shown = [option.key for option in options if not option.advanced and option.key not in left_out]
+        if shown and section not in left_out:
+            rows[f"{section}.*" if section else "key=value"] = ", ".join(k.removeprefix(f"{section}.") for k in shown)
     yield from _table(rows, KEY_WIDTH)
 
 

@@ -32,7 +32,9 @@ def _lines() -> Iterator[str]:
         for section, options in description.sections.items():
             yield from _section(section, options)
         if row.also:
-            yield from ("", f"The options of {' and '.join(f'`{PROGRAM} {other}`' for other in row.also)} too.")
+            others = ", ".join(f"[{PROGRAM} {other}](#{PROGRAM}-{other})" for other in row.also)
+            without = f", without {', '.join(f'`{key}`' for key in row.without)}" if row.without else ""
+            yield from ("", f"It also takes the options of {others}{without}.")
 
 
 def _choice(choice: Choice) -> Iterator[str]:

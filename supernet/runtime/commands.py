@@ -23,6 +23,7 @@ class CommandRow:
         examples: What a user may type after the command's name, and what that does.
         script: File in the root of the repository that runs it, if there is such a file.
         also: Commands whose options it takes too.
+        without: Keys of these commands that it does not take.
     """
 
     main: str
@@ -31,6 +32,7 @@ class CommandRow:
     examples: Mapping[str, str]
     script: str | None = None
     also: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 COMMANDS: Mapping[str, CommandRow] = {
@@ -45,6 +47,7 @@ COMMANDS: Mapping[str, CommandRow] = {
             "task=sst2 max_params=0.25 formats=[openvino] finetune.epochs=0": "options of the stages",
         },
         also=("train", "search", "export"),
+        without=("supernet", "baseline", "evaluator", "run", "subnet", "trial"),
     ),
     "train": CommandRow(
         "supernet.cli:main",
