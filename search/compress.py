@@ -23,13 +23,12 @@ from supernet.console.environment import check_environment
 from supernet.console.progress import going_on, plain_console
 from supernet.console.routing import Overrides, run_each, run_routed
 from supernet.console.start import loading
+from supernet.export.report import ExportReport
 from supernet.options.training import TrainConfig
+from supernet.runtime.commands import COMMANDS
 from supernet.runtime.errors import UserError
 
 STAGES = ("train a supernet", "search it", "choose a sub-network, finish it, export it")
-
-SET_HERE = ("supernet", "baseline", "evaluator", "run", "subnet", "trial")
-"""Keys of the stages that compress sets itself, or that do not fit it."""
 
 LONGEST = 128
 """Tokens of the workload, unless the rows have fewer."""
@@ -54,7 +53,7 @@ class Plan:
             UserError: for a mistake, or an option that compress sets itself.
         """
         for text in (*typed["search"], *typed["export"]):
-            if _key_of(text) in SET_HERE:
+            if _key_of(text) in COMMANDS["compress"].without:
                 raise UserError(
                     f"compress sets {_key_of(text)} itself; leave {text} out, or run train, search and export by "
                     "themselves"
@@ -104,7 +103,7 @@ def compress(typed: Overrides) -> Path:
     plan = Plan.of(typed)
     check_environment()
     with loading():
-        from search.export.export import export
+        from search.export.export import exported
         from search.run import search
         from supernet.training.train import train
 
@@ -121,28 +120,25 @@ def compress(typed: Overrides) -> Path:
     with _stage(console, 2):
         if not plan.export.formats and not formats_here():
             console.print("formats besides torch: none (pip install 'plm-supernet[onnx]' for smaller and faster files)")
-        folder = export(replace(plan.export, run=str(run)))
-    _print_result(plain_console(), folder)
+        folder, report = exported(replace(plan.export, run=str(run)))
+    _print_result(plain_console(), folder, report)
     return folder
 
 
-def _print_result(console: Console, folder: Path) -> None:
-    """Prints what the model was, what it is, and how to use it."""
+def _print_result(console: Console, folder: Path, report: ExportReport) -> None:
+    """Prints what the model was, what it is with the file that `predict` takes, and how to use it."""
+    from search.export.export import predict_command
     from supernet.export.card import transformers_program
-    from supernet.export.report import read_report
 
-    report = read_report(folder)
-    small, fastest = report.files[0], min(report.files, key=lambda file: file.median_ms)
-    smallest = min(report.files, key=lambda file: file.bytes)
-    metric = report.task.metric
+    full, fastest = report.full, min(report.files, key=lambda file: file.median_ms)
     console.print("\n== the model", style="bold")
-    console.print(
-        f"{report.full.parameters / 1e6:.2f} -> {small.parameters / 1e6:.2f} million parameters "
-        f"({report.params_share:.0%} of the encoder); {report.full.bytes / 1e6:.1f} -> {smallest.bytes / 1e6:.1f} MB "
-        f"({smallest.format}); {report.full.median_ms:.1f} -> {fastest.median_ms:.1f} ms ({fastest.format}); "
-        f"{metric} on test rows {report.full.metric:.4f} -> {small.metric:.4f}"
-    )
-    console.print(f"folder: {folder}\n\nin Python:\n")
+    share = f"({report.params_share:.0%} of the encoder)"
+    console.print(f"full model -> {fastest.file}, the fastest file")
+    console.print(f"  {full.parameters / 1e6:.2f} -> {fastest.parameters / 1e6:.2f} million parameters {share}")
+    console.print(f"  {full.bytes / 1e6:.1f} -> {fastest.bytes / 1e6:.1f} MB")
+    console.print(f"  {full.median_ms:.2f} -> {fastest.median_ms:.2f} ms")
+    console.print(f"  {full.metric:.4f} -> {fastest.metric:.4f} {report.task.metric} on test rows")
+    console.print(f"\nnext: {predict_command(folder)}\n\nor in Python:\n")
     console.print(indent(transformers_program(report, str(folder)), "    "))
 
 

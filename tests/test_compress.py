@@ -134,7 +134,8 @@ def test_one_command_from_rows_to_a_model_and_nothing_is_done_twice(arguments, t
     assert report.task.classes == ("land", "sea")
     end = said.out.partition("== the model")[2]
     assert f"{report.full.parameters / 1e6:.2f} -> {report.files[0].parameters / 1e6:.2f} million" in end
-    assert f'pipeline("text-classification", model="{folder.relative_to(tmp_path)}"' in end
+    assert f'name = "{folder.relative_to(tmp_path)}"' in end
+    assert max(map(len, end.replace(folder.name, "NAME").splitlines())) <= 100
     assert [line.partition(" model")[0] for line in said.out.splitlines() if "next: " in line] == [
         "next: plm-supernet predict"
     ]

@@ -44,6 +44,18 @@ LENGTH = 128
 
 
 def export(config: ExportConfig) -> Path:
+    """Exports the chosen sub-network, says how to use it, and returns its folder; see `exported`."""
+    folder, _ = exported(config)
+    plain_console().print(f"next: {predict_command(folder)}")
+    return folder
+
+
+def predict_command(folder: Path) -> str:
+    """What to type for the labels of texts."""
+    return f"{typed_command('predict')} model={folder} input=FILE"
+
+
+def exported(config: ExportConfig) -> tuple[Path, ExportReport]:
     """Exports the chosen sub-network and returns its folder. Does nothing again if the folder is there.
 
     Raises:
@@ -63,7 +75,7 @@ def export(config: ExportConfig) -> Path:
     _show(report, folder, console)
     if config.push is not None:
         push_folder(folder, config.push, private=config.private, dry_run=config.dry_run, console=console)
-    return folder
+    return folder, report
 
 
 def export_chosen(
@@ -188,7 +200,7 @@ def _origin(chosen: Chosen, supernet: Supernet) -> dict[str, Any]:
 
 
 def _show(report: ExportReport, folder: Path, console: Console) -> None:
-    """Prints the table and how to use the folder."""
+    """Prints the table, and where the folder is."""
     show_table(console, report.table())
     console.print(report.conditions)
     for name, reason in report.left_out.items():
@@ -196,4 +208,3 @@ def _show(report: ExportReport, folder: Path, console: Console) -> None:
     if report.layout == CODE:
         console.print("transformers loads it with trust_remote_code=True, as it has a modelling file of its own")
     console.print(f"the model is in {folder}")
-    console.print(f"next: {typed_command('predict')} model={folder} input=FILE")

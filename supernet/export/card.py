@@ -239,7 +239,8 @@ def _as_pipelines_take_it(task: Task) -> str:
 _CLASSIFY = dedent("""
     from transformers import pipeline
 
-    classify = pipeline("text-classification", model="{name}", truncation=True{trust})
+    name = "{name}"
+    classify = pipeline("text-classification", model=name, truncation=True{trust})
     print(classify({text}))
 """)
 
