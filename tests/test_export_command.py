@@ -242,8 +242,12 @@ def test_another_choice_under_the_same_name_is_refused(output, tmp_path):
     assert folder == output / "export" / "mine"
     with pytest.raises(UserError, match=r"mine holds another export: subnet is .*, was .*; export it again with over"):
         export(config(output, "trial=3", "name=mine"))
-    with pytest.raises(UserError, match=r"mine holds another export: threads is 1, was None; export it again"):
+    with pytest.raises(UserError, match=r"mine holds another export: threads is 1, was null; export it again"):
         export(config(output, "trial=2", "name=mine", "threads=1"))
+    with pytest.raises(
+        UserError, match=r": formats is \[onnx\], was \[\]; finetune.epochs is 2, was 0; export it again"
+    ):
+        export(config(output, "trial=2", "name=mine", "formats=[onnx]", "finetune.epochs=2"))
     export(config(output, "trial=3", "name=mine", "overwrite=true"))
     assert read_report(folder).origin["trial"] == 3
 
@@ -395,5 +399,5 @@ def test_an_export_without_its_identity_is_another_one(output):
     identity = values["origin"].pop("identity")
     assert check_same(folder, identity, overwrite=False)
     (folder / "export.json").write_text(json.dumps(values))
-    with pytest.raises(UserError, match=r"old holds another export: weights is .*, was None"):
+    with pytest.raises(UserError, match=r"old holds another export: weights is .*, was null"):
         check_same(folder, identity, overwrite=False)

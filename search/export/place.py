@@ -73,8 +73,8 @@ def check_same(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> bo
         raise UserError(f"{folder} is not an export folder, so it is not replaced; give another name=NAME")
     if overwrite:
         return False
-    was, now = (flatten(values) for values in (read_report(folder).origin.get("identity", {}), identity))
-    pairs = [(key, now.get(key), was.get(key)) for key in {**now, **was}]
+    was, now = map(_as_typed, (read_report(folder).origin.get("identity", {}), identity))
+    pairs = [(key, now.get(key), was.get(key)) for key in {**now, **was} if not _without_effect(key, was, now)]
     if changed := [f"{key} is {_shown(new)}, was {_shown(old)}" for key, new, old in pairs if new != old]:
         raise UserError(
             f"{folder} holds another export: {'; '.join(changed)}; export it again with overwrite=true, or give "
@@ -84,6 +84,18 @@ def check_same(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> bo
     return True
 
 
+def _as_typed(identity: dict[str, Any]) -> dict[str, Any]:
+    """What an export is the result of, by the keys that a user types."""
+    finishing = identity.get("finetune") or {"epochs": 0}
+    values = flatten(identity | {"finetune": finishing})
+    return {key: value for key, value in values.items() if (key, value) != ("max_format_loss", None)}
+
+
+def _without_effect(key: str, was: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether another option, which differs, leaves this one without effect on a side."""
+    return key.startswith(("finetune.", "max_format_loss")) and not (key in was and key in now)
+
+
 def _shown(value: object) -> str:
-    text = str(value)
+    text = f"[{','.join(map(str, value))}]" if isinstance(value, list) else "null" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
