@@ -115,11 +115,7 @@ def test_the_largest_that_is_as_good(overrides, run, capsys):
     assert choice.largest.metrics["params"] == max(e.metrics["params"] for e in within)
     select(config(f"run={run.folder}", *overrides))
     said = capsys.readouterr().out
-    above = (
-        f"one standard error ({noise:.4f}) above that of the chosen sub-network"
-        if choice.as_good == error + noise
-        else "the limit"
-    )
+    above = f"one standard error ({noise:.4f}) above the chosen" if choice.as_good == error + noise else "the limit"
     assert f"at most {choice.as_good:.4f}, {above}" in said
     larger = choice.largest.subnet != choice.chosen.subnet
     assert ("no larger sub-network within the limits is as good" in said) != larger

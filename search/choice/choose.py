@@ -48,9 +48,9 @@ class Choice:
     @property
     def explained(self) -> str:
         """Which larger sub-networks are as good, in words."""
-        plus = f", one standard error ({self.noise:.4f}) above that of the chosen sub-network" if self.noise else ""
+        plus = f", one standard error ({self.noise:.4f}) above the chosen" if self.noise else ""
         plus = ", the limit" if self.as_good < self.chosen.metrics["error"] + self.noise else plus
-        what = f"as good means an error on validation rows of at most {self.as_good:.4f}{plus}"
+        what = f"as good: a validation error of at most {self.as_good:.4f}{plus}"
         if self.largest.subnet == self.chosen.subnet:
             return f"no larger sub-network within the limits is as good; {what}"
         return what

@@ -288,5 +288,6 @@ def _finished(folder: Path, model: PreTrainedModel, console: Console) -> Finishe
     path, trained = folder / BEST_FILE, copy.deepcopy(model)
     with refusing(f"{path} cannot be used", f"remove {folder}, and the sub-network is trained again"):
         load_model(trained, path)
-    console.print(f"epoch {result.epoch} is the best: validation {_text(result.after)}, before {_text(result.before)}")
+    before, after = _text(result.before), _text(result.after)
+    console.print(f"epoch {result.epoch} is the best: validation {after} (before: {before})")
     return Finished(trained, result.epoch, result.before, result.after)
