@@ -20,7 +20,7 @@ from supernet.runtime.commands import typed_command
 from supernet.runtime.distributed import print_line
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import atomic_path
-from supernet.runtime.storage import user_path
+from supernet.runtime.storage import user_path, writing
 
 if TYPE_CHECKING:
     from supernet.data.tables import TextTable
@@ -192,6 +192,7 @@ def _writer(output: str | None, format: str, names: Sequence[str]) -> Iterator[W
         yield _WRITERS[format](sys.stdout, names)
         return
     with (
+        writing(output, "output=FILE"),
         atomic_path(user_path(output).absolute()) as partial_file,
         partial_file.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
     ):

@@ -181,10 +181,11 @@ def test_what_was_asked_for_wrongly_is_one_line(folders, tmp_path, monkeypatch):
         ({"model": str(tmp_path / "no")}, "has no export.json, so it is not the folder of an export"),
         ({"model": None, "output_dir": str(tmp_path)}, "there is no export in .*give model=FOLDER"),
         ({"input": str(tmp_path / "no.csv")}, "there is no such file"),
+        ({"output": "gone/a.csv"}, "gone/a.csv cannot be written .*; check the path, .* output=FILE$"),
         ({"output": "a.doc"}, "ends with none of .csv, .tsv, .jsonl"),
         ({"text": ("a", "b")}, "text names 2 columns; this model reads 1: review"),
         ({"choices": ("a",)}, "choices names 1 columns; this model reads 0: none"),
-        ({"format": "int8"}, r"no file of engine=auto format=int8; there are: torch \(engine torch\)"),
+        ({"format": "int8"}, r"no file of format=int8; there are: torch \(engine torch\)"),
     ):
         with pytest.raises(UserError, match=said):
             predict(PredictConfig(**(given | values)))

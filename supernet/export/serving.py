@@ -178,7 +178,8 @@ def fastest(folder: Path, files: Sequence[ModelFile], engine: str = AUTO, format
     wanted = [file for file in files if engine in (AUTO, file.engine) and format in (AUTO, file.format)]
     if not wanted:
         there = ", ".join(f"{file.format} (engine {file.engine})" for file in files)
-        raise UserError(f"{folder} has no file of engine={engine} format={format}; there are: {there}")
+        asked = " ".join(f"{k}={v}" for k, v in (("engine", engine), ("format", format)) if v != AUTO)
+        raise UserError(f"{folder} has no file of {asked}; there are: {there}")
     usable = [file for file in wanted if not missing_packages(file.engine)]
     if not usable:
         packages = missing_packages(wanted[0].engine)
