@@ -100,7 +100,7 @@ def test_the_text_has_every_figure(folder, tmp_path):
     assert "2 classes: bad, good" in text
     assert "from 0.2500 to 0.1250" in text
     assert "test run" in text
-    assert f"{report.conditions}. int8 differs" in text
+    assert f"{report.conditions[1:]}. int8 differs" in text
     assert "this one does not have them" in text
     assert "openvino was left out: it loses 0.2 of accuracy." in text
     assert "at most 16 tokens" in text

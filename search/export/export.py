@@ -202,7 +202,8 @@ def _origin(chosen: Chosen, supernet: Supernet) -> dict[str, Any]:
 def _show(report: ExportReport, folder: Path, console: Console) -> None:
     """Prints the table, and where the folder is."""
     show_table(console, report.table())
-    console.print(report.conditions)
+    for part in report.conditions.split("; "):
+        console.print(part)
     for name, reason in report.left_out.items():
         console.print(f"{name} was not written: it {reason}")
     if report.layout == CODE:

@@ -119,9 +119,8 @@ def _summary(report: ExportReport) -> str:
     finished: dict[str, Any] = origin.get("finished") or {}
     if finished.get("better"):
         before, after = finished["error_before"], finished["error_after"]
-        lines.append(
-            f"Then it was trained alone, which took its error on validation rows from {before:.4f} to {after:.4f}."
-        )
+        what = f"took its error on validation rows from {before:.4f} to {after:.4f}"
+        lines.append(f"Then it was trained alone, which {what if after < before else 'lowered its loss'}.")
     if origin.get("test_run"):
         lines.append("**It comes from a test run, so its quality means nothing.**")
     return " ".join(lines)
@@ -135,7 +134,11 @@ def _task_in_words(task: Task) -> str:
 
 def _figures(report: ExportReport) -> str:
     """The table of files, and what its numbers hold for."""
-    text = "## Figures\n\n" + _table(report.headings, report.rows) + f"\n\n{report.conditions}."
+    text = (
+        "## Figures\n\n"
+        + _table(report.headings, report.rows)
+        + f"\n\n{report.conditions[0].upper()}{report.conditions[1:]}."
+    )
     if any(file.format in ROUNDED for file in report.files):
         has = "has" if any("vnni" in flag for flag in report.processor.flags) else "does not have"
         text += f" int8 differs a little between processors with and without VNNI instructions; this one {has} them."
@@ -210,8 +213,9 @@ def _ours(report: ExportReport) -> str:
     texts = json.dumps([parts if len(parts) > 1 else parts[0]])
     program = f'import plm_supernet\n\nmodel = plm_supernet.load("{report.name}")\nprint(model.predict({texts}))'
     command = f"plm-supernet predict model={report.name} input=texts.csv"
-    columns = ", ".join((*task.text, *task.choices))
-    return _section("plm-supernet", program, f"Or for a file with the columns {columns}: `{command}`")
+    names = [f"`{name}`" for name in (*task.text, *task.choices)]
+    columns = f"the columns {', '.join(names)}" if len(names) > 1 else f"a column {names[0]}"
+    return _section("plm-supernet", program, f"For a file with {columns}: `{command}`. In Python:")
 
 
 def _section(name: str, program: str, text: str) -> str:
