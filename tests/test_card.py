@@ -107,6 +107,19 @@ def test_the_text_has_every_figure(folder, tmp_path):
     assert "int8" not in card_of(tmp_path, report_of(task_of("classes"))).text
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("search", "trained as a part of a supernet, and chosen"),
+        ("finetune", "cut out of the pre-trained model, trained alone, and chosen"),
+        ("baseline", "as the baseline `kwon2022` does it, and chosen"),
+    ],
+)
+def test_the_text_says_how_the_weights_were_made(folder, kind, words):
+    origin = {"model": "my-model", "kind": kind, "label": "kwon2022"}
+    assert words in card_of(folder().path, report_of(task_of("classes"), origin=origin)).text
+
+
 @KINDS
 @pytest.mark.parametrize("code", [False, True], ids=["native", "code"])
 def test_the_program_with_transformers_predicts_what_we_predict(folder, capsys, kind, code):

@@ -38,6 +38,13 @@ _HUB_TASKS = {
 }
 """By the class of transformers that loads the model: the hub's name of such tasks, and its name for people."""
 
+_MADE = {
+    None: "It was trained as a part of a supernet, and cut out",
+    "search": "It was trained as a part of a supernet, and chosen and cut out",
+    "finetune": "It was cut out of the pre-trained model, trained alone, and chosen",
+    "baseline": "It was cut out of a trained model as the baseline `{label}` does it, and chosen",
+}
+"""How the weights were made, by the mode of the run that they come from."""
 
 _TEXTS = ("A first text.", "Another text.")
 """Of the programs."""
@@ -71,7 +78,7 @@ def card_of(folder: Path, report: ExportReport) -> ModelCard:
 
 
 def _metadata(report: ExportReport) -> ModelCardData:
-    """What the hub reads. Values that are not known are left out."""
+    """What the hub reads. Values that are not known are left out, as which of the hub's splits has the test rows."""
     task, metric = report.task, _HUB_METRICS[report.task.metric]
     (hub_task, hub_title) = _HUB_TASKS[head_for(task).auto_class.__name__]
     result = EvalResult(
@@ -80,7 +87,6 @@ def _metadata(report: ExportReport) -> ModelCardData:
         dataset_type=task.hub or task.name,
         dataset_name=task.name,
         dataset_config=task.hub_config,
-        dataset_split="test",
         metric_type=metric,
         metric_value=round(_torch_file(report).metric, 4),
     )
@@ -114,7 +120,7 @@ def _summary(report: ExportReport) -> str:
     lines = [
         f"This model is {made} for the task `{task.name}` ({_task_in_words(task)}).",
         f"Of the encoder's parameters, {100 * report.params_share:.0f} % are left.",
-        f"It was trained as a part of a supernet, and chosen and cut out by plm-supernet {report.versions[PACKAGE]}.",
+        f"{_MADE[origin.get('kind')].format(label=origin.get('label'))} by plm-supernet {report.versions[PACKAGE]}.",
     ]
     finished: dict[str, Any] = origin.get("finished") or {}
     if finished.get("better"):
