@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from plm_supernet.handles import Folder, as_texts
-from plm_supernet.stages import objectives_for, search, train
+from plm_supernet.stages import budget_of, search, train
 from supernet.runtime.files import digest, prepare_folder
 
 
@@ -26,14 +26,14 @@ class SupernetClassifier(ClassifierMixin, BaseEstimator):
     Args:
         budget: Limits as `Run.select` takes them, {"max_error_increase": 0.01}; a number is max_params.
         options: Other options of `train`: {"task_max_length": 64, "seed": 1}.
-        searcher, max_evaluations: Of the search.
+        searcher, max_evaluations: Of the search; None: ehvi, or nsga2 if only the latency is limited.
         output_dir: Folder of all runs, where a fit to the same rows resumes; None: a temporary folder.
 
     Attributes: classes_ (C,), model_, tokenizer_, subnet_: the labels; the small model, on the CPU, and what it keeps.
     """
 
     def __init__(self, budget: float | Mapping[str, object] = 0.5, *, options: Mapping[str, Any] | None = None,
-                 searcher: str = "ehvi", max_evaluations: int = 60, output_dir: Folder | None = None):  # fmt: skip
+                 searcher: str | None = None, max_evaluations: int = 60, output_dir: Folder | None = None):  # fmt: skip
         self.budget, self.options, self.output_dir = budget, options, output_dir
         self.searcher, self.max_evaluations = searcher, max_evaluations
 
@@ -50,15 +50,15 @@ class SupernetClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise ValueError("y has less than two classes; give two classes or more")
         limits = dict(self.budget) if isinstance(self.budget, Mapping) else {"max_params": self.budget}
-        objectives, names = objectives_for(limits), list(map(str, self.classes_))
+        budget, names = budget_of(limits), list(map(str, self.classes_))
         rows = [json.dumps({"text": text, "label": names[i]}) for text, i in zip(texts, ids_n, strict=True)]
         about = {"data_text": "text", "data_label": "label", "task_classes": names, "task_label_ids": False}
         with TemporaryDirectory() if self.output_dir is None else nullcontext(self.output_dir) as folder:
             prepare_folder(data := Path(folder, f"rows-{digest(rows)}"))
             (data / "train.jsonl").write_text("\n".join(rows), "utf-8")
             net = train("custom", **{**about, "data_dir": data, "output_dir": folder, **(self.options or {})})
-            run = search(net, searcher=self.searcher, objectives=objectives, max_evaluations=self.max_evaluations)
-            choice = run.select(**limits)
+            how: dict[str, Any] = {"objectives": budget.objectives, "max_evaluations": self.max_evaluations}
+            choice = search(net, searcher=self.searcher or budget.searcher, **how).select(**limits)
             self.model_, self.tokenizer_, self.subnet_ = choice.model(), net.tokenizer(), choice.subnet
             self.tokenizer_.model_max_length = net.task.max_length
         return self

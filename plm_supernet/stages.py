@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plm_supernet.handles import Folder, Run, Supernet, silently
 from supernet.runtime.storage import user_path
+
+if TYPE_CHECKING:
+    from search.options.limits import Limits
 
 
 def train(
@@ -78,8 +82,8 @@ def search(
         return Run(search_supernet(config).absolute())
 
 
-def objectives_for(limits: Mapping[str, object]) -> list[str]:
-    """The objectives of a search for a budget, as `plm-supernet compress` chooses them: the error, and what is limited.
+def budget_of(limits: Mapping[str, object]) -> Limits:
+    """A budget, which knows the objectives and the searcher that `plm-supernet compress` takes for it.
 
     Args:
         limits: As `Run.select` takes them.
@@ -87,7 +91,7 @@ def objectives_for(limits: Mapping[str, object]) -> list[str]:
     from search.options.select import SelectConfig
     from supernet.console.keywords import config_from
 
-    return config_from("select", SelectConfig, limits).objectives
+    return config_from("select", SelectConfig, limits)
 
 
 def _output_dir(supernet: Path) -> Path:

@@ -58,10 +58,9 @@ class Plan:
                     f"compress sets {_key_of(text)} itself; leave {text} out, or run train, search and export by "
                     "themselves"
                 )
-        objectives = load_config("compress", CompressConfig, typed["compress"]).objectives
+        budget = load_config("compress", CompressConfig, typed["compress"])
         training = load_config("train", TrainConfig, with_defaults(typed["train"], ["experiment=best"]))
-        searcher = "nsga2" if objectives == ["error", "latency_ms"] else "ehvi"  # ehvi without BoTorch needs a formula
-        defaults = [f"objectives=[{','.join(objectives)}]", f"searcher={searcher}"]
+        defaults = [f"objectives=[{','.join(budget.objectives)}]", f"searcher={budget.searcher}"]
         defaults += [f"workload.length={min(LONGEST, training.task.max_length)}"]
         if "debug" not in map(_key_of, typed["search"]):  # a test run has fewer
             defaults.append("max_evaluations=60")

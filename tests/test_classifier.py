@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
 
+import plm_supernet.classifier
 from plm_supernet import SupernetClassifier, UserError
 
 CHECKS = (
@@ -56,6 +57,23 @@ def estimator(model_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(estimator):
     return clone(estimator).fit(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("budget", "searcher"), [(0.5, "ehvi"), ({"max_latency_ms": "50%"}, "nsga2"), ({"max_memory_mb": 9}, "ehvi")]
+)
+def test_the_searcher_needs_no_extra(monkeypatch, budget, searcher):
+    class Searched(Exception):
+        """Ends a fit with the arguments of the search."""
+
+    def search(net, **values):
+        raise Searched(values)
+
+    monkeypatch.setattr(plm_supernet.classifier, "train", lambda *values, **more: None)
+    monkeypatch.setattr(plm_supernet.classifier, "search", search)
+    with pytest.raises(Searched) as caught:
+        SupernetClassifier(budget).fit(TEXTS, LABELS)
+    assert caught.value.args[0]["searcher"] == searcher
 
 
 @pytest.mark.slow

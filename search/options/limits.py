@@ -66,6 +66,11 @@ class Limits:
         """What a search for this budget minimises: the error, and the costs that have a limit, else the parameters."""
         return ["error", *(self.budgets or ("params",))]
 
+    @property
+    def searcher(self) -> str:
+        """The searcher for this budget that needs no extra: ehvi needs BoTorch unless a cost has a formula."""
+        return "nsga2" if self.objectives == ["error", "latency_ms"] else "ehvi"
+
 
 def parse_limit(name: str, text: str) -> tuple[float, bool]:
     """A limit and whether it is a share of the full model's: "50%" always, for counts also a number up to 1.
