@@ -186,7 +186,7 @@ def test_a_format_that_loses_too_much_is_left_out(subject, supernet_folder, tmp_
     assert [file.format for file in report.files] == ["torch"]
     assert list(report.left_out) == ["int8"]
     assert "of accuracy on the validation rows, more than max_format_loss=0" in report.left_out["int8"]
-    assert not (tmp_path / "small/onnx/model_int8.onnx").exists()
+    assert not (tmp_path / "small/onnx").exists()
 
 
 def negated(model):

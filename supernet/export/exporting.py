@@ -119,8 +119,7 @@ def _verified(folder: Path, name: str, layout: str, subject: Subject, options: E
         _check_same(file)
     left_out = _too_lossy(files, options.max_format_loss, subject.task)
     for lossy in left_out:
-        for path in _parts(folder, FILES[lossy][0]):
-            path.unlink()
+        _remove(folder, FILES[lossy][0])
     kept = [file for file in files if file.format not in left_out]
     return ExportReport(
         name=name,
@@ -208,6 +207,14 @@ def _parts(folder: Path, file: str) -> list[Path]:
     """A model file and the files that belong to it: weights beside a graph."""
     path = folder / file
     return [p for p in (path, path.with_name(f"{path.name}.data"), path.with_suffix(".bin")) if p.exists()]
+
+
+def _remove(folder: Path, file: str) -> None:
+    """Removes a model file, what belongs to it, and its folder if nothing else is there."""
+    for path in _parts(folder, file):
+        path.unlink()
+    if not any((folder / file).parent.iterdir()):
+        (folder / file).parent.rmdir()
 
 
 def _packages(files: Sequence[ModelFile]) -> list[str]:

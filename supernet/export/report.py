@@ -38,7 +38,8 @@ class ModelFile:
         parameters: Number of its parameters.
         metric: The task's metric on the test rows.
         validation: The same on the validation rows.
-        difference: The largest difference of its logits from those of the model that was exported.
+        difference: The largest difference of its logits from those of the model that was exported, as a share of the
+            largest logit if that is above 1.
         median_ms, low_ms, high_ms: Latency at the workload: median, first and third quartile.
         speedup: How many times as fast as the full model in torch, which took turns with it.
     """

@@ -122,13 +122,13 @@ def finish_killed_run(folder: Path) -> None:
 
 
 def training_of(supernet_folder: Path) -> TrainConfig:
-    """The options of a supernet's training, from config.json of its run folder; the defaults if that is gone.
+    """The options of a supernet's training, from config.json of its run folder; the defaults if it is not in one.
 
     Raises:
         UserError: if the file cannot be used.
     """
     path = supernet_folder.parent / "config.json"
-    if not path.exists():
+    if supernet_folder.name != "supernet" or not path.exists():  # beside another folder it is somebody else's
         return load_config("train", TrainConfig, [])
     with unusable(str(path), "remove it, and the default values of a training are used"):
         return shaped(TrainConfig, load_json(path))
