@@ -254,7 +254,8 @@ def test_a_model_in_python(folders, tokenizer):
     labels = [("bad", "good")[i] for i in shares.argmax(1)]
     assert (loaded.classes, loaded.kind, loaded.columns) == (("bad", "good"), "classification", ("review",))
     frame = pd.DataFrame({"review": TEXTS, "other": 1})
-    for texts in (TEXTS, [[text] for text in TEXTS], frame["review"], frame, np.array(TEXTS)):
+    mappings = [{"other": 1, "review": text} for text in TEXTS], {"other": [1], "review": TEXTS}
+    for texts in (TEXTS, [[text] for text in TEXTS], frame["review"], frame, np.array(TEXTS), *mappings):
         assert loaded.predict(texts) == labels
     np.testing.assert_allclose(loaded.predict_proba(TEXTS), shares, atol=1e-5)
     assert loaded.predict([]) == []
@@ -266,11 +267,16 @@ def test_a_model_in_python(folders, tokenizer):
         ([None], "row:1: no text"),
         ([5], "holds 5"),
         (frame[["other"]], "no column review"),
+        ({"text": TEXTS}, "no column review"),
+        ([TEXTS[0], {"text": "nice"}], "row:2: no review; needed: review"),
     ):
         with pytest.raises(UserError, match=said):
             loaded.predict(texts)
     numbers = load(folders["numbers"][0], engine="torch")
     assert all(isinstance(number, float) for number in numbers.predict([["a", "b"]]))
+    assert numbers.predict([{"b": "nice", "a": "fog"}]) == numbers.predict([["fog", "nice"]])
+    with pytest.raises(UserError, match="columns a, b of texts have different lengths"):
+        numbers.predict({"a": ["nice"], "b": ["fog", "tree"]})
     with pytest.raises(UserError, match="no probabilities"):
         numbers.predict_proba([["a", "b"]])
 

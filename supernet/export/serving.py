@@ -8,7 +8,7 @@ Shape letters: n rows, C classes or choices.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -67,8 +67,8 @@ class Model:
         """The predictions of n rows.
 
         Args:
-            texts: n rows. A row is a text; or, if it has several (`columns`), a sequence of them. A pandas frame with
-                these columns will do, too.
+            texts: n rows. A row is a text; or, if it has several (`columns`), a sequence of them; or a mapping with
+                these names. A pandas frame, or a mapping of whole columns, will do, too.
 
         Raises:
             UserError: if a row is not as the task needs it.
@@ -109,15 +109,23 @@ class Model:
         """The texts of each row, checked."""
         if isinstance(texts, str):
             raise UserError("texts is a single text; give a list of texts")
-        if hasattr(texts, "columns"):
-            lacking = [name for name in self.columns if name not in texts.columns]
-            if lacking:
-                raise UserError(f"texts has no column {lacking[0]}; needed: {', '.join(self.columns)}")
-            texts = zip(*(texts[name] for name in self.columns), strict=True)
+        if isinstance(texts, Mapping) or hasattr(texts, "columns"):
+            columns = self._values(texts, "texts has no column")
+            if len({len(column) for column in columns}) > 1:
+                raise UserError(f"the columns {', '.join(self.columns)} of texts have different lengths")
+            texts = zip(*columns, strict=True)
         for number, row in enumerate(texts, start=1):
             yield checked_texts(self.task.text, self.task.choices, self._parts(row, number), "row", number)
 
+    def _values(self, values: Any, lacks: str) -> list[Any]:
+        """The values of `columns`."""
+        if lacking := [name for name in self.columns if name not in values]:
+            raise UserError(f"{lacks} {lacking[0]}; needed: {', '.join(self.columns)}")
+        return [values[name] for name in self.columns]
+
     def _parts(self, row: Any, number: int) -> list[Any]:
+        if isinstance(row, Mapping):
+            return self._values(row, f"row:{number}: no")
         parts = [row] if isinstance(row, str) or not isinstance(row, Iterable) else list(row)
         if len(parts) != len(self.columns):
             raise UserError(f"row:{number}: {len(parts)} texts; needed: {', '.join(self.columns)}")
