@@ -155,8 +155,8 @@ def supernet_of(run: RunRecord) -> Path:
     recorded = Path(run.info.supernet)
     places = (recorded, run.folder.resolve().parent.parent / "train" / recorded.parent.name / recorded.name)
     problem = UserError(
-        f"the supernet of {run.folder} is not in {' or '.join(map(str, dict.fromkeys(places)))}; export with "
-        "supernet=FOLDER, or repeat the search with supernet=FOLDER, which resumes the run and records the new place"
+        f"the supernet of {run.folder} is gone: it is not in {' or '.join(map(str, dict.fromkeys(places)))}; export "
+        "with supernet=FOLDER, or repeat the search with it, which resumes the run and records the new place"
     )
     for folder in [place for place in dict.fromkeys(places) if (place / "supernet.json").exists()]:
         try:

@@ -295,6 +295,9 @@ def test_own_code_is_trusted_only_if_this_library_wrote_it(tokenizer, tmp_path, 
     file.unlink()
     with pytest.raises(UserError, match="cannot be loaded"):
         load(tmp_path / "code", trust_remote_code=True)
+    (tmp_path / "code" / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"code has no tokenizer\.json any more; copy the whole folder again"):
+        load(tmp_path / "code", trust_remote_code=True)
 
 
 def test_a_tokenizer_of_somebody_else_runs_no_code(tokenizer, tmp_path, monkeypatch):

@@ -126,7 +126,7 @@ def test_runs_that_were_moved(more, runs, tmp_path, capsys):
     assert (folder / "trials.jsonl").read_text() == trials
     shutil.rmtree(moved / "train")
     shutil.rmtree(runs)
-    assert f"is not in {here}; export with supernet=FOLDER" in chosen(folder, capsys)["remarks"][0]
+    assert f"is gone: it is not in {here}; export with supernet=FOLDER" in chosen(folder, capsys)["remarks"][0]
 
 
 def test_a_training_that_is_not_at_its_end_is_told(runs, capsys):

@@ -50,10 +50,10 @@ class Choice:
         """Which larger sub-networks are as good, in words."""
         plus = f", one standard error ({self.noise:.4f}) above the chosen" if self.noise else ""
         plus = ", the limit" if self.as_good < self.chosen.metrics["error"] + self.noise else plus
-        what = f"as good: a validation error of at most {self.as_good:.4f}{plus}"
+        what = f"a validation error of at most {self.as_good:.4f}{plus}"
         if self.largest.subnet == self.chosen.subnet:
-            return f"no larger sub-network within the limits is as good; {what}"
-        return what
+            return f"no larger sub-network within the limits is as good: {what}"
+        return f"as good: {what}"
 
     def show_with_share(self, name: str, value: float) -> str:
         """A metric, and its share of the full model's if that is known."""

@@ -52,7 +52,8 @@ class Chosen:
             show_choice(console, self.run, self.choice, read_results(self.run))
             larger = _trial_of(self.run, self.choice.largest.subnet)
             if larger not in (None, self.trial):
-                console.print(f"the limit is a ceiling; trial={larger} instead exports the largest as good")
+                command = f"{typed_command('export')} run={self.run.folder} trial={larger}"
+                console.print(f"the limit is a ceiling; the largest as good: {command}")
             return
         console.print(str(self.subnet), style="bold")
         if self.run is not None:

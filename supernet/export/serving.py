@@ -158,6 +158,8 @@ def load(
     folder = user_path(str(folder))
     report = report_in(folder)
     file = fastest(folder, report.files, engine, format)
+    if gone := [name for name in (file.file, "tokenizer.json") if not (folder / name).is_file()]:
+        raise UserError(f"{folder} has no {gone[0]} any more; copy the whole folder again, or export again")
     with _in_one_line(folder / file.file), _quiet(file):
         trusted = trust_remote_code or (file.engine == "torch" and _code_is_ours(folder))
         loaded = engines.load(folder, file.format, threads=threads, trust_remote_code=trusted)
