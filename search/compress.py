@@ -102,10 +102,11 @@ def compress(typed: Overrides) -> Path:
     plan = Plan.of(typed)
     check_environment()
     with loading():
-        from search.export.export import exported
+        from search.export.export import check_possible, exported
         from search.run import search
         from supernet.training.train import train
 
+    check_possible(plan.export)
     console = plain_console(stderr=True)
     with going_on():
         with _stage(console, 0):

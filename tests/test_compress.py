@@ -15,7 +15,7 @@ from search.compress import Plan, with_defaults
 from search.export import export as exporting
 from search.run_folder import read_run
 from supernet.console.routing import route
-from supernet.export import verify
+from supernet.export import formats, verify
 from supernet.export.report import read_report
 from supernet.runtime.errors import UserError
 from supernet.training.run import TrainingRun
@@ -93,6 +93,18 @@ def test_several_processes_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="compress runs in one process"):
         search.compress.compress(route("compress", ["max_params=0.5"]))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("formats=[openvino]", r"needs .*nncf, which this Python does not have"), ("push=small", "push=small is no name")],
+)
+def test_what_would_refuse_the_export_is_said_before_the_training(option, message, monkeypatch):
+    for module in (formats, search.compress):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr("supernet.training.train.train", None)
+    with pytest.raises(UserError, match=message):
+        search.compress.compress(route("compress", ["task=stdlib", "max_params=0.5", option]))
 
 
 @pytest.fixture

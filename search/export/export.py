@@ -65,9 +65,7 @@ def exported(config: ExportConfig) -> tuple[Path, ExportReport]:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("export runs in one process; start it without accelerate launch")
     console = plain_console()
-    check_packages(config.formats)
-    if config.push is not None:
-        check_push(config.push, dry_run=config.dry_run)
+    check_possible(config)
     chosen = chosen_for(config)
     chosen.show(console)
     with ended_by_signals():
@@ -76,6 +74,17 @@ def exported(config: ExportConfig) -> tuple[Path, ExportReport]:
     if config.push is not None:
         push_folder(folder, config.push, private=config.private, dry_run=config.dry_run, console=console)
     return folder, report
+
+
+def check_possible(config: ExportConfig) -> None:
+    """Checks what can be checked before there is a run: the packages of the formats, and what would refuse a push.
+
+    Raises:
+        UserError: if the export would fail.
+    """
+    check_packages(config.formats)
+    if config.push is not None:
+        check_push(config.push, dry_run=config.dry_run)
 
 
 def export_chosen(
