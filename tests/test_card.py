@@ -168,7 +168,7 @@ def test_the_program_with_onnxruntime_needs_no_torch(folder, kind):
         if kind == "choices"
         else transformers.AutoModelForSequenceClassification
     )
-    write_onnx(made.path, auto.from_pretrained(made.path).eval(), None, None, 1)
+    write_onnx(made.path, auto.from_pretrained(made.path).eval(), None, 1)
     program = programs(made.card)["onnxruntime"]
     assert len(program.strip().splitlines()) <= 15
     program += "import sys; assert not {'torch', 'transformers', 'supernet'} & sys.modules.keys()\n"

@@ -128,7 +128,7 @@ def all_formats(request, tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("formats")
     several = request.param == "choice"
     auto = AutoModelForMultipleChoice if several else AutoModelForSequenceClassification
-    write_onnx(folder, write_folder(folder, tokenizer, auto, num_hidden_layers=1), None, None, 1)
+    write_onnx(folder, write_folder(folder, tokenizer, auto, num_hidden_layers=1), None, 1)
     model = openvino.Core().read_model(folder / engines.FILES["onnx"][0])
     openvino.save_model(model, folder / engines.FILES["openvino"][0], compress_to_fp16=False)
     return folder, text_rows({"pair": PAIRS, "choice": CHOICES}[request.param], 1 + several)
