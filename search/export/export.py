@@ -19,6 +19,7 @@ from search.report.tables import show_table
 from search.rows import load_texts
 from search.trials import weights_file
 from supernet.artifact import Supernet, load_supernet
+from supernet.console.config import load_config
 from supernet.console.progress import plain_console, show_progress
 from supernet.data.load import TaskData
 from supernet.evaluation.latency import refuse_longer
@@ -31,6 +32,7 @@ from supernet.export.report import ExportReport, read_report
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.export import CODE, NATIVE
+from supernet.options.training import TrainConfig
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import file_sha256, supernet_name
@@ -140,13 +142,17 @@ def finished(
     console: Console,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The better of the model as it is and the model trained alone, and what became of it, for export.json."""
+    training = training_of(chosen.supernet)
+    if training is None:
+        console.print("note: the supernet's training options are not beside it, so finishing takes the defaults")
+        training = load_config("train", TrainConfig, [])
     result = finish(
         model,
         chosen.subnet,
         supernet.model,
         data,
         supernet.tokenizer,
-        training=training_of(chosen.supernet),
+        training=training,
         options=config.finetune,
         folder=work,
         seed=config.seed,

@@ -11,7 +11,6 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from supernet.artifact import read_info
-from supernet.console.config import load_config
 from supernet.console.progress import print_next
 from supernet.options.training import TrainConfig
 from supernet.runtime.digests import differences, moved_commits, row_digests
@@ -121,14 +120,14 @@ def finish_killed_run(folder: Path) -> None:
             remove_checkpoints(folder / CHECKPOINTS)
 
 
-def training_of(supernet_folder: Path) -> TrainConfig:
-    """The options of a supernet's training, from config.json of its run folder; the defaults if it is not in one.
+def training_of(supernet_folder: Path) -> TrainConfig | None:
+    """The options of a supernet's training, from config.json of its run folder; None if it is not in one.
 
     Raises:
         UserError: if the file cannot be used.
     """
     path = supernet_folder.parent / "config.json"
     if supernet_folder.name != "supernet" or not path.exists():  # beside another folder it is somebody else's
-        return load_config("train", TrainConfig, [])
+        return None
     with unusable(str(path), "remove it, and the default values of a training are used"):
         return shaped(TrainConfig, load_json(path))
