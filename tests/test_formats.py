@@ -57,7 +57,7 @@ def padded_inputs(model, *shape):
     """Random tokens. Each row is padded more than the row before it; no row is empty."""
     rng = np.random.default_rng(0)
     kept = [max(1, shape[-1] - row * shape[-1] // shape[0]) for row in range(shape[0])]
-    mask = np.stack([np.broadcast_to(np.arange(shape[-1]) < n, shape[1:]) for n in kept]).astype(np.int64)
+    mask = np.stack([np.broadcast_to(np.arange(shape[-1]) < n, shape[1:]) for n in kept]).astype(np.int64, order="C")
     ids = np.where(mask, rng.integers(5, 50, shape), PAD)
     values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": rng.integers(0, 2, shape)}
     return {name: values[name] for name in onnx.input_names(model)}
