@@ -11,6 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from supernet.export import modeling_pruned
 from supernet.export.plan import Plan
+from supernet.models import stand_ins
 from supernet.models.families import FAMILIES
 from supernet.models.files import ACTIVATIONS
 from supernet.models.heads import HEADS, head_of
@@ -26,6 +27,7 @@ _ADAPTER = "adapter_config.json"
 
 _PREFIX = "pruned-"
 _NOT_STOCK = "none, load this model with trust_remote_code=True"
+_STAND_INS = Path(os.path.abspath(stand_ins.__file__))
 _TEMPLATE = Path(os.path.abspath(modeling_pruned.__file__))
 
 
@@ -37,7 +39,9 @@ def code_for(model_type: str, model_class: str) -> str:
         model_class: Name of the stock model's class in transformers.
     """
     code = _TEMPLATE.read_text("utf-8")
+    alone = _STAND_INS.read_text("utf-8").partition("from __future__ import annotations\n")[2].strip()
     for ours, theirs in (
+        ("from supernet.models.stand_ins import STAND_INS, BiasOfHeads", alone),
         ("import BertConfig as ", f"import {CONFIG_MAPPING_NAMES[model_type]} as "),
         ("import BertForSequenceClassification as ", f"import {model_class} as "),
         (f'"{_PREFIX}bert"', f'"{_PREFIX}{model_type}"'),

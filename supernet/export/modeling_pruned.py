@@ -9,56 +9,17 @@ plm-supernet has written this file: https://arxiv.org/abs/2405.02267 describes t
 import copy
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import BertConfig as StockConfig
 from transformers import BertForSequenceClassification as StockModel
+
+from supernet.models.stand_ins import STAND_INS, BiasOfHeads
 
 
 class PrunedConfig(StockConfig):
     """The stock configuration with "pruning". Its own type, so that stock classes never load the weights."""
 
     model_type = "pruned-bert"
-
-
-class AbsentAttention(nn.Module):
-    """Stands where an attention block was, with its residual and LayerNorm: passes the hidden states on."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        return hidden_states, None
-
-
-class AbsentOutput(nn.Module):
-    """Stands where a block's output (dense, residual, LayerNorm) was: passes the residual stream on."""
-
-    def forward(self, hidden_states: Tensor, residual: Tensor) -> Tensor:
-        return residual
-
-
-class ZeroAttention(nn.Module):
-    """Stands where attention was, in a layer that adds the residual itself: adds nothing."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        return hidden_states.new_zeros(hidden_states.shape), None
-
-
-class Zero(nn.Module):
-    """Stands where a feed-forward network was, in a layer that adds the residual itself: adds nothing."""
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        return hidden_states.new_zeros(hidden_states.shape)
-
-
-STAND_INS = {c.__name__: c for c in (AbsentAttention, AbsentOutput, ZeroAttention, Zero, nn.Identity)}
-
-
-class BiasOfHeads:
-    """Of the biases of all heads, which the layers share, keeps those of a layer's own heads."""
-
-    def __init__(self, argument: int, heads: list[int]) -> None:
-        self.argument, self.heads = argument, heads
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return *args[: self.argument], args[self.argument][:, self.heads], *args[self.argument + 1 :]
 
 
 class PrunedModel(StockModel):

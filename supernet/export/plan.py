@@ -16,12 +16,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from supernet.models.families import family_of
-from supernet.models.family import AbsentAttention, AbsentOutput, Family, Zero, ZeroAttention
+from supernet.models.family import Family
 from supernet.models.heads import head_of
-from supernet.models.slicing import BiasOfHeads
-
-STAND_INS: tuple[type[nn.Module], ...] = (AbsentAttention, AbsentOutput, ZeroAttention, Zero, nn.Identity)
-"""Modules that stand for absent blocks. `modeling_pruned.py` has classes of the same names."""
+from supernet.models.stand_ins import STAND_INS, BiasOfHeads
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def _layer_plan(family: Family, ours: nn.Module, theirs: nn.Module) -> LayerPlan
     absent = {
         path: type(module).__name__
         for path, module in ours.named_modules()
-        if type(module) in STAND_INS and type(module) is not type(stock.get(path))
+        if type(module) in STAND_INS.values() and type(module) is not type(stock.get(path))
     }
     shapes = {}
     for name, parameter in theirs.named_parameters():

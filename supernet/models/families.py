@@ -14,16 +14,8 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
 from supernet.models.architecture import count_architecture
-from supernet.models.family import (
-    AbsentAttention,
-    AbsentOutput,
-    Block,
-    Family,
-    RelativePositions,
-    SharedBias,
-    Zero,
-    ZeroAttention,
-)
+from supernet.models.family import Block, Family, RelativePositions, SharedBias
+from supernet.models.stand_ins import AbsentAttention, AbsentOutput, Zero, ZeroAttention
 from supernet.runtime.errors import UserError, first_line, unknown
 from supernet.space.cost import Activations, Architecture
 

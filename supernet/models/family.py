@@ -1,4 +1,4 @@
-"""The terms that describe a model family: blocks of heads or units, and stand-ins for absent blocks.
+"""The terms that describe a model family: blocks of heads or units, and where they lie.
 
 Paths in a description are those of transformers' modules and parameters. `families.py` has the descriptions.
 """
@@ -7,41 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from supernet.space.cost import Activations
-
-
-class AbsentAttention(nn.Module):
-    """Stands where an attention block was, with its residual and LayerNorm: passes the hidden states on."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        return hidden_states, None
-
-
-class AbsentOutput(nn.Module):
-    """Stands where a block's output (dense, residual, LayerNorm) was: passes the residual stream on."""
-
-    def forward(self, hidden_states: Tensor, residual: Tensor) -> Tensor:
-        return residual
-
-
-class ZeroAttention(nn.Module):
-    """Stands where attention was, in a layer that adds the residual itself: adds nothing."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        return torch.zeros_like(hidden_states), None
-
-
-class Zero(nn.Module):
-    """Stands where a feed-forward network was, in a layer that adds the residual itself: adds nothing."""
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        return torch.zeros_like(hidden_states)
 
 
 @dataclass(frozen=True)

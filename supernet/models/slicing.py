@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from supernet.models.families import family_of
-from supernet.models.family import Block, Family, SharedBias
+from supernet.models.family import Block, Family
+from supernet.models.stand_ins import BiasOfHeads
 from supernet.space.subnetwork import Kept, LayerSlice, SubNetwork
 
 M = TypeVar("M", bound=PreTrainedModel)
@@ -234,16 +235,4 @@ def _fit(family: Family, layer: nn.Module, s: LayerSlice, sizes: tuple[int, int]
             setattr(owner, name, getattr(owner, name) * len(kept) // total)
     if family.shared_bias is not None and 0 < len(s.heads) < sizes[0]:
         reader = layer.get_submodule(family.shared_bias.reader)
-        reader.register_forward_pre_hook(BiasOfHeads(family.shared_bias, s.heads))
-
-
-class BiasOfHeads:
-    """Hook of a sub-network's module: of the biases in its arguments, keeps those of its own heads."""
-
-    def __init__(self, shared: SharedBias, heads: Kept) -> None:
-        self.argument = shared.argument
-        self.heads = heads
-        self.index = slice(len(heads)) if isinstance(heads, range) else list(heads)
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return *args[: self.argument], args[self.argument][:, self.index], *args[self.argument + 1 :]
+        reader.register_forward_pre_hook(BiasOfHeads(family.shared_bias.argument, s.heads))
