@@ -9,6 +9,7 @@ from supernet.models.families import FAMILIES, architecture_of
 from supernet.models.slicing import extract
 from supernet.space.cost import Workload, activation_bytes, memory_mb, size_mb
 from supernet.space.subnetwork import LayerSlice, SubNetwork
+from tests.allocations import peak_bytes
 from tests.models import FAMILY_NAMES, VARIANTS, tiny_model
 
 SUBNETS = {
@@ -28,21 +29,11 @@ def wide_model(family):
     return tiny_model(family, dtype=torch.float32, **sizes)
 
 
-def peak_bytes(model, inputs):
-    """The most that tensors of one forward pass hold at once, by torch's record of every allocation."""
+def forward_bytes(model, inputs):
+    """The most that tensors of one forward pass hold at once."""
     with torch.inference_mode():
         model(**inputs)
-        with torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
-        ) as profiler:
-            model(**inputs)
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = most = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    assert most > 0
-    return most
+        return peak_bytes(lambda: model(**inputs))
 
 
 @pytest.mark.slow
@@ -52,7 +43,7 @@ def test_activations_by_formula_are_about_what_torch_allocates(family):
     architecture = architecture_of(model.config)
     for (name, subnet), workload in zip(SUBNETS.items(), [Workload(4, 48), Workload(1, 72)] * 2, strict=True):
         small = extract(model, subnet, share=True)
-        measured = peak_bytes(small, random_inputs(small, workload))
+        measured = forward_bytes(small, random_inputs(small, workload))
         found = activation_bytes(architecture, subnet, batch_size=workload.batch_size, length=workload.length)
         assert found == pytest.approx(measured, rel=0.1 if family in CLOSE else 0.25), (name, str(workload))
 

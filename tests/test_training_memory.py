@@ -7,29 +7,20 @@ from supernet.evaluation.latency import random_inputs
 from supernet.models.families import architecture_of
 from supernet.space.cost import Workload, total_params
 from supernet.space.training_memory import training_memory
+from tests.allocations import peak_bytes
 from tests.models import FAMILY_NAMES, tiny_model
 
 WORKLOAD = Workload(4, 64)
 
 
-def peak_bytes(model, inputs):
+def step_bytes(model, inputs):
     """The most that a forward and backward pass allocates besides gradients, which are there before it."""
 
     def step():
         model(**inputs).logits.square().sum().backward()
 
     step()
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
-    ) as profiler:
-        step()
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = most = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    assert most > 0
-    return most
+    return peak_bytes(step)
 
 
 @pytest.mark.slow
@@ -38,7 +29,7 @@ def test_activations_by_formula_are_about_what_torch_allocates(family):
     units = "hidden_dim" if family == "distilbert" else "intermediate_size"
     sizes = {"hidden_size": 128, units: 512, "max_position_embeddings": 80}
     model = tiny_model(family, dtype=torch.float32, **sizes).train()
-    measured = peak_bytes(model, random_inputs(model, WORKLOAD))
+    measured = step_bytes(model, random_inputs(model, WORKLOAD))
     found = training_memory(
         architecture_of(model.config),
         rows=WORKLOAD.batch_size,
