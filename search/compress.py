@@ -5,7 +5,6 @@ Calls what the commands train, search and export call, with the options that eac
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ from supernet.console.start import loading
 from supernet.export.report import ExportReport
 from supernet.options.training import TrainConfig
 from supernet.runtime.commands import COMMANDS
+from supernet.runtime.distributed import processes_started
 from supernet.runtime.errors import UserError
 
 STAGES = ("train a supernet", "search it", "choose a sub-network, finish it, export it")
@@ -97,7 +97,7 @@ def compress(typed: Overrides) -> Path:
     Raises:
         UserError: if an option is wrong, or a stage fails.
     """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if processes_started() > 1:
         raise UserError("compress runs in one process; run train and search in several, then export in one")
     plan = Plan.of(typed)
     check_environment()

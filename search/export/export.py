@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from supernet.models.slicing import extract
 from supernet.options.export import CODE, NATIVE
 from supernet.options.training import TrainConfig
 from supernet.runtime.commands import typed_command
+from supernet.runtime.distributed import processes_started
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import file_sha256, supernet_name
 from supernet.runtime.signals import ended_by_signals
@@ -64,7 +64,7 @@ def exported(config: ExportConfig) -> tuple[Path, ExportReport]:
         UserError: if there is no such sub-network, its weights or rows are gone, the folder holds another export, or a
             written file does not do what the sub-network does.
     """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if processes_started() > 1:
         raise UserError("export runs in one process; start it without accelerate launch")
     console = plain_console()
     check_possible(config)

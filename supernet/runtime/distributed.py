@@ -36,6 +36,11 @@ def is_main() -> bool:
     return rank() == "0"
 
 
+def processes_started() -> int:
+    """How many processes a launcher has started, as its variables say; without a launcher 1."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_quiet() -> bool:
     """Whether this thread is in a block of `quietly`."""
     return _QUIET.get()
