@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
@@ -37,10 +37,11 @@ LOG_EVERY = 10
 """Steps between two records of the losses. Reading a loss waits for the device."""
 
 
-class Epochs(ABC):
-    """A training in a folder, resumed or from the start.
+@dataclass(frozen=True)
+class Begun:
+    """A training that has begun in a folder, or resumes there. Made by `begin`.
 
-    Args:
+    Attributes:
         trainer: Makes the steps.
         folder: For checkpoints and records; no other process writes there.
         position: Where the trainer is.
@@ -49,24 +50,32 @@ class Epochs(ABC):
         stop: Whether this process has been asked to stop.
     """
 
+    trainer: Trainer
+    folder: Path
+    position: Position
+    tracking: Tracking
+    console: Console
+    stop: StopRequest
+
+
+class Epochs(ABC):
+    """The epochs of a training.
+
+    Args:
+        begun: The training.
+    """
+
     advice: ClassVar[str]
     """What a user may do if the training diverges; {rate} stands for the learning rate."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        folder: Path,
-        position: Position,
-        tracking: Tracking,
-        console: Console,
-        stop: StopRequest,
-    ) -> None:
-        self.trainer, self.folder, self.position, self.tracking = trainer, folder, position, tracking
-        self.console, self.stop = console, stop
-        self.config, self.model, self.accelerator = trainer.config, trainer.model, trainer.accelerator
-        self.checkpoints = folder / CHECKPOINTS
-        self.saved_step = position.step
-        self.start_time = time.monotonic() - position.seconds
+    def __init__(self, begun: Begun) -> None:
+        self.trainer, self.folder, self.position = begun.trainer, begun.folder, begun.position
+        self.tracking, self.console, self.stop = begun.tracking, begun.console, begun.stop
+        self.config, self.model = begun.trainer.config, begun.trainer.model
+        self.accelerator = begun.trainer.accelerator
+        self.checkpoints = begun.folder / CHECKPOINTS
+        self.saved_step = begun.position.step
+        self.start_time = time.monotonic() - begun.position.seconds
 
     @abstractmethod
     def end_epoch(self) -> None:
@@ -176,9 +185,15 @@ class Epochs(ABC):
 
 
 @contextmanager
-def started(
-    trainer: Trainer, folder: Path, origins: Mapping[str, str], console: Console, *, from_scratch: str
-) -> Iterator[tuple[Position, Tracking]]:
+def begin(
+    trainer: Trainer,
+    folder: Path,
+    origins: Mapping[str, str],
+    console: Console,
+    stop: StopRequest,
+    *,
+    from_scratch: str,
+) -> Iterator[Begun]:
     """Brings a trainer to the newest whole checkpoint in a folder, or leaves it at the beginning.
 
     Args:
@@ -186,10 +201,11 @@ def started(
         folder: Of the training.
         origins: Digests of rows and models; see `load_checkpoint`.
         console: Silent except in the main process.
+        stop: Whether this process has been asked to stop.
         from_scratch: What a user does to start from the beginning, for a message.
 
     Yields:
-        Where the trainer is, and what records the numbers; its trackers are closed after the block.
+        The training; its trackers are closed after the block.
 
     Raises:
         UserError: if the checkpoint or a tracker cannot be used, or the disk lacks room.
@@ -202,7 +218,7 @@ def started(
         write_json(folder / "config.json", asdict(config))
     tracking = Tracking(accelerator, folder, config.tracking, asdict(config), step=position.step)
     try:
-        yield position, tracking
+        yield Begun(trainer, folder, position, tracking, console, stop)
     finally:
         tracking.finish()
 

@@ -36,9 +36,8 @@ from supernet.runtime.shapes import shaped
 from supernet.runtime.signals import StopRequest, stop_request
 from supernet.space.strategies import LARGEST, Pass, Strategy
 from supernet.space.subnetwork import SubNetwork
-from supernet.training.checkpoints import CHECKPOINTS, Position, remove_checkpoints
-from supernet.training.epochs import Epochs, started
-from supernet.training.tracking import Tracking
+from supernet.training.checkpoints import CHECKPOINTS, remove_checkpoints
+from supernet.training.epochs import Begun, Epochs, begin
 from supernet.training.trainer import Trainer
 
 BEST_FILE, RESULT_FILE = "best.safetensors", "finished.json"
@@ -210,33 +209,23 @@ class _Job:
             f"finishing the sub-network: {trainer.steps} steps, it learns from {_WORDS[self.options.targets]}; "
             f"validation {_text(before)}"
         )
-        with started(trainer, folder, self.origins, console, from_scratch=f"removing {folder.name}") as begun:
-            _Finishing(trainer, folder, *begun, console, stop, evaluator=evaluator, before=before).train_to_the_end()
+        with begin(trainer, folder, self.origins, console, stop, from_scratch=f"removing {folder.name}") as begun:
+            _Finishing(begun, evaluator, before).train_to_the_end()
 
 
 class _Finishing(Epochs):
     """The training of a sub-network in a folder. It keeps the best weights so far, unless those are the start.
 
     Args:
+        begun: The training.
         evaluator: Of the validation rows.
         before: Scores of the start.
     """
 
     advice = "lower finetune.learning_rate ({rate:g})"
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        folder: Path,
-        position: Position,
-        tracking: Tracking,
-        console: Console,
-        stop: StopRequest,
-        *,
-        evaluator: Evaluator,
-        before: Scores,
-    ) -> None:
-        super().__init__(trainer, folder, position, tracking, console, stop)
+    def __init__(self, begun: Begun, evaluator: Evaluator, before: Scores) -> None:
+        super().__init__(begun)
         self.evaluator, self.before = evaluator, before
 
     def best(self) -> _Result:

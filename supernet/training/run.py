@@ -22,11 +22,11 @@ from supernet.runtime.signals import StopRequest
 from supernet.runtime.state import mark_done
 from supernet.space.cost import params_share
 from supernet.space.strategies import LARGEST, SMALLEST
-from supernet.training.checkpoints import Position, remove_checkpoints
-from supernet.training.epochs import Epochs, started
+from supernet.training.checkpoints import remove_checkpoints
+from supernet.training.epochs import Begun, Epochs, begin
 from supernet.training.preparation import Prepared
 from supernet.training.summary import print_summary, search_command
-from supernet.training.tracking import Tracking, peak_memory_gib
+from supernet.training.tracking import peak_memory_gib
 
 MIDDLE = "middle"
 """A sub-network that is validated, although no step trains it deliberately."""
@@ -37,19 +37,13 @@ class TrainingRun(Epochs):
 
     Args:
         prepared: Trainer, tokenizer, rows.
-        position: Where the trainer is.
-        tracking: Records the numbers.
-        console: Silent except in the main process.
-        stop: Whether this process has been asked to stop.
+        begun: The training.
     """
 
     advice = "lower train.learning_rate ({rate:g}) or use train.mixed_precision=fp32"
 
-    def __init__(
-        self, prepared: Prepared, position: Position, tracking: Tracking, console: Console, stop: StopRequest
-    ) -> None:
-        folder = prepared.config.folder
-        super().__init__(prepared.trainer, folder, position, tracking, console, stop)
+    def __init__(self, prepared: Prepared, begun: Begun) -> None:
+        super().__init__(begun)
         self.prepared = prepared
         data, space = prepared.materials.data, self.trainer.space
         self.evaluator = Evaluator(
@@ -64,10 +58,11 @@ class TrainingRun(Epochs):
     @classmethod
     @contextmanager
     def started(cls, prepared: Prepared, console: Console, stop: StopRequest) -> Iterator[TrainingRun]:
-        """A run at its newest whole checkpoint, or at its beginning. Errors as for `epochs.started`."""
+        """A run at its newest whole checkpoint, or at its beginning. Errors as for `epochs.begin`."""
         trainer, origins = prepared.trainer, prepared.materials.origins
-        with started(trainer, prepared.config.folder, origins, console, from_scratch="resume=never") as begun:
-            yield cls(prepared, *begun, console, stop)
+        folder = prepared.config.folder
+        with begin(trainer, folder, origins, console, stop, from_scratch="resume=never") as begun:
+            yield cls(prepared, begun)
 
     def end_epoch(self) -> None:
         """Validates, keeps the supernet if it is the best so far, and writes a checkpoint."""
