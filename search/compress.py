@@ -25,7 +25,7 @@ from supernet.console.start import loading
 from supernet.export.report import ExportReport
 from supernet.options.training import TrainConfig
 from supernet.runtime.commands import COMMANDS
-from supernet.runtime.distributed import processes_started
+from supernet.runtime.distributed import several_processes
 from supernet.runtime.errors import UserError
 
 STAGES = ("train a supernet", "search it", "choose a sub-network, finish it, export it")
@@ -97,7 +97,7 @@ def compress(typed: Overrides) -> Path:
     Raises:
         UserError: if an option is wrong, or a stage fails.
     """
-    if processes_started() > 1:
+    if several_processes():
         raise UserError("compress runs in one process; run train and search in several, then export in one")
     plan = Plan.of(typed)
     check_environment()

@@ -21,7 +21,7 @@ from supernet.console.routing import Overrides
 from supernet.console.sweep import Job
 from supernet.options.training import TrainConfig
 from supernet.runtime.commands import typed_command
-from supernet.runtime.distributed import processes_started
+from supernet.runtime.distributed import several_processes
 from supernet.runtime.errors import UserError
 from supernet.runtime.storage import user_path
 
@@ -36,7 +36,7 @@ def doctor(jobs: list[Job[Overrides]]) -> None:
         UserError: if the doctor's own options differ between the jobs, or there are several processes.
         SystemExit: with status 1, if there is a problem.
     """
-    if processes_started() > 1:
+    if several_processes():
         raise UserError(f"the doctor looks at one process; start '{typed_command('doctor')}' without a launcher")
     options, plans = plans_of(jobs)
     planned = any(_is_training(text) for job in jobs for text in job.config["train"]) or bool(options.limits)

@@ -33,7 +33,7 @@ from supernet.models.slicing import extract
 from supernet.options.export import CODE, NATIVE
 from supernet.options.training import TrainConfig
 from supernet.runtime.commands import typed_command
-from supernet.runtime.distributed import processes_started
+from supernet.runtime.distributed import several_processes
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import file_sha256, supernet_name
 from supernet.runtime.signals import ended_by_signals
@@ -64,7 +64,7 @@ def exported(config: ExportConfig) -> tuple[Path, ExportReport]:
         UserError: if there is no such sub-network, its weights or rows are gone, the folder holds another export, or a
             written file does not do what the sub-network does.
     """
-    if processes_started() > 1:
+    if several_processes():
         raise UserError("export runs in one process; start it without accelerate launch")
     console = plain_console()
     check_possible(config)

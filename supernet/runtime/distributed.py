@@ -36,9 +36,9 @@ def is_main() -> bool:
     return rank() == "0"
 
 
-def processes_started() -> int:
-    """How many processes a launcher has started, as its variables say; without a launcher 1."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def several_processes() -> bool:
+    """Whether a launcher has started several processes, as its variable says; it may be no number."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def is_quiet() -> bool:
