@@ -35,7 +35,7 @@ class Proposer(Protocol):
 
 
 class SubnetEvaluator(Protocol):
-    """What the loop needs of `search.measure.WeightSharedEvaluator`."""
+    """What the loop needs of `search.evaluation.measure.WeightSharedEvaluator`."""
 
     def bound(self, subnet: SubNetwork, trials: Sequence[Trial]) -> float | None: ...
     def __call__(self, subnet: SubNetwork, bound: float | None) -> Outcome: ...

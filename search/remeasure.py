@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from search.latencies import Latencies, SubnetModels
+from search.evaluation.latencies import Latencies, SubnetModels
 from search.objectives import LATENCY, LEAST_REFERENCE
 from search.pareto import pareto_front
 from search.report.front import main_cost, objectives_of

@@ -11,8 +11,8 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import Console
 
-from search.latencies import Latencies
-from search.measure import WeightSharedEvaluator, reference_values
+from search.evaluation.latencies import Latencies
+from search.evaluation.measure import WeightSharedEvaluator, reference_values
 from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options.search import BASELINE, FINETUNE, SearchConfig
 from search.rows import load_rows

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from search import session
-from search.latencies import Latencies
+from search.evaluation.latencies import Latencies
 from search.objectives import LATENCY
 from search.options.search import SearchConfig
 from search.remeasure import remeasured

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from search.measure import WeightSharedEvaluator
+from search.evaluation.measure import WeightSharedEvaluator
 from search.objectives import LATENCY, OBJECTIVES
 from search.options.search import SearchConfig
 from search.report.front import front_of

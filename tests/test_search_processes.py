@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import search.cli
-from search.measure import WeightSharedEvaluator
+from search.evaluation.measure import WeightSharedEvaluator
 from search.options.search import SearchConfig
 from search.run import search as run_search
 from search.run_folder import read_run

@@ -1,4 +1,5 @@
 """Ways of pruning the supernet without a search (`table.BASELINES`), which a search has to beat.
 
-It imports `search.options` and `supernet`; its module `run` also `search.loop`, `search.measure` and `search.trials`.
+It imports `search.options` and `supernet`; its module `run` also `search.loop`, `search.evaluation` and
+`search.trials`.
 """

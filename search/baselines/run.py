@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 from search.baselines.base import Pruned
 from search.baselines.table import BASELINES
 from search.baselines.weights import write_changed
+from search.evaluation.measure import WeightSharedEvaluator
 from search.loop import attempt
-from search.measure import WeightSharedEvaluator
 from search.options.search import BaselineOptions
 from search.trials import Outcome, Trial, TrialFile, weights_file
 from supernet.artifact import Supernet

@@ -1,4 +1,4 @@
 """Standard NAS: each sub-network is trained alone, in a process of its own, by Syne Tune's Tuner.
 
-It imports `search.searchers`, `search.loop`, `search.measure`, what these import, and `supernet`.
+It imports `search.searchers`, `search.loop`, `search.evaluation`, what these import, and `supernet`.
 """

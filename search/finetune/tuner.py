@@ -17,13 +17,13 @@ from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.tuner import Tuner
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from search.evaluation.measure import WeightSharedEvaluator
 from search.finetune.moasha import SubNetworkMOASHA
 from search.finetune.recorder import Recorder
 from search.finetune.records import Records
 from search.finetune.trial import Job
 from search.finetune.workers import Workers
 from search.loop import MAX_FAILURES
-from search.measure import WeightSharedEvaluator
 from search.objectives import QUALITY
 from search.options.evaluators import FinetuneEvaluator
 from search.options.search import SearchConfig
