@@ -4,8 +4,8 @@ usage: python benchmarks/busy_latency.py [--rounds 2] [--hidden 192] [--batch 4]
 
 The model is a BERT of 6 layers with random weights. Each round measures the sub-networks of the first 0 to 5 layers in
 turns with the full model (`search.evaluation.latencies`, which a search over latency_ms calls for each trial): first on
-the machine as it is, then beside a busy process on every core. Beside these processes, it also measures each sub-network
-by itself, as older versions did. Shares are of the full model's latency. Last line: one JSON object.
+the machine as it is, then beside a busy process on every core. Beside these processes, it also measures each of them by
+itself, as older versions did. Shares are of the full model's latency. Last line: one JSON object.
 Errors are relative to the share on the machine as it is: the mean over rounds and over the sub-networks with layers,
 and the worst over all.
 """
