@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import LayerSlice, SubNetwork
 from supernet.training.finish import finish
 from supernet.training.previous_run import training_of
+from supernet.training.teacher import teacher_logits
 from supernet.training.trainer import Trainer
 from tests.fixtures import read_task
 from tests.launched import dies_after, run
@@ -43,13 +45,13 @@ class Tokenizer:
     pad_token_id = 1
 
 
-def subject(name="sst2", family="bert", subnet=SUBNET, *, dropout=0.1):
+def subject(name="sst2", family="bert", subnet=SUBNET, *, dropout=0.1, dtype=torch.float32):
     """Positional arguments of `finish`: a sub-network, the full model, rows. There are no test rows."""
     choice = name == "swag"
     auto = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
     labels = {} if choice else {"num_labels": 1 if name == "stsb" else 3}
     rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    full = tiny_model(family, auto=auto, dtype=torch.float32, **labels, **rates)
+    full = tiny_model(family, auto=auto, dtype=dtype, **labels, **rates)
     split = split_of(**KINDS[name])
     task = replace(read_task(name, max_length=30), **({"classes": ("a", "b", "c")} if name == "sst2" else {}))
     data = TaskData(split, split, None, task, None)
@@ -124,6 +126,83 @@ def test_what_was_given_stays_as_it_was(family, subnet, tmp_path, monkeypatch):
     )
     assert not any(model.training for model in (result.model, full, small))
     assert Evaluator(data.validation, data.task, tokenizer).evaluate(result.model) == result.after
+
+
+# --- the full model's predictions -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def any_is_better(monkeypatch):
+    """The weights after the last epoch are the result."""
+    monkeypatch.setattr("supernet.training.finish._is_better", lambda scores, than: True)
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    """Numbers of rows that a teacher has been asked about."""
+    rows = []
+
+    def asked(teacher, data, *rest, **options):
+        rows.append(len(data.train))
+        return teacher_logits(teacher, data, *rest, **options)
+
+    monkeypatch.setattr("supernet.training.teacher.teacher_logits", asked)
+    return rows
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_predictions_made_once_teach_as_a_model_in_each_step(name, tmp_path, monkeypatch, any_is_better, predicted):
+    """The second training runs the full model on each batch; micro-batches take their own rows of the predictions."""
+    options = {"targets": "logits", "train": ["train.micro_batch_size=3"], "learning_rate": 1e-3}
+    once = finished(subject(name, dtype=torch.float64), tmp_path / "once", **options)
+    assert predicted == [24]
+    given = subject(name, dtype=torch.float64)
+    monkeypatch.setattr("supernet.training.finish._Job.predictions", lambda *_: given[2])
+    each = finished(given, tmp_path / "each", **options)
+    assert predicted == [24]
+    for key, tensor in weights(each.model).items():
+        torch.testing.assert_close(once.model.state_dict()[key], tensor, rtol=0, atol=1e-9, msg=key)
+    assert not same(weights(once.model), weights(given[0]))
+
+
+def test_several_finishings_share_the_predictions(tmp_path, any_is_better, predicted):
+    small, subnet, full, data, tokenizer = given = subject()
+    logits = teacher_logits(full, data, tokenizer)
+    assert logits.shape == (24, 3)
+    alone = finished(given, tmp_path / "alone")
+    assert predicted == [24]
+    shared = finished((small, subnet, logits, data, tokenizer), tmp_path / "shared")
+    assert predicted == [24]
+    assert same(weights(shared.model), weights(alone.model))
+    with pytest.raises(ValueError, match="of 23 rows; there are 24 rows"):
+        finished((small, subnet, logits[1:], data, tokenizer), tmp_path / "shared")
+    finished((small, subnet, logits + 1, data, tokenizer), tmp_path / "shared")
+    assert len([*(tmp_path / "shared").iterdir()]) == 3  # other predictions, another training
+
+
+def test_labels_alone_need_no_predictions(tmp_path, predicted):
+    finished(subject(), tmp_path, targets="labels")
+    assert not predicted
+    finished(subject(), tmp_path, targets="both")
+    assert predicted
+
+
+def test_predictions_are_shown_kept_and_read_again(tmp_path, monkeypatch, predicted, expected):
+    shown = []
+    monkeypatch.setattr("supernet.training.teacher.show_progress", lambda _, text: shown.append(text) or nullcontext())
+    with monkeypatch.context() as patch:
+        at_step(patch, 0, kill)
+        with pytest.raises(Killed):
+            finished(subject(), tmp_path)
+    assert (shown, predicted) == (["the full model's predictions of 24 rows"], [24])
+    (file,) = tmp_path.glob("*/checkpoints/teacher.npz")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9])
+    with pytest.raises(UserError, match=r"teacher.npz cannot be used .*; remove it, and the predictions are computed"):
+        finished(subject(), tmp_path)
+    file.write_bytes(whole)
+    assert_same(finished(subject(), tmp_path), tmp_path, expected)
+    assert predicted == [24]
 
 
 # --- kept only if it is better ----------------------------------------------------------------------------------------

@@ -162,6 +162,26 @@ def test_a_fixed_teacher_takes_the_full_nets_place():
     assert float(losses[0]) == pytest.approx(F.cross_entropy(model(**inputs).logits, labels).item(), rel=1e-12)
 
 
+def test_a_fixed_teachers_logits_stand_for_it_but_not_for_its_hidden_states():
+    model, space, inputs, labels = setting()
+    teacher = tiny_model("bert", num_hidden_layers=2)
+    with torch.no_grad():
+        logits = 2 * teacher(**inputs).logits
+        teacher.classifier.weight.mul_(2), teacher.classifier.bias.mul_(2)
+    passes = Strategy("full", k=1).passes(space, drawn(space))
+    found = []
+    for taught in (teacher, logits):
+        model.zero_grad()
+        arguments = {"distillation": Distillation(temperature=2.0), "rows": len(labels), "teacher": taught}
+        losses = accumulate_gradients(model, inputs, labels, passes, **arguments)
+        found.append((losses, {n: p.grad.clone() for n, p in model.named_parameters()}))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="needs the teacher's hidden states; there are only its logits"):
+        accumulate_gradients(
+            model, inputs, labels, passes, distillation=Distillation(hidden_weight=1.0), rows=6, teacher=logits
+        )
+
+
 def test_parts_of_a_batch_add_up_to_the_whole():
     model, space, inputs, labels = setting()
     passes = Strategy("full", k=1).passes(space, drawn(space))

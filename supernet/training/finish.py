@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from rich.console import Console
@@ -33,11 +34,12 @@ from supernet.runtime.precision import AUTO
 from supernet.runtime.processes import accelerate_session, lock_run_folder, resolve_precision
 from supernet.runtime.reading import load_json, unusable
 from supernet.runtime.shapes import shaped
-from supernet.runtime.signals import StopRequest, stop_request
+from supernet.runtime.signals import stop_request
 from supernet.space.strategies import LARGEST, Pass, Strategy
 from supernet.space.subnetwork import SubNetwork
 from supernet.training.checkpoints import CHECKPOINTS, remove_checkpoints
 from supernet.training.epochs import Begun, Epochs, begin
+from supernet.training.teacher import Teacher, kept_logits, teacher_digest
 from supernet.training.trainer import Trainer
 
 BEST_FILE, RESULT_FILE = "best.safetensors", "finished.json"
@@ -86,7 +88,7 @@ class _Result:
 def finish(
     model: PreTrainedModel,
     subnet: SubNetwork,
-    teacher: PreTrainedModel,
+    teacher: Teacher,
     data: TaskData,
     tokenizer: PreTrainedTokenizerBase,
     *,
@@ -103,7 +105,7 @@ def finish(
     Args:
         model: The sub-network's model, on the CPU and in evaluation mode. It is not changed.
         subnet: What it keeps of the full model.
-        teacher: The full model, on the CPU and in evaluation mode. It is not changed.
+        teacher: The full model, on the CPU and in evaluation mode, or its predictions (`teacher_logits`). Not changed.
         data: The rows. Test rows are not read.
         tokenizer: The model's tokenizer.
         training: The supernet's training (`previous_run.training_of`): weight decay, warm-up and the other values.
@@ -129,8 +131,8 @@ def finish(
                 f"{accelerator.num_processes}; start the command without accelerate launch, or use finetune.epochs=0"
             )
         if not (folder / RESULT_FILE).exists():
-            with lock_run_folder(accelerator, folder), stop_request() as stop:
-                job.train(folder, accelerator, console, stop)
+            with lock_run_folder(accelerator, folder):
+                job.train(folder, accelerator, console)
     return _finished(folder, model, console)
 
 
@@ -164,7 +166,7 @@ class _Job:
 
     model: PreTrainedModel
     subnet: SubNetwork
-    teacher: PreTrainedModel
+    teacher: Teacher
     data: TaskData
     tokenizer: PreTrainedTokenizerBase
     config: TrainConfig
@@ -174,8 +176,8 @@ class _Job:
     def origins(self) -> dict[str, str]:
         """Digests of everything that is learned from."""
         rows = {name: getattr(self.data, name).digest() for name in ("train", "validation")}
-        models = {"sub-network": self.model, "full model": self.teacher}
-        return row_digests(rows, self.data.task.answers) | {name: weights_digest_of(m) for name, m in models.items()}
+        models = {"sub-network": weights_digest_of(self.model), "full model": teacher_digest(self.teacher)}
+        return row_digests(rows, self.data.task.answers) | models
 
     def digest(self) -> str:
         """Of everything that the result depends on."""
@@ -183,7 +185,17 @@ class _Job:
         values = (identity(config.train), identity(options), config.seeds.model, self.subnet.to_json(), self.origins)
         return digest(values)
 
-    def train(self, folder: Path, accelerator: Accelerator, console: Console, stop: StopRequest) -> None:
+    def predictions(self, folder: Path, accelerator: Accelerator, console: Console) -> np.ndarray | None:
+        """The full model's predictions of the training rows; None if nothing is learned from them.
+
+        They are kept in the folder: a training that resumes goes on at once, with the same bits.
+        """
+        if not LESSONS[self.options.targets]["distils"]:
+            return None
+        path = folder / CHECKPOINTS / "teacher.npz"  # removed with the checkpoints
+        return kept_logits(path, self.teacher, self.data, self.tokenizer, accelerator=accelerator, console=console)
+
+    def train(self, folder: Path, accelerator: Accelerator, console: Console) -> None:
         """Trains in a folder until its result is there, from the newest checkpoint on."""
         model = copy.deepcopy(self.model).requires_grad_(True)
         space = SingleSpace.of(model, self.subnet)
@@ -194,7 +206,7 @@ class _Job:
             space,
             self.data.train,
             pad_token_id=self.tokenizer.pad_token_id,
-            teacher=copy.deepcopy(self.teacher).to(accelerator.device),
+            teacher=self.predictions(folder, accelerator, console),
             passes=[Pass(LARGEST, space.largest, **LESSONS[self.options.targets])],
         )
         evaluator = Evaluator(
@@ -209,7 +221,9 @@ class _Job:
             f"finishing the sub-network: {trainer.steps} steps, it learns from {_WORDS[self.options.targets]}; "
             f"validation {_text(before)}"
         )
-        with begin(trainer, folder, self.origins, console, stop, from_scratch=f"removing {folder.name}") as begun:
+        again = f"removing {folder.name}"
+        # Before this, there is nothing to save, so a signal may end the process.
+        with stop_request() as stop, begin(trainer, folder, self.origins, console, stop, from_scratch=again) as begun:
             _Finishing(begun, evaluator, before).train_to_the_end()
 
 

@@ -48,7 +48,7 @@ def accumulate_gradients(
     *,
     distillation: Distillation,
     rows: int,
-    teacher: PreTrainedModel | None = None,
+    teacher: PreTrainedModel | Tensor | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
     autocast: Autocast = nullcontext,
 ) -> list[Tensor]:
@@ -64,7 +64,7 @@ def accumulate_gradients(
         passes: The sub-networks to train. The full model comes first if it is among them.
         distillation: How the passes that distil learn from the teacher.
         rows: Rows of the batch over all processes. Losses are means over these.
-        teacher: A fixed model to learn from. None is the full model, which predicts without training if it has no pass.
+        teacher: A fixed model, or its logits for these inputs. None: the full model, even if it has no pass of its own.
         backward: Called with each loss (`accelerator.backward`).
         autocast: Context of the forward passes (`accelerator.autocast`).
 
@@ -76,7 +76,7 @@ def accumulate_gradients(
     others = {name: tensor for name, tensor in inputs.items() if name != "input_ids"}
     embedding = cast(nn.Embedding, model.get_input_embeddings())
     embedded = embedding(inputs["input_ids"]).detach().requires_grad_()
-    target = _fixed_target(model, teacher, passes, partial(predict, inputs=inputs))
+    target = _fixed_target(model, teacher, passes, head, labels_B, partial(predict, inputs=inputs))
     losses = []
     for p in passes:
         output = predict(view(model, p.subnet), len(p.subnet.layers), inputs={"inputs_embeds": embedded, **others})
@@ -112,13 +112,17 @@ def _predict(
 
 def _fixed_target(
     model: PreTrainedModel,
-    teacher: PreTrainedModel | None,
+    teacher: PreTrainedModel | Tensor | None,
     passes: Sequence[Pass],
+    head: Head,
+    labels_B: Tensor,
     predict: Callable[[PreTrainedModel, int], _Predictions],
 ) -> _Predictions | None:
     """Predictions of the teacher, or of a full model without a pass; None if no such predictions are needed."""
     if not any(p.distils for p in passes) or (teacher is None and passes[0].kind == LARGEST):
         return None
+    if isinstance(teacher, Tensor):
+        return _Predictions(*head.predictions(teacher, labels_B), ())
     source = model if teacher is None else teacher
     with torch.no_grad():
         return predict(source, source.config.num_hidden_layers)
@@ -175,6 +179,8 @@ def _distillation_loss(
     if options.hidden_weight == 0 or not subnet.layers:
         return loss
     depth, states = len(subnet.layers), teacher.hidden_LSTD
+    if not states:
+        raise ValueError("distillation.hidden_weight > 0 needs the teacher's hidden states; there are only its logits")
     if options.hidden_map == SAME:
         matched = [(i, s.index) for i, s in enumerate(subnet.layers)]
     else:

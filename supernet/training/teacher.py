@@ -1,21 +1,100 @@
-"""A fixed teacher: another fine-tuned model that the sub-networks learn from."""
+"""A fixed teacher: a fine-tuned model that sub-networks learn from, or what it predicts.
+
+Shape letters: N training rows, C outputs of the head for each row.
+"""
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from accelerate import Accelerator
+from rich.console import Console
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from supernet.console.progress import show_progress
+from supernet.data.load import TaskData
 from supernet.data.readers import listing
+from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import FAMILIES
+from supernet.models.files import refusing
 from supernet.models.heads import HEADS, head_for
 from supernet.models.pretrained import check_model, load_tokenizer, read_classifier, read_config
+from supernet.models.weights import weights_digest_of
 from supernet.options.task import Task
 from supernet.options.training import SAME, TOP, Distillation
 from supernet.runtime.errors import UserError
-from supernet.runtime.files import supernet_in
+from supernet.runtime.files import atomic_path, supernet_in
 from supernet.runtime.storage import user_path
+
+Teacher: TypeAlias = PreTrainedModel | np.ndarray
+"""A fixed model, which predicts batch by batch, or its (N, C) predictions of the training rows (`teacher_logits`)."""
+
+
+def teacher_logits(
+    teacher: PreTrainedModel,
+    data: TaskData,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    device: torch.device | str = "cpu",
+    mixed_precision: str = "no",
+) -> np.ndarray:
+    """(N, C) predictions of the training rows, in their order, from a single pass.
+
+    They never change, so one pass serves all epochs, and several sub-networks. It is for heads that predict once for
+    each row, as all of `HEADS` do: predictions of each token would not fit into an array.
+
+    Args:
+        teacher: A model of a known family in evaluation mode. It stays as it is, and where it is.
+        data: The rows.
+        tokenizer: The model's tokenizer, for padding.
+        device: Where to compute.
+        mixed_precision: See `Evaluator`.
+    """
+    device = torch.device(device)
+    model = teacher if teacher.device == device else copy.deepcopy(teacher).to(device)  # type: ignore[arg-type]
+    evaluator = Evaluator(data.train, data.task, tokenizer, device=device, mixed_precision=mixed_precision)
+    return evaluator.logits(model)
+
+
+def kept_logits(
+    path: Path,
+    teacher: Teacher,
+    data: TaskData,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    accelerator: Accelerator,
+    console: Console,
+) -> np.ndarray:
+    """`teacher_logits`, computed once and kept in a file; what a caller has computed is returned as it is.
+
+    Raises:
+        UserError: if the file is damaged, or cannot be written.
+    """
+    if isinstance(teacher, np.ndarray):
+        return teacher
+    if not path.exists():
+        device, precision = accelerator.device, accelerator.mixed_precision
+        with show_progress(console, f"the full model's predictions of {len(data.train)} rows"):
+            logits_NC = teacher_logits(teacher, data, tokenizer, device=device, mixed_precision=precision)
+        path.parent.mkdir(exist_ok=True)
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            np.savez(file, logits=logits_NC)
+    problem, advice = f"{path} cannot be used", "remove it, and the predictions are computed again"
+    with refusing(problem, advice), path.open("rb") as source, np.load(source, allow_pickle=False) as saved:
+        return saved["logits"]
+
+
+def teacher_digest(teacher: Teacher) -> str:
+    """16 hexadecimal digits that stand for the weights of a model, or for its predictions."""
+    if isinstance(teacher, PreTrainedModel):
+        return weights_digest_of(teacher)
+    content = f"{teacher.shape} {teacher.dtype}".encode() + teacher.tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def load_teacher(

@@ -19,7 +19,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
-from supernet.data.batches import collate, training_batches
+from supernet.data.batches import Batch, collate, training_batches
 from supernet.data.tokens import TokenizedSplit
 from supernet.models.families import architecture_of
 from supernet.options.training import TrainConfig
@@ -32,6 +32,7 @@ from supernet.space.strategies import KINDS, Pass
 from supernet.space.subnetwork import SubNetwork
 from supernet.training.gradients import accumulate_gradients
 from supernet.training.memory import halve_until_it_fits
+from supernet.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,12 @@ class Trainer:
         space: The search space.
         split: The training rows.
         pad_token_id: Token id of the padding.
-        teacher: A fixed model to learn from, on the device; None is the full model.
+        teacher: A fixed model to learn from, on the device, or its predictions of the rows of `split`; None is the full
+            model.
         passes: The passes of every step. None: those that the strategy of `config` chooses.
+
+    Raises:
+        ValueError: if there are predictions of another number of rows.
     """
 
     def __init__(
@@ -81,9 +86,11 @@ class Trainer:
         split: TokenizedSplit,
         *,
         pad_token_id: int,
-        teacher: PreTrainedModel | None = None,
+        teacher: Teacher | None = None,
         passes: Sequence[Pass] | None = None,
     ) -> None:
+        if isinstance(teacher, np.ndarray) and len(teacher) != len(split):
+            raise ValueError(f"the teacher's predictions are of {len(teacher)} rows; there are {len(split)} rows")
         self.config, self.accelerator, self.space, self.split = config, accelerator, space, split
         self.pad_token_id, self.teacher, self.passes = pad_token_id, teacher, passes
         self.model = model.to(accelerator.device).train()
@@ -229,7 +236,7 @@ class Trainer:
                     passes,
                     distillation=self.config.distillation,
                     rows=rows,
-                    teacher=self.teacher,
+                    teacher=self._teacher_of(batch),
                     backward=backward,
                     autocast=accelerator.autocast,
                 )
@@ -237,6 +244,12 @@ class Trainer:
         if not len(mine) and accelerator.scaler is not None:
             accelerator.scaler.scale(losses)  # a process without rows needs the scale too
         return losses
+
+    def _teacher_of(self, batch: Batch) -> PreTrainedModel | Tensor | None:
+        """The teacher, or what it predicts for the rows of a batch."""
+        if not isinstance(self.teacher, np.ndarray):
+            return self.teacher
+        return torch.from_numpy(self.teacher[batch.rows]).to(self.accelerator.device)
 
 
 def generator_states(device: torch.device) -> list[Tensor]:
