@@ -18,6 +18,7 @@ from search.options.searchers import MOASHA
 from search.searchers.schedulers import AskTell, make_scheduler
 from search.searchers.table import SEARCHERS
 from search.session import Session, open_session
+from search.spaces import check_space_name
 from search.trials import STARTS, Trial
 from supernet.console.progress import WorkProgress
 from supernet.models.slicing import extract
@@ -65,25 +66,28 @@ def _check_names(config: SearchConfig) -> None:
         raise unknown("searcher", searcher, searchers)
     if baseline is not None and baseline not in BASELINES:
         raise unknown("baseline", baseline, BASELINES)
+    if config.space is not None:
+        check_space_name(config.space)
 
 
 def _search_supernet(session: Session, on_trial: Callable[[Trial], None]) -> ModelOf:
     """Evaluates a searcher's proposals with the supernet's weights."""
-    config, space = session.config, session.supernet.space
+    config, searched = session.config, session.searched
 
     def begin() -> Dialogue:
         scheduler = make_scheduler(
             config.searcher.name,
-            space,
+            searched.space,
             metrics=config.objectives,
             seed=config.seed,
             known=session.weight_shared.known,
             options=config.searcher,
+            first=searched.first,
+            starts=searched.starts,
         )
         file = session.begin()
-        return Dialogue(
-            AskTell(scheduler, space), config.objectives, file, on_trial, at_once=session.accelerator.num_processes
-        )
+        asked, at_once = AskTell(scheduler, searched.space), session.accelerator.num_processes
+        return Dialogue(asked, config.objectives, file, on_trial, at_once=at_once)
 
     trials = run_search(
         begin, session.weight_shared, max_evaluations=config.max_evaluations, accelerator=session.accelerator
@@ -147,7 +151,7 @@ def _report_exhaustion(session: Session, trials: Sequence[Trial]) -> None:
 def _report_unused_seed(session: Session) -> None:
     """Notes that other seeds give the same trials: their spread would say nothing about chance."""
     searcher, at_once = session.config.searcher.name, session.accelerator.num_processes
-    if at_once <= STARTS and not SEARCHERS[searcher].draws(session.supernet.space):
+    if at_once <= STARTS and not SEARCHERS[searcher].draws(session.searched.space):
         session.console.print(
             f"the seed had no influence: {searcher} compares all sub-networks of a space this small for each proposal, "
             "so other seeds give the same trials"

@@ -17,9 +17,9 @@ from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options.search import BASELINE, FINETUNE, SearchConfig
 from search.rows import load_rows
 from search.run_folder import TRIALS_FILE, RunInfo, begin_run, going_on
+from search.spaces import Searched, searched_spaces
 from search.trials import TrialFile
 from supernet.artifact import Supernet, find_supernet, load_supernet, remarks, unfinished_trainings
-from supernet.console.choices import choice_of
 from supernet.console.progress import WorkProgress, plain_console, show_progress
 from supernet.data.load import TaskData
 from supernet.data.metrics import majority_error
@@ -53,6 +53,7 @@ class Session:
         accelerator: The processes.
         console: Silent except in the main process.
         supernet: On the accelerator's device.
+        searched: Where the search looks.
         data: The rows of its task.
         weight_shared: Evaluates sub-networks with the supernet's weights.
         folder: The run folder.
@@ -64,6 +65,7 @@ class Session:
     accelerator: Accelerator
     console: Console
     supernet: Supernet
+    searched: Searched
     data: TaskData
     weight_shared: WeightSharedEvaluator
     folder: Path
@@ -108,8 +110,8 @@ class Session:
         return file
 
     def _outside(self, subnet: SubNetwork) -> str | None:
-        """Why a sub-network is not in the supernet's space; None if it is."""
-        space = self.supernet.space
+        """Why a sub-network is not in the space that is searched; None if it is."""
+        space = self.searched.space
         beyond = space.sizes.excess(subnet)
         return beyond if beyond is not None or subnet in space else f"it is not in space {space.name}"
 
@@ -132,6 +134,7 @@ def open_session(config: SearchConfig, accelerator: Accelerator) -> Session:
     """
     console = plain_console(quiet=not accelerator.is_main_process)
     supernet_folder, supernet = _load_supernet(config, console)
+    searched = searched_spaces(config, supernet)
     loading = show_progress(_beside(console), f"loading the rows of task {supernet.info.task.name}")
     with loading, main_first(accelerator):  # one process tokenises, the others read its cache
         data = load_rows(supernet, config.data)
@@ -154,11 +157,12 @@ def open_session(config: SearchConfig, accelerator: Accelerator) -> Session:
         config,
         supernet_folder,
         supernet,
+        searched.label,
         reference=reference,
         majority=majority_error(info.task, data.validation.labels),
         conditions=_conditions(config, supernet, accelerator),
     )
-    return Session(config, accelerator, console, supernet, data, weight_shared, folder, run, latencies)
+    return Session(config, accelerator, console, supernet, searched, data, weight_shared, folder, run, latencies)
 
 
 def _load_supernet(config: SearchConfig, console: Console) -> tuple[Path, Supernet]:
@@ -178,6 +182,7 @@ def _run_info(
     config: SearchConfig,
     folder: Path,
     supernet: Supernet,
+    space: str,
     *,
     reference: dict[str, float],
     majority: float,
@@ -191,7 +196,7 @@ def _run_info(
         task=info.task.name,
         metric=info.task.metric,
         model=info.model,
-        space=choice_of("space", info.space),
+        space=space,
         strategy=info.strategy.name,
         objectives=list(config.objectives),
         reference=reference,

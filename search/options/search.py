@@ -11,10 +11,10 @@ from typing import Any
 
 from search.objectives import OBJECTIVES, QUALITY
 from search.options.evaluators import EVALUATOR_OPTIONS, FINETUNE, SUPERNET, EvaluatorOptions, SupernetEvaluator
-from search.options.searchers import MOASHA, SEARCHER_OPTIONS, SearcherOptions
+from search.options.searchers import MOASHA, SEARCHER_OPTIONS, PhasedOptions, SearcherOptions
 from supernet.runtime.commands import typed_command
 from supernet.runtime.errors import MAX_SEED, UserError, at_least, one_of, within
-from supernet.runtime.fields import COUNTED_APART, NO_EFFECT, counts_as, identity, names, variants
+from supernet.runtime.fields import COUNTED_APART, NO_EFFECT, SINGLE, counts_as, identity, names, variants
 from supernet.runtime.files import digest, file_sha256, folder_name, supernet_name
 from supernet.runtime.precision import AUTO, PRECISIONS
 from supernet.runtime.storage import user_path
@@ -94,6 +94,10 @@ class SearchConfig:
 
     Attributes:
         searcher: How sub-networks are proposed.
+        space: Where to search, by the name of a space of train: medium64. It must contain the space that the supernet
+            was trained in, or lie within it. null: first in the supernet's own space, then in a larger one, around what
+            was found (after small: medium). Searchers that do not learn stay in the supernet's own space.
+        starts: Folders of runs that searched the same supernet. The sub-networks on their fronts are evaluated first.
         data: The task's rows.
         evaluator: Where the weights of a sub-network come from.
         baseline: A way of pruning without a search, to compare a search with.
@@ -116,6 +120,8 @@ class SearchConfig:
         default_factory=lambda: SupernetEvaluator(SUPERNET), metadata=variants(EVALUATOR_OPTIONS)
     )
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
+    space: str | None = None
+    starts: tuple[str, ...] = field(default=(), metadata=SINGLE)
     supernet: str | None = field(default=None, metadata=COUNTED_APART)
     objectives: list[str] = field(
         default_factory=lambda: ["error", "params"], metadata=names({n: o.label for n, o in OBJECTIVES.items()})
@@ -141,6 +147,9 @@ class SearchConfig:
             raise UserError(f"baseline={self.baseline.name} trains nothing; leave out evaluator=finetune")
         one_of("mixed_precision", self.mixed_precision, (AUTO, *PRECISIONS))
         at_least("max_evaluations", self.max_evaluations, 1)
+        for key, given in (("space", self.space is not None), ("starts", bool(self.starts))):
+            if given and self.mode != SEARCH:
+                raise UserError(f"{key} is for a search with the supernet's weights; leave it out with {self._way}")
         within("seed", self.seed, 0, MAX_SEED)
         if self.name is not None and not folder_name(self.name).strip("."):  # it would be the folder of all runs
             raise UserError(f"name is '{self.name}'; it must name a folder, or be null to have one made")
@@ -184,6 +193,19 @@ class SearchConfig:
         return FINETUNE if self.evaluator.name == FINETUNE else SEARCH
 
     @property
+    def _way(self) -> str:
+        """What was asked for instead of a search with the supernet's weights, as it is typed."""
+        return f"evaluator={FINETUNE}" if self.mode == FINETUNE else f"baseline={self.baseline.name}"
+
+    @property
+    def first_phase(self) -> int | None:
+        """Number of sub-networks to try in the supernet's own space before a larger one; None if there is one space."""
+        searcher = self.searcher
+        if self.mode != SEARCH or self.space is not None or not isinstance(searcher, PhasedOptions):
+            return None
+        return searcher.first_phase
+
+    @property
     def stop_confidence(self) -> float | None:
         """The confidence at which evaluations stop early; None if all rows are evaluated."""
         return self.evaluator.stop_confidence if isinstance(self.evaluator, SupernetEvaluator) else None
@@ -200,8 +222,12 @@ class SearchConfig:
 
     def identity(self) -> dict[str, Any]:
         """The values that the trials depend on, except supernet and seed. A run resumes only if all are unchanged."""
-        unused = ("searcher", "evaluator") if self.mode == BASELINE else ("baseline",)
-        return {name: value for name, value in identity(self).items() if name not in unused}
+        values, unused = identity(self), ("searcher", "evaluator") if self.mode == BASELINE else ("baseline",)
+        if self.first_phase is None:
+            values["searcher"].pop("first_phase", None)
+        # Options that older versions did not have count only if they are given: the names of their runs must stay.
+        newer = [name for name in ("space", "starts") if not values[name]]
+        return {name: value for name, value in values.items() if name not in (*unused, *newer)}
 
     def folder(self, supernet_folder: Path, supernet: dict[str, Any]) -> Path:
         """The run folder: named after this supernet, searcher and seed unless it has a name of its own.

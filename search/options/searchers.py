@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from supernet.runtime.errors import UserError, at_least
@@ -29,11 +29,26 @@ class SearcherOptions:
         Run folders are named after a digest of these values. In older versions all searchers shared one set of options,
         and the names of their run folders must stay.
         """
-        return {"name": self.name} | _DEFAULTS | asdict(self)
+        return {"name": self.name} | _SHARED | asdict(self)
 
 
 @dataclass(frozen=True)
-class EhviOptions(SearcherOptions):
+class PhasedOptions(SearcherOptions):
+    """Options of the searchers that learn from results.
+
+    Attributes:
+        first_phase: Number of sub-networks to try in the supernet's own space before a larger space is searched. Only
+            with space=null.
+    """
+
+    first_phase: int = 30
+
+    def __post_init__(self) -> None:
+        at_least("searcher.first_phase", self.first_phase, 1)
+
+
+@dataclass(frozen=True)
+class EhviOptions(PhasedOptions):
     """Options of ehvi.
 
     Attributes:
@@ -44,7 +59,7 @@ class EhviOptions(SearcherOptions):
 
 
 @dataclass(frozen=True)
-class Nsga2Options(SearcherOptions):
+class Nsga2Options(PhasedOptions):
     """Options of nsga2.
 
     Attributes:
@@ -54,6 +69,7 @@ class Nsga2Options(SearcherOptions):
     population: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least("searcher.population", self.population, 2)
 
 
@@ -97,18 +113,16 @@ class MoashaOptions(SearcherOptions):
 
 SEARCHER_OPTIONS: Mapping[str, type[SearcherOptions]] = {
     "ehvi": EhviOptions,
+    "local_search": PhasedOptions,
     "morea": MoreaOptions,
     "nsga2": Nsga2Options,
+    "random_scalarization": PhasedOptions,
     MOASHA: MoashaOptions,
 }
 """The searchers that have options of their own."""
 
-_DEFAULTS = {
-    option.name: option.default
-    for options in SEARCHER_OPTIONS.values()
-    for option in fields(options)
-    if option.default is not MISSING
-}
+_SHARED = {"known_cost": True, "population": 10, "sample_size": 5, "grace": 1, "reduction_factor": 3.0}
+"""The options that all searchers shared, with the defaults of then."""
 
 
 def searcher_options(name: str, **values: Any) -> SearcherOptions:

@@ -23,6 +23,7 @@ from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidel
 
 from search.options.searchers import SearcherOptions, searcher_options
 from search.searchers.history import History, Propose
+from search.searchers.phases import FirstPhase, in_phases
 from search.searchers.table import SEARCHERS, Formula, Problem
 from supernet.runtime.errors import UserError, unknown
 from supernet.space.base import SearchSpace
@@ -33,13 +34,14 @@ from supernet.space.subnetwork import SubNetwork
 class SubNetworkSearcher(BaseSearcher):
     """A searcher whose trials are the sub-networks of a space, each at most once.
 
-    Starts with the largest, the smallest and the middle sub-network, as the paper does. Each proposal depends only on
-    the seed and on the earlier sub-networks and results. So a new searcher that gets the trials of an interrupted
-    search in their order, without being asked, continues that search.
+    Starts with given sub-networks. Each proposal depends only on the seed and on the earlier sub-networks and results.
+    So a new searcher that gets the trials of an interrupted search in their order, without being asked, continues that
+    search.
 
     Args:
         space: Where the sub-networks come from.
-        propose: Proposes the next sub-network, after the first three.
+        propose: Proposes the next sub-network, after the starts.
+        starts: Tried first.
         seed: Of the proposals.
         learns: Whether proposals depend on results. A searcher that does not learn must not know byproducts: they
             come at other times if several sub-networks are evaluated at once.
@@ -48,9 +50,11 @@ class SubNetworkSearcher(BaseSearcher):
         config_space: Syne Tune's view of the space: one integer for each entry of a vector.
     """
 
-    def __init__(self, space: SearchSpace, propose: Propose, *, seed: int, learns: bool = True) -> None:
+    def __init__(
+        self, space: SearchSpace, propose: Propose, *, starts: Sequence[SubNetwork], seed: int, learns: bool = True
+    ) -> None:
         super().__init__({name: randint(low, high) for name, (low, high) in space.bounds.items()}, random_seed=seed)
-        self.space, self._propose, self._learns = space, propose, learns
+        self.space, self._propose, self._starts, self._learns = space, propose, starts, learns
         self._results: dict[SubNetwork, tuple[float, ...]] = {}
         self._byproducts: set[SubNetwork] = set()
         self._pending: set[SubNetwork] = set()
@@ -59,7 +63,7 @@ class SubNetworkSearcher(BaseSearcher):
     def suggest(self, **kwargs: Any) -> dict[str, int] | None:
         """The vector of the next sub-network by the names of its entries; None if none is left."""
         history = History(self.space, self._results, self._byproducts, self._pending, self._failed)
-        subnet = history.first_unseen((self.space.largest, self.space.smallest, self.space.middle))
+        subnet = history.first_unseen(self._starts)
         if subnet is None:
             # A generator for each trial, not for the whole search: resuming need not restore its state.
             subnet = self._propose(history, np.random.default_rng([self.random_seed, history.trials]))
@@ -141,8 +145,12 @@ def make_scheduler(
     seed: int,
     known: Mapping[str, Formula] | None = None,
     options: SearcherOptions | None = None,
+    first: FirstPhase | None = None,
+    starts: Sequence[SubNetwork] = (),
 ) -> SubNetworkScheduler:
     """A Syne Tune scheduler that proposes sub-networks of a space.
+
+    The first are the largest, the smallest and the middle sub-network, as in the paper.
 
     Args:
         name: One of `table.SEARCHERS`.
@@ -153,6 +161,8 @@ def make_scheduler(
             other objectives. stratified_random spreads over "params", which need not be an objective, and without it
             over BERT's proportions.
         options: The searcher's own options; None takes the defaults.
+        first: The phase that comes first; None searches the space at once.
+        starts: Sub-networks of the space that are tried after the first three.
 
     Raises:
         UserError: if the searcher is unknown or cannot search this space, or for fewer than two objectives.
@@ -162,10 +172,18 @@ def make_scheduler(
     if len(metrics) < 2:
         raise UserError(f"searchers take two or more objectives, got {list(metrics)}; name another objective")
     row = SEARCHERS[name]
-    if (reason := row.refuses(space)) is not None:
-        raise UserError(f"searcher '{name}' cannot search this space: {reason}")
-    problem = Problem(space, metrics, seed, known or {}, options or searcher_options(name))
-    searcher = SubNetworkSearcher(space, row.make(problem), seed=seed, learns=row.learns)
+
+    def made(space: SearchSpace) -> Propose:
+        if (reason := row.refuses(space)) is not None:
+            raise UserError(f"searcher '{name}' cannot search this space: {reason}")
+        return row.make(Problem(space, metrics, seed, known or {}, options or searcher_options(name)))
+
+    propose, at_first = made(space), space if first is None else first.space
+    before = [at_first.largest, at_first.smallest, at_first.middle, *starts]
+    if first is not None:
+        whole = FirstPhase(first.space, first.trials + len(starts))
+        propose = in_phases(whole, made(first.space), propose)
+    searcher = SubNetworkSearcher(space, propose, starts=before, seed=seed, learns=row.learns)
     return SubNetworkScheduler(searcher.config_space, metrics=list(metrics), searcher=searcher, random_seed=seed)
 
 

@@ -19,6 +19,9 @@ from supernet.space.subnetwork import Sizes, SubNetwork
 
 DEPTH_ORDERS = ("prefix", "even", "importance")
 
+SAMPLES = 100
+"""Sub-networks of another space that are looked at to see whether it lies within a space."""
+
 
 def layer_sets(depth: str, layers: int, importance: Sequence[float] | None = None) -> tuple[tuple[int, ...], ...]:
     """For each number of layers from 0 to all, the indices of the kept layers, ascending.
@@ -132,6 +135,15 @@ class SearchSpace(ABC):
         if not inside or self.decode(vector) != subnet:
             raise ValueError(f"sub-network ({subnet}) is not in space {self.name}")
         return vector
+
+    @final
+    def includes(self, other: SearchSpace) -> bool:
+        """Whether another space of the same full model lies within this one, as far as `SAMPLES` of it tell."""
+        rng = np.random.default_rng(0)
+        ends = (other.largest, other.smallest, other.middle)
+        return self.sizes == other.sizes and all(
+            s in self for s in (*ends, *(other.sample(rng) for _ in range(SAMPLES)))
+        )
 
     @final
     def __contains__(self, subnet: SubNetwork) -> bool:

@@ -222,6 +222,16 @@ class SpaceOptions:
             )
 
 
+WIDER = {"small": "medium"}
+"""A space of sub-networks whose heads and units were all trained, although not together: by name, the larger space."""
+
+
+def wider(options: SpaceOptions) -> SpaceOptions | None:
+    """A larger space than the one that a supernet was trained in, worth searching too; None if there is none."""
+    name = WIDER.get(options.name)
+    return None if name is None else SpaceOptions(name, multiple_of=options.multiple_of)
+
+
 def search_space(
     options: SpaceOptions, *, layers: int, heads: int, units: int, layer_importance: Sequence[float] | None = None
 ) -> SearchSpace:
