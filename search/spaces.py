@@ -39,8 +39,8 @@ def searched_spaces(config: SearchConfig, supernet: Supernet) -> Searched:
     """Where a search of a supernet looks.
 
     Raises:
-        UserError: if there is no space of that name, if it neither contains the supernet's own space nor lies within it,
-            or if the starts are another supernet's or not in the space.
+        UserError: if there is no space of that name, if it neither contains the supernet's own space nor lies within
+            it, or if the starts are another supernet's or not in the space.
     """
     searched = _searched(config, supernet)
     return replace(searched, starts=_starts(config.starts, supernet, searched))
