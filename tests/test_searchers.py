@@ -8,7 +8,7 @@ import torch
 
 from search.searchers.history import all_subnets
 from search.searchers.schedulers import AskTell, make_scheduler
-from search.searchers.table import MODEL_DIMENSIONS, SEARCHERS
+from search.searchers.table import CANDIDATE_ENTRIES, MODEL_DIMENSIONS, SEARCHERS
 from supernet.runtime.errors import UserError
 from supernet.space.base import SearchSpace
 from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, NativeSpace, SmallSpace
@@ -239,10 +239,14 @@ def test_mistakes_are_told_in_one_line() -> None:
         searcher("evhi")
     with pytest.raises(UserError, match="two or more objectives"):
         searcher("random", metrics=("error",))
-    many = LargeSpace(layers=2, heads=4, units=MODEL_DIMENSIONS)
+    many, wide = LayerSpace(MODEL_DIMENSIONS + 1, 4, 8), LargeSpace(layers=2, heads=4, units=CANDIDATE_ENTRIES)
     for name, space, advice in [
-        ("ehvi", many, "models at most 256 dimensions, space large has 520; use searcher=nsga2, morea or strat"),
-        ("random_scalarization", many, "use searcher=nsga2, morea or stratified_random, or space=small, medium"),
+        ("ehvi", many, "models at most 256 dimensions, space layer has 257; use searcher=nsga2, morea or strat"),
+        (
+            "random_scalarization",
+            wide,
+            "vectors of at most 4096 entries, space large has 8200; use searcher=",
+        ),
         ("grid", MediumSpace(12, 12, 3072), "24 dimensions of space medium are more than 8192 points; use searcher="),
     ]:
         with pytest.raises(UserError, match=advice) as caught:

@@ -24,7 +24,7 @@ from search.searchers.cells import cells_of
 from search.searchers.history import History
 from search.searchers.schedulers import make_scheduler
 from supernet.runtime.errors import UserError
-from supernet.space.spaces import MediumSpace
+from supernet.space.spaces import LargeSpace, MediumSpace
 from tests.synthetic import LAYER, MEDIUM, METRICS, SMALL, cost_of, search, searcher, smooth, volume
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -299,3 +299,26 @@ for _ in range(6):
 assert "search.searchers.ehvi_botorch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+@pytest.mark.parametrize("space", [MEDIUM, LargeSpace(layers=3, heads=4, units=512, multiple_of=64)])
+def test_moves_keep_the_number_of_heads_and_of_units(space):
+    rng = np.random.default_rng(0)
+    parents = candidates.spread_vectors(space, 40, rng)
+    moved = candidates._moved(space, parents, rng)
+    assert ((space.lower <= moved) & (moved <= space.upper)).all()
+    is_head = np.array([name.startswith("head") for name in space.bounds])
+    for kind in (is_head, ~is_head):
+        assert (moved[:, kind].sum(axis=1) == parents[:, kind].sum(axis=1)).all()
+    assert (moved != parents).any(axis=1).mean() > 0.5
+
+
+def test_a_large_space_is_searched_from_regular_sub_networks_on():
+    space = LargeSpace(layers=4, heads=4, units=512, multiple_of=64)
+    drawn = candidates.pool_of(space, np.array([space.upper]), np.random.default_rng(0))
+    regular = [space.decode(vector) in space.regular for vector in drawn.tolist()]
+    assert all(regular[: 2 * candidates.POOL])
+    assert not all(regular[2 * candidates.POOL :])
+    found = [subnet for subnet, _ in search(searcher("ehvi", space), space, 30)]
+    assert len(set(found)) == 30
+    assert any(subnet not in space.regular for subnet in found)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from supernet.runtime.errors import UserError
 from supernet.space.base import layer_sets
-from supernet.space.spaces import SPACES, SpaceOptions, search_space
+from supernet.space.spaces import SPACES, LargeSpace, MediumSpace, SpaceOptions, search_space
 from supernet.space.subnetwork import LayerSlice, SubNetwork, kept
 
 spaces = pytest.mark.parametrize("name", sorted(SPACES))
@@ -173,3 +173,18 @@ def test_depth_orders():
 def test_impossible_limits_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         space_of(**options)
+
+
+def test_the_features_of_a_large_space_count_what_is_kept_and_what_is_not_among_the_first():
+    space = LargeSpace(layers=2, heads=4, units=6, multiple_of=2)
+    subnet = SubNetwork((LayerSlice(0, (0, 3), range(6)), LayerSlice(1, range(1), (2, 3))))
+    (features,) = space.features(np.array([space.encode(subnet)]))
+    shares, displaced = [0.5, 0.25, 1, 1 / 3], [0.5, 0, 0, 1]  # heads of both layers, then units of both
+    assert features == pytest.approx([*shares, *displaced])
+    assert (space.features(np.array([space.lower, space.upper])) == [[0] * 8, [1] * 4 + [0] * 4]).all()
+
+
+def test_the_regular_sub_networks_of_a_large_space_are_in_it():
+    space = LargeSpace(layers=3, heads=4, units=7, multiple_of=2)
+    assert space.includes(space.regular)
+    assert MediumSpace(3, 4, 7).regular == MediumSpace(3, 4, 7)

@@ -49,15 +49,40 @@ def spread_vectors(space: SearchSpace, count: int, rng: np.random.Generator) -> 
 
 
 def mutated_vectors(space: SearchSpace, parents_cd: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, d) vectors that differ from a parent in one entry, sometimes in more, by steps of any size."""
-    shape = (count, len(space.bounds))
+    """(count, d) vectors near a parent: every second one moves a part of one layer's budget to another.
+
+    The others differ from the parent in one entry, sometimes in more, by steps of any size.
+    """
     parent_cd = parents_cd[rng.integers(len(parents_cd), size=count)]
-    changed_cd = rng.random(shape) < 1 / shape[1]
-    changed_cd[np.arange(count), rng.integers(shape[1], size=count)] = True
+    changed_cd = _changed(space, parent_cd, rng)
+    moved_c = np.arange(count) % 2 == 1
+    changed_cd[moved_c] = _moved(space, parent_cd[moved_c], rng)
+    return changed_cd
+
+
+def _changed(space: SearchSpace, parent_cd: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    count, d = parent_cd.shape
+    changed_cd = rng.random((count, d)) < 1 / d
+    changed_cd[np.arange(count), rng.integers(d, size=count)] = True
     scale_c1 = 10.0 ** rng.uniform(-2, -0.3, size=(count, 1))
-    step_cd = np.rint(rng.normal(size=shape) * scale_c1 * (space.upper - space.lower)).astype(int)
-    step_cd = np.where(step_cd == 0, rng.choice([-1, 1], size=shape), step_cd)
+    step_cd = np.rint(rng.normal(size=(count, d)) * scale_c1 * (space.upper - space.lower)).astype(int)
+    step_cd = np.where(step_cd == 0, rng.choice([-1, 1], size=(count, d)), step_cd)
     return np.clip(parent_cd + changed_cd * step_cd, space.lower, space.upper)
+
+
+def _moved(space: SearchSpace, parent_cd: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Vectors that have less of one entry and as much more of another of the same kind, where that is possible."""
+    kinds_d = np.unique([name.partition("_")[0] for name in space.bounds], return_inverse=True)[1]
+    same_cd = kinds_d == rng.choice(kinds_d, size=(len(parent_cd), 1))
+    less_cd, more_cd = same_cd * (parent_cd - space.lower), same_cd * (space.upper - parent_cd)
+    giver_c, taker_c = ((rng.random(room_cd.shape) * (room_cd > 0)).argmax(axis=1) for room_cd in (less_cd, more_cd))
+    rows = np.arange(len(parent_cd))
+    most_c = np.minimum(less_cd[rows, giver_c], more_cd[rows, taker_c])
+    amount_c = np.ceil(most_c * rng.random(len(parent_cd)) ** 2).astype(int)  # small amounts more often
+    moved_cd = parent_cd.copy()
+    np.subtract.at(moved_cd, (rows, giver_c), amount_c)
+    np.add.at(moved_cd, (rows, taker_c), amount_c)
+    return moved_cd
 
 
 Improvement = Callable[[np.ndarray, Sequence[SubNetwork]], np.ndarray]
@@ -94,9 +119,12 @@ def best_unseen(
 
 def pool_of(space: SearchSpace, parents_fd: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(c, d) first candidates: uniform draws, draws spread over all sizes, mutations of the parents."""
-    uniform_cd = rng.integers(space.lower, space.upper, size=(POOL, len(space.bounds)), endpoint=True)
-    mutated_cd = mutated_vectors(space, parents_fd, POOL, rng)
-    return np.concatenate([uniform_cd, spread_vectors(space, POOL, rng), mutated_cd])
+    regular = space.regular
+    uniform_cd = rng.integers(regular.lower, regular.upper, size=(POOL, len(regular.bounds)), endpoint=True)
+    drawn_cd = np.concatenate([uniform_cd, spread_vectors(regular, POOL, rng)])
+    if regular is not space:
+        drawn_cd = np.array([space.encode(regular.decode(vector)) for vector in drawn_cd.tolist()])
+    return np.concatenate([drawn_cd, mutated_vectors(space, parents_fd, POOL, rng)])
 
 
 Ranked: TypeAlias = "tuple[SubNetwork, np.ndarray, float]"

@@ -58,7 +58,7 @@ def propose_plain(history: History, rng: np.random.Generator) -> SubNetwork | No
         mean_cm, std_cm = surrogate.predict(vectors_cd, subnets)
         return hypervolume_improvement(cells_2sm, mean_cm=mean_cm, std_cm=std_cm)
 
-    if space.size > ENUMERABLE:
+    if space.size > ENUMERABLE and space.features_are_entries:
         pool_cd = pool_of(space, surrogate.front_fd, rng)
         starts_cd = pool_cd[np.argsort(-improvement(pool_cd), kind="stable")[:STARTS]]
         ends_cd = _ascended(surrogate, starts_cd, seed=int(rng.integers(2**31)))

@@ -124,7 +124,7 @@ def formula_values(formulas: Formulas, subnets: Sequence[SubNetwork]) -> np.ndar
 
 
 def warped(space: SearchSpace, vectors_cd: np.ndarray) -> np.ndarray:
-    """(c, d) vectors scaled from the bounds of the space to [0, 1], on a logarithmic scale.
+    """(c, f) the features of vectors, from 0 to 1, on a logarithmic scale.
 
     Errors fall steeply with the first heads and units and hardly with the last, even more if the important ones come
     first. On a linear scale no single kernel length fits both ends. Bits do not change.
@@ -133,7 +133,7 @@ def warped(space: SearchSpace, vectors_cd: np.ndarray) -> np.ndarray:
         For warping inputs: Snoek et al., "Input warping for Bayesian optimization of non-stationary functions", ICML
         2014, where the form of the scale is learnt too.
     """
-    return _log((vectors_cd - space.lower) / np.maximum(space.upper - space.lower, 1))
+    return _log(space.features(vectors_cd))
 
 
 def unwarped(space: SearchSpace, inputs_cd: np.ndarray) -> np.ndarray:

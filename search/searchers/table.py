@@ -21,6 +21,9 @@ from supernet.space.subnetwork import SubNetwork
 MODEL_DIMENSIONS = 256
 """With more dimensions, a Gaussian process on at most hundreds of observations predicts nothing useful."""
 
+CANDIDATE_ENTRIES = 4096
+"""With more entries in a vector, a thousand candidates take seconds."""
+
 BOTORCH = ("botorch", "gpytorch", "linear_operator")
 """Packages of the extra."""
 
@@ -111,12 +114,16 @@ def _plain_ehvi() -> Propose:
 
 
 def _many_entries(space: SearchSpace) -> str | None:
-    if len(space.bounds) <= MODEL_DIMENSIONS:
+    dimensions, entries = space.features(space.lower[None]).shape[1], len(space.bounds)
+    if dimensions <= MODEL_DIMENSIONS and entries <= CANDIDATE_ENTRIES:
         return None
-    return (
-        f"it models at most {MODEL_DIMENSIONS} dimensions, space {space.name} has {len(space.bounds)}; use "
-        "searcher=nsga2, morea or stratified_random, or space=small, medium or layer"
-    )
+    if dimensions > MODEL_DIMENSIONS:
+        limit = f"it models at most {MODEL_DIMENSIONS} dimensions, space {space.name} has {dimensions}"
+    else:
+        limit = (
+            f"it compares vectors of at most {CANDIDATE_ENTRIES} entries, those of space {space.name} have {entries}"
+        )
+    return f"{limit}; use searcher=nsga2, morea or stratified_random, or space=small64, medium64 or large64"
 
 
 def _many_points(space: SearchSpace) -> str | None:

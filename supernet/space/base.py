@@ -66,6 +66,9 @@ class SearchSpace(ABC):
     min_units: int | None = None
 
     name: ClassVar[str]
+    features_are_entries: ClassVar[bool] = True
+    """Whether the features of a vector are its entries, so that a vector can be found for any features."""
+
     counts: ClassVar[Mapping[str, int]]
     """What a vector has numbers of, and their default minimum."""
 
@@ -153,6 +156,15 @@ class SearchSpace(ABC):
         except ValueError:
             return False
         return True
+
+    @property
+    def regular(self) -> SearchSpace:
+        """The sub-networks that are good starting points for a search, as a space within this one; here all of them."""
+        return self
+
+    def features(self, vectors_cd: np.ndarray) -> np.ndarray:
+        """(c, f) what a model of the errors sees of vectors: numbers from 0 to 1, here the entries themselves."""
+        return (vectors_cd - self.lower) / np.maximum(self.upper - self.lower, 1)
 
     @final
     @cached_property

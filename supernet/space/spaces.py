@@ -83,6 +83,7 @@ class LargeSpace(SearchSpace):
 
     name = "large"
     counts: ClassVar[Mapping[str, int]] = {}
+    features_are_entries = False
 
     @cached_property
     def bounds(self) -> dict[str, tuple[int, int]]:
@@ -104,6 +105,23 @@ class LargeSpace(SearchSpace):
             heads[s.index, list(s.heads)] = 1
             multiples[s.index, np.asarray(s.units, dtype=int) // self.multiple_of] = 1
         return np.concatenate([heads.ravel(), multiples.ravel()]).tolist()
+
+    @property
+    def regular(self) -> MediumSpace:
+        """Those that keep the first heads and units of each layer. Random subsets are much worse than these."""
+        return MediumSpace(self.layers, self.heads, self.units, multiple_of=self.multiple_of)
+
+    def features(self, vectors_cd: np.ndarray) -> np.ndarray:
+        """(c, 4 layers) the share of each layer's heads and units that is kept, and how far it is from the first ones.
+
+        Single bits are too many to learn from few errors. What matters is how many a layer keeps. As the first are the
+        most important, it also matters how many of the kept are not among the first.
+        """
+        heads_cLN, groups_cLG = (
+            bits.reshape(len(vectors_cd), self.layers, -1)
+            for bits in np.split(vectors_cd, [self.layers * self.heads], axis=1)
+        )
+        return np.concatenate([f(x) for f in (_share, _displaced) for x in (heads_cLN, groups_cLG)], axis=1)
 
     @property
     def middle(self) -> SubNetwork:
@@ -162,6 +180,18 @@ class NativeSpace(SearchSpace):
     def middle(self) -> SubNetwork:
         """Every other layer, half of the units."""
         return SubNetwork.uniform(range(0, self.layers, 2), self.heads, self._units(self._half("units")))
+
+
+def _share(bits_cLN: np.ndarray) -> np.ndarray:
+    """(c, L) the share of the bits that are 1."""
+    return bits_cLN.mean(axis=2)
+
+
+def _displaced(bits_cLN: np.ndarray) -> np.ndarray:
+    """(c, L) of the bits that are 1, the share that is not among the first as many bits."""
+    count_cL1 = bits_cLN.sum(axis=2, keepdims=True)
+    beyond_cLN = bits_cLN * (np.arange(bits_cLN.shape[2]) >= count_cL1)
+    return beyond_cLN.sum(axis=2) / np.maximum(count_cL1[:, :, 0], 1)
 
 
 def _ones(bits: np.ndarray) -> Kept:
