@@ -16,6 +16,7 @@ from rich.console import Console
 
 from search.options.compress import CompressConfig
 from search.options.export import ExportConfig
+from search.options.limits import Limits
 from search.options.search import SearchConfig
 from supernet.console.config import load_config
 from supernet.console.environment import check_environment
@@ -32,6 +33,9 @@ STAGES = ("train a supernet", "search it", "choose a sub-network, finish it, exp
 
 LONGEST = 128
 """Tokens of the workload, unless the rows have fewer."""
+
+EVALUATIONS = 60
+"""Sub-networks of a search."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,23 @@ class Plan:
                 )
         budget = load_config("compress", CompressConfig, typed["compress"])
         training = load_config("train", TrainConfig, with_defaults(typed["train"], ["experiment=best"]))
-        defaults = [f"objectives=[{','.join(budget.objectives)}]", f"searcher={budget.searcher}"]
-        defaults += [f"workload.length={min(LONGEST, training.task.max_length)}"]
+        search = with_defaults(typed["search"], search_defaults(budget, training.task.max_length))
         if "debug" not in map(_key_of, typed["search"]):  # a test run has fewer
-            defaults.append("max_evaluations=60")
-        search = with_defaults(typed["search"], defaults)
+            search = with_defaults(search, [f"max_evaluations={EVALUATIONS}"])
         export = with_defaults(typed["export"], ["experiment=best", f"formats=[{','.join(formats_here())}]"])
         searching = replace(load_config("search", SearchConfig, search), name=None)  # a name is for the export folder
         return cls(training, searching, load_config("export", ExportConfig, export))
+
+
+def search_defaults(budget: Limits, max_length: int) -> list[str]:
+    """The options of a search for a budget, as overrides.
+
+    Args:
+        budget: The limits.
+        max_length: Most tokens of the task's rows.
+    """
+    objectives = f"objectives=[{','.join(budget.objectives)}]"
+    return [objectives, f"searcher={budget.searcher}", f"workload.length={min(LONGEST, max_length)}"]
 
 
 def formats_here() -> list[str]:
