@@ -14,8 +14,9 @@ from search.report.one_run import print_report, write_results
 from search.report.results import Results, Tested, check_front
 from search.run_folder import RunRecord, read_run
 from search.session import Session
-from search.trials import Evaluated, Outcome, all_evaluated
+from search.trials import Evaluated, all_evaluated, predictions_file
 from supernet.data.metrics import majority_score
+from supernet.evaluation.predictions import write_predictions
 from supernet.models.slicing import extract
 from supernet.runtime.errors import UserError
 from supernet.space.subnetwork import SubNetwork
@@ -86,8 +87,11 @@ def _full_model(session: Session, run: RunRecord, model_of: ModelOf) -> tuple[Ev
     if model is not None:
         return own, model, True
     model = extract(session.supernet.model, subnet, share=True)
-    outcome = attempt(lambda: Outcome(session.weight_shared.evaluate(subnet, model)))
+    outcome = attempt(lambda: session.weight_shared.evaluate(subnet, model))
     if outcome.metrics is None:
         session.console.print(f"the full model could not be evaluated: {outcome.failure}")
         return None, model, False
+    path = predictions_file(run.folder, None)
+    if path.parent.is_dir():  # the run keeps predictions
+        write_predictions(path, [outcome.predictions[subnet]], session.data.validation.labels)
     return Evaluated(subnet, outcome.metrics), model, False

@@ -105,7 +105,8 @@ class Session:
             self.console.print(f"overwrite=true: {kept} earlier trials in {self.folder} were removed")
         required = (*self.info.reference, *(OF_TRAININGS if self.config.mode == FINETUNE else ()))
         wrong = self.supernet.space.sizes.excess if self.config.mode == BASELINE else self._outside
-        file = TrialFile(self.folder / TRIALS_FILE, required=required, wrong=wrong)
+        labels = self.data.validation.labels
+        file = TrialFile(self.folder / TRIALS_FILE, required=required, wrong=wrong, labels=labels)
         mark_running(self.folder)
         return file
 

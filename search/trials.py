@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+
 from search.objectives import LIMITS, SHARE
+from supernet.evaluation.predictions import Predictions, write_predictions
 from supernet.runtime.files import append_json_line, cut_half_written_line
 from supernet.runtime.reading import read_lines, unusable
 from supernet.runtime.shapes import Amount, Count, Named, WrongValue, shaped
@@ -20,6 +23,9 @@ from supernet.space.subnetwork import SubNetwork
 
 WEIGHTS = "weights"
 """Folder, in a run folder, of the weights of trials that are not the supernet's."""
+
+PREDICTIONS = "predictions"
+"""Folder, in a run folder, of what sub-networks say of the validation rows."""
 
 STARTS = 3
 """Number of sub-networks that every search begins with: the largest, the smallest and the middle sub-network."""
@@ -62,12 +68,15 @@ class Outcome:
         failure: Why it failed; None if it did not.
         byproducts: Other sub-networks with metrics from the same evaluation: its early exits.
         seconds: Duration of the evaluation.
+        predictions: What the sub-network and its byproducts say of the validation rows; empty if that is not kept. Not
+            in trials.jsonl: see `TrialFile`.
     """
 
     metrics: Metrics | None
     failure: str | None = None
     byproducts: tuple[Evaluated, ...] = ()
     seconds: float = 0.0
+    predictions: Mapping[SubNetwork, Predictions] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -185,28 +194,54 @@ def weights_file(folder: Path, number: int) -> Path:
     return folder / WEIGHTS / f"{number}.safetensors"
 
 
+def predictions_file(folder: Path, number: int | None) -> Path:
+    """The file of what the sub-networks of a trial say of each validation row, in the order of `Trial.evaluated`.
+
+    None stands for the full model, if no trial evaluated it.
+    """
+    return folder / PREDICTIONS / f"{'full' if number is None else number}.npz"
+
+
 class TrialFile:
     """The trials of a run folder, earlier and new. Each is on the disk before the next begins.
 
-    Attributes:
+    What its sub-networks say of the validation rows is in a file of its own (`predictions_file`), written before the
+    trial is in trials.jsonl. Trials of older versions have no such file.
+
+    Args:
         path: Of trials.jsonl. A half-written last line, which a killed process may leave, is removed.
-        trials: All trials so far.
+        required, wrong: As in `read_trials`.
+        labels: Of the validation rows, kept beside predictions; None if there will be no predictions.
+
+    Attributes:
+        path: Of trials.jsonl.
+        trials: All trials so far, without predictions.
 
     Raises:
         UserError: if the file holds anything but trials of this run; see `read_trials`.
     """
 
-    def __init__(self, path: Path, *, required: Sequence[str] = (), wrong: Wrong | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        required: Sequence[str] = (),
+        wrong: Wrong | None = None,
+        labels: np.ndarray | None = None,
+    ) -> None:
         self.trials = read_trials(path, required=required, wrong=wrong)
-        self.path = path
+        self.path, self._labels = path, labels
         cut_half_written_line(path)
         self._started = time.monotonic() - (self.trials[-1].elapsed if self.trials else 0.0)
 
     def append(self, subnet: SubNetwork, outcome: Outcome) -> Trial:
         """Writes a trial that has just ended."""
         # Rounded here, so that a trial read from the file equals the one that was written.
-        outcome = replace(outcome, seconds=round(outcome.seconds, 4))
+        predictions, outcome = outcome.predictions, replace(outcome, seconds=round(outcome.seconds, 4), predictions={})
         trial = Trial(len(self.trials), subnet, outcome, round(time.monotonic() - self._started, 3))
+        if self._labels is not None and predictions:
+            path = predictions_file(self.path.parent, trial.number)
+            write_predictions(path, [predictions[e.subnet] for e in trial.evaluated], self._labels)
         append_json_line(self.path, trial.to_json())
         self.trials.append(trial)
         return trial
@@ -233,23 +268,16 @@ def best_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> 
         evaluated: The candidates.
         limits: Upper bounds by metric.
     """
-    return min(_within(evaluated, limits), key=lambda e: (e.metrics["error"], e.metrics["params_share"]), default=None)
+    return min(
+        all_within(evaluated, limits), key=lambda e: (e.metrics["error"], e.metrics["params_share"]), default=None
+    )
 
 
 def cheapest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], cost: str) -> Evaluated | None:
     """The sub-network of least cost within limits, of several equal the one with the least error; or None."""
-    return min(_within(evaluated, limits), key=lambda e: (e.metrics[cost], e.metrics["error"]), default=None)
+    return min(all_within(evaluated, limits), key=lambda e: (e.metrics[cost], e.metrics["error"]), default=None)
 
 
-def largest_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float], error: float) -> Evaluated:
-    """The sub-network with the most parameters within limits and an error; of several equal, the best.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    as_good = _within(evaluated, {**limits, "error": min(error, limits.get("error", math.inf))})
-    return max(as_good, key=lambda e: (e.metrics["params_share"], -e.metrics["error"]))
-
-
-def _within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> list[Evaluated]:
+def all_within(evaluated: Sequence[Evaluated], limits: Mapping[str, float]) -> list[Evaluated]:
+    """The sub-networks within limits."""
     return [e for e in evaluated if all(e.metrics[name] <= limit for name, limit in limits.items())]

@@ -153,7 +153,7 @@ def test_error_and_loss_of_classes(tokenizer):
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert scores.error == evaluation.error(model) == np.mean(logits.argmax(axis=1) != split.labels)
     np.testing.assert_allclose(scores.loss, -np.log(probabilities[np.arange(20), split.labels]).mean())
-    depths = evaluation.evaluate_early_exits(model)
+    depths = [evaluation.scores(x) for x in evaluation.early_exit_logits(model)]
     assert len(depths) == 5
     np.testing.assert_allclose((depths[0].error, depths[0].loss), (scores.error, scores.loss))
     assert len({scores.loss for scores in depths}) == 5

@@ -19,6 +19,7 @@ from search.trials import all_evaluated, read_trials
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
 from supernet.evaluation.evaluator import Evaluator, Scores
+from supernet.evaluation.predictions import Predictions
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.training import TrainConfig
@@ -144,9 +145,15 @@ def test_what_is_evaluated_is_what_is_extracted(supernet_folder):
     supernet, models = load_supernet(supernet_folder), []
 
     class Keeping:
-        def evaluate_early_exits(self, model):
+        def early_exit_logits(self, model):
             models.append(model)
-            return [Scores(0.5, 0.7, 60), *[Scores(0.6, 0.8, 60)] * 9]
+            return np.arange(10)
+
+        def scores(self, logits):
+            return Scores(0.6, 0.8, 60) if logits else Scores(0.5, 0.7, 60)
+
+        def predictions(self, logits):
+            return Predictions(np.full(60, logits), np.zeros(60))
 
     names = [name for name in OBJECTIVES if name != "latency_ms"]
     objectives = WeightSharedEvaluator(supernet, Keeping(), Workload(), names)
@@ -155,6 +162,9 @@ def test_what_is_evaluated_is_what_is_extracted(supernet_folder):
     metrics = outcome.metrics
     assert [e.subnet for e in outcome.byproducts] == list(subnet.prefixes())
     assert {e.metrics["error"] for e in outcome.byproducts} == {0.6}
+    assert [outcome.predictions[s].answers_n[0] for s in (subnet, *subnet.prefixes())] == [
+        *range(len(subnet.layers) + 1)
+    ]
     counted = sum(p.numel() for p in models[0].parameters())
     assert counted == metrics["total_params"] == sum(p.numel() for p in extract(supernet.model, subnet).parameters())
     assert metrics["error"] == 0.5

@@ -14,7 +14,7 @@ from search.baselines.weights import write_changed
 from search.evaluation.measure import WeightSharedEvaluator
 from search.loop import attempt
 from search.options.search import BaselineOptions
-from search.trials import Outcome, Trial, TrialFile, weights_file
+from search.trials import Trial, TrialFile, weights_file
 from supernet.artifact import Supernet
 from supernet.data.tokens import TokenizedSplit
 from supernet.runtime.errors import UserError
@@ -84,7 +84,7 @@ def _trial(
     if known is not None and known.subnet != pruned.subnet:
         raise UserError(f"{file.path}:{number + 1} is another sub-network; start again with overwrite=true")
     if known is None:
-        outcome = attempt(lambda: Outcome(weight_shared.evaluate(pruned.subnet, pruned.model)))
+        outcome = attempt(lambda: weight_shared.evaluate(pruned.subnet, pruned.model))
         outcome = replace(outcome, seconds=time.perf_counter() - since)
     folder = file.path.parent
     if changed_from is not None and (known is None or not weights_file(folder, number).exists()):

@@ -1,4 +1,4 @@
-"""Chooses the sub-network of a run for a budget, and the largest that is as good. Test rows choose nothing."""
+"""Chooses the sub-network of a run for a budget, and says which others are as good. Test rows choose nothing."""
 
 from __future__ import annotations
 
@@ -6,16 +6,33 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search.choice.answers import Answers, read_answers
+from search.choice.confidence import Interval, Sureness, against, how_sure
 from search.objectives import OBJECTIVES, SHARE
 from search.options.limits import parse_limit
 from search.report.front import main_cost
 from search.report.results import Results, read_results
 from search.run_folder import RunRecord
-from search.trials import Evaluated, all_evaluated, best_within, cheapest_within, largest_within
+from search.trials import Evaluated, all_evaluated, all_within, best_within, cheapest_within
 from supernet.runtime.errors import UserError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What is known of the sub-networks within the limits.
+
+    Attributes:
+        within: The sub-networks, one or more.
+        answers: What they say of each validation row; empty if the run does not keep that.
+        sure: Which of them may be the best; None if the answers of one of them are not known.
+    """
+
+    within: Sequence[Evaluated]
+    answers: Answers
+    sure: Sureness | None
+
+
+@dataclass(frozen=True, eq=False)
 class Choice:
     """The sub-network chosen for a budget.
 
@@ -23,17 +40,18 @@ class Choice:
         chosen: The sub-network.
         limits: Upper bounds by metric.
         full: The full model; None if the run does not know it.
-        largest: The sub-network with the most parameters among those within the limits that are as good as the chosen
-            sub-network. It may be the chosen sub-network itself. As good means that the error on validation rows is at
-            most one standard error larger.
-        noise: That standard error (`standard_error`).
+        known: What is known of the sub-networks within the limits.
+        noise: The standard error of the chosen sub-network's error (`standard_error`).
+        against_full: How much larger its error is than the full model's; None if it is the full model, or if the
+            answers of the two are not known.
     """
 
     chosen: Evaluated
     limits: dict[str, float]
     full: Evaluated | None
-    largest: Evaluated
+    known: Candidates
     noise: float
+    against_full: Interval | None
 
     @property
     def below_limit(self) -> dict[str, float]:
@@ -41,19 +59,32 @@ class Choice:
         return {n: 1 - self.chosen.metrics[n] / limit if limit else 0.0 for n, limit in self.limits.items()}
 
     @property
-    def as_good(self) -> float:
-        """The largest error on validation rows that is as good as the chosen sub-network's."""
-        return min(self.chosen.metrics["error"] + self.noise, self.limits.get("error", math.inf))
+    def alike(self) -> Sequence[Evaluated]:
+        """The sub-networks within the limits that are as good.
+
+        Those that may be the best by what they say of each row. If that is not known, those whose error on validation
+        rows is at most one standard error larger than that of the chosen sub-network.
+        """
+        if self.known.sure is not None:
+            return self.known.sure.alike
+        return all_within(self.known.within, {"error": self.chosen.metrics["error"] + self.noise})
 
     @property
-    def explained(self) -> str:
-        """Which larger sub-networks are as good, in words."""
-        plus = f", one standard error ({self.noise:.4f}) above the chosen" if self.noise else ""
-        plus = ", the limit" if self.as_good < self.chosen.metrics["error"] + self.noise else plus
-        what = f"a validation error of at most {self.as_good:.4f}{plus}"
-        if self.largest.subnet == self.chosen.subnet:
-            return f"no larger sub-network within the limits is as good: {what}"
-        return f"as good: {what}"
+    def largest(self) -> Evaluated:
+        """The one of them with the most parameters; of several equal, the best."""
+        return max(self.alike, key=lambda e: (e.metrics[SHARE], -e.metrics["error"]))
+
+    @property
+    def smallest(self) -> Evaluated:
+        """The one of them with the fewest parameters; of several equal, the best."""
+        return min(self.alike, key=lambda e: (e.metrics[SHARE], e.metrics["error"]))
+
+    @property
+    def as_good(self) -> float:
+        """The largest error on validation rows that is as good."""
+        if self.known.sure is not None:
+            return max(e.metrics["error"] for e in self.alike)
+        return min(self.chosen.metrics["error"] + self.noise, self.limits.get("error", math.inf))
 
     def show_with_share(self, name: str, value: float) -> str:
         """A metric, and its share of the full model's if that is known."""
@@ -77,8 +108,8 @@ def choose(
         results: Results of the end of the run; None reads them.
 
     Raises:
-        UserError: if the run does not know a limited metric, or if no sub-network is within the limits; then it names
-            the nearest.
+        UserError: if the run does not know a limited metric, if no sub-network is within the limits (then it names the
+            nearest), or if predictions that the run keeps cannot be read.
     """
     results = read_results(run) if results is None else results
     evaluated = results.final(_measured_whole(all_evaluated(run.trials)))
@@ -88,26 +119,42 @@ def choose(
     if full is None and results.full is not None:
         full = results.full.evaluated
     limits = {name: _limit(run, full, name, text) for name, text in budgets.items()}
+    cost = None
     if max_error_increase is not None:
-        if full is None:
-            raise UserError(f"{run.folder} has not evaluated the full model, which max_error_increase refers to")
-        if full.metrics.get("stopped"):
-            raise UserError(
-                f"in {run.folder} the training of the full model, which max_error_increase refers to, was stopped "
-                "early; give a limit such as max_params=0.5"
-            )
-        limits["error"] = full.metrics["error"] + max_error_increase
-        chosen = cheapest_within(evaluated, limits, main_cost(run.info.objectives))
-    else:
-        chosen = best_within(evaluated, limits)
-    if chosen is None:
+        limits["error"] = _error_of(run, full) + max_error_increase
+        cost = main_cost(run.info.objectives)
+    within, metric = all_within(evaluated, limits), run.info.metric
+    if not within:
         nearest = min(evaluated, key=lambda e: _excess(e, limits))
         raise UserError(
             f"none of the {len(evaluated)} sub-networks of {run.folder} is within {show_all(limits)}; the nearest has "
             f"{show_all({n: nearest.metrics[n] for n in ('error', *limits)})} ({nearest.subnet}); allow or search more"
         )
-    noise = standard_error(chosen.metrics["error"], run.info.metric, results.validation_rows)
-    return Choice(chosen, limits, full, largest_within(evaluated, limits, chosen.metrics["error"] + noise), noise)
+    answers = read_answers(run, within if full is None else [*within, full])
+    known = Candidates(within, answers, how_sure(within, answers, metric))
+    chosen = preferred(known, cost)
+    noise = standard_error(chosen.metrics["error"], metric, results.validation_rows)
+    compared = None if full is None or full.subnet == chosen.subnet else against(chosen, full, answers, metric)
+    return Choice(chosen, limits, full, known, noise, compared)
+
+
+def preferred(known: Candidates, cost: str | None) -> Evaluated:
+    """The rule: the most accurate of the candidates; with a cost, the cheapest."""
+    chosen = best_within(known.within, {}) if cost is None else cheapest_within(known.within, {}, cost)
+    assert chosen is not None
+    return chosen
+
+
+def _error_of(run: RunRecord, full: Evaluated | None) -> float:
+    """The full model's error, which max_error_increase refers to."""
+    if full is None:
+        raise UserError(f"{run.folder} has not evaluated the full model, which max_error_increase refers to")
+    if full.metrics.get("stopped"):
+        raise UserError(
+            f"in {run.folder} the training of the full model, which max_error_increase refers to, was stopped early; "
+            "give a limit such as max_params=0.5"
+        )
+    return full.metrics["error"]
 
 
 def standard_error(error: float, metric: str, rows: int | None) -> float:

@@ -7,9 +7,11 @@ known, and decides nothing.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from search.choice.choose import Choice, choose
+from search.choice.confidence import CONFIDENCE
 from search.choice.show import OTHER_WEIGHTS, show_choice, supernet_and_remarks
 from search.options.select import SelectConfig
 from search.report.results import Results, read_results
@@ -54,7 +56,22 @@ def _as_json(run: RunRecord, choice: Choice, results: Results) -> dict[str, Any]
     }
     about |= {"limits": choice.limits, "below_limit": choice.below_limit, "conditions": info.conditions}
     others = {"full_net": plain(choice.full), "largest_as_good": plain(choice.largest), "as_good_error": choice.as_good}
+    others |= {"smallest_as_good": plain(choice.smallest)} | _sureness(choice)
     return about | (plain(choice.chosen) or {}) | others | {"majority": results.majority(info)}
+
+
+def _sureness(choice: Choice) -> dict[str, Any]:
+    """How sure the choice is; null where the answers of sub-networks are not known."""
+    sure, between, level = choice.known.sure, choice.against_full, {"confidence": CONFIDENCE}
+    told = None
+    if sure is not None:
+        alike = [e.to_json() for e in sure.alike]
+        told = level | {"rows": sure.rows, "alike": alike, "chosen_is_best": sure.best[choice.chosen.subnet]}
+    return {
+        "within_limits": len(choice.known.within),
+        "sure": told,
+        "error_against_full": None if between is None else level | asdict(between),
+    }
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from search.choice.choose import Choice, label_of, show_all
+from search.choice.confidence import CONFIDENCE
 from search.objectives import OBJECTIVES, SHARE
 from search.options.search import BASELINE, FINETUNE
 from search.report.results import Results
@@ -46,16 +47,67 @@ def show_choice(console: Console, run: RunRecord, choice: Choice, results: Resul
         limit, value = (choice.show_with_share(name, x) for x in (choice.limits[name], chosen.metrics[name]))
         console.print(f"{label_of(name)}: {value} is {below:.1%} below the limit of {limit}")
     show_table(console, table_of(_lines(choice, scores), info, results))
-    lines = [choice.explained, info.conditions, OTHER_WEIGHTS.get(info.kind), *notes(results)]
+    lines = [
+        how_sure_it_is(choice),
+        beside_full(choice),
+        info.conditions,
+        OTHER_WEIGHTS.get(info.kind),
+        *notes(results),
+    ]
     lines += [f"note: {remark}" for remark in supernet_and_remarks(run)[1]]
     for line in filter(None, lines):
         console.print(line)
 
 
+def how_sure_it_is(choice: Choice) -> str:
+    """Which sub-networks within the limits are as good as the best one, in words."""
+    sure, within, chosen = choice.known.sure, len(choice.known.within), choice.chosen
+    if sure is None:
+        return _by_standard_error(choice)
+    rows, share = f"on these {sure.rows} rows ({CONFIDENCE:.0%})", f"in {sure.best[chosen.subnet]:.0%} of resamples"
+    if within == 1:
+        return "no other sub-network is within the limits"
+    if list(sure.alike) == [chosen]:
+        return f"the chosen one is better than all other {within - 1} within the limits {rows}, and the best {share}"
+    low, high = choice.smallest.metrics[SHARE], choice.largest.metrics[SHARE]
+    many = f"{len(sure.alike)} of the {within} sub-networks within the limits"
+    said = f"{many} cannot be told apart {rows}: {low:.1%} to {high:.1%} of the encoder"
+    if chosen in sure.alike:
+        return f"{said}; the chosen one is the best {share}"
+    if len(sure.alike) == 1:
+        said = f"the best of the {within} sub-networks within the limits {rows} has {low:.1%} of the encoder"
+    return f"{said}; the chosen one, the cheapest, is less accurate"
+
+
+def _by_standard_error(choice: Choice) -> str:
+    """The same by the standard error, if the answers of some sub-networks are not known."""
+    within, error = choice.known.within, choice.chosen.metrics["error"]
+    kept = sum(e.subnet in choice.known.answers.of for e in within)
+    plus = f", one standard error ({choice.noise:.4f}) above the chosen" if choice.noise else ""
+    plus = ", the limit" if choice.as_good < error + choice.noise else plus
+    what = f"a validation error of at most {choice.as_good:.4f}{plus}"
+    larger = choice.largest.subnet != choice.chosen.subnet
+    said = f"as good: {what}" if larger else f"no larger sub-network within the limits is as good: {what}"
+    return (
+        f"{said}; sub-networks cannot be compared row by row, since the run keeps the answers of {kept} of the "
+        f"{len(within)} within the limits (evaluator=finetune, evaluator.stop_confidence and older versions keep none)"
+    )
+
+
+def beside_full(choice: Choice) -> str | None:
+    """The difference of the chosen sub-network's error from the full model's, in words."""
+    between = choice.against_full
+    if between is None:
+        return None
+    value, low, high = (100 * x for x in (between.value, between.low, between.high))
+    return f"validation error against the full model: {value:+.1f} points ({CONFIDENCE:.0%}: {low:+.1f} to {high:+.1f})"
+
+
 def _lines(choice: Choice, scores: Mapping[SubNetwork, float]) -> list[Line]:
     """The chosen sub-network and those to compare it with, each once."""
     lines: dict[SubNetwork, Line] = {}
-    for mark, e in (("chosen", choice.chosen), ("largest as good", choice.largest), (FULL, choice.full)):
+    others = (("smallest as good", choice.smallest), ("largest as good", choice.largest), (FULL, choice.full))
+    for mark, e in (("chosen", choice.chosen), *others):
         if e is not None:
             marks = f"{lines[e.subnet].mark}, {mark}" if e.subnet in lines else mark
             lines[e.subnet] = Line(marks, e, scores.get(e.subnet))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -14,6 +15,7 @@ from search.trials import Evaluated, Metrics, Outcome, Trial, all_evaluated
 from supernet.artifact import Supernet
 from supernet.data.metrics import prior_loss
 from supernet.evaluation.evaluator import Evaluator, Scores
+from supernet.evaluation.predictions import Predictions
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.task import Task
@@ -82,25 +84,29 @@ class WeightSharedEvaluator:
         With `stop_confidence`, only until its error is above `bound` with that confidence.
         """
         start = time.perf_counter()
-        byproducts: tuple[Evaluated, ...] = ()
         model, shallower = extract(self._model, subnet, share=True), self._shallower(subnet)
         if self._stop_confidence is not None:
             than = math.inf if bound is None else bound
             scores = self._evaluator.evaluate_unless_worse(model, than, confidence=self._stop_confidence)
-            metrics = self._metrics(subnet, scores) | {"rows": scores.rows}
+            outcome = Outcome(self._metrics(subnet, scores) | {"rows": scores.rows})
         elif shallower:
-            scores, *others = self._evaluator.evaluate_early_exits(model)
-            metrics = self._metrics(subnet, scores)
-            pairs = list(zip(subnet.prefixes(), others, strict=False))
-            byproducts = tuple(Evaluated(s, self._metrics(s, found)) for s, found in pairs if s in shallower)
+            pairs = zip([subnet, *subnet.prefixes()], self._evaluator.early_exit_logits(model), strict=False)
+            logits = {s: found for s, found in pairs if s == subnet or s in shallower}
+            own, *others = (Evaluated(s, self._metrics(s, self._evaluator.scores(x))) for s, x in logits.items())
+            outcome = Outcome(own.metrics, byproducts=tuple(others), predictions=self._predictions(logits))
         else:
-            metrics = self.evaluate(subnet, model)
-        return Outcome(metrics, byproducts=byproducts, seconds=time.perf_counter() - start)
+            outcome = self.evaluate(subnet, model)
+        return replace(outcome, seconds=time.perf_counter() - start)
 
-    def evaluate(self, subnet: SubNetwork, model: PreTrainedModel) -> dict[str, float]:
+    def evaluate(self, subnet: SubNetwork, model: PreTrainedModel) -> Outcome:
         """All objectives of a sub-network's model, which may be extracted or made in another way."""
-        metrics = self._metrics(subnet, self._evaluator.evaluate(model))
-        return metrics if self.measure_latency is None else {**metrics, **self.measure_latency(subnet, model)}
+        logits = self._evaluator.logits(model)
+        metrics = self._metrics(subnet, self._evaluator.scores(logits))
+        latency = {} if self.measure_latency is None else self.measure_latency(subnet, model)
+        return Outcome({**metrics, **latency}, predictions=self._predictions({subnet: logits}))
+
+    def _predictions(self, logits: Mapping[SubNetwork, np.ndarray]) -> dict[SubNetwork, Predictions]:
+        return {subnet: self._evaluator.predictions(found) for subnet, found in logits.items()}
 
     def _metrics(self, subnet: SubNetwork, scores: Scores) -> dict[str, float]:
         return {"error": scores.error, "loss": scores.loss} | self.costs(subnet)

@@ -17,6 +17,7 @@ from supernet.data.batches import Batch, collate, evaluation_batches
 from supernet.data.metrics import score
 from supernet.data.tokens import TokenizedSplit
 from supernet.evaluation.early_exits import first_token_only
+from supernet.evaluation.predictions import Predictions
 from supernet.models.heads import head_for
 from supernet.options.task import Task
 
@@ -101,10 +102,6 @@ class Evaluator:
         """Error and loss from a single pass."""
         return self.scores(self.logits(model))
 
-    def evaluate_early_exits(self, model: PreTrainedModel) -> tuple[Scores, ...]:
-        """Error and loss of every model of `early_exit_logits`, from a single pass."""
-        return tuple(self.scores(logits) for logits in self.early_exit_logits(model))
-
     def evaluate_unless_worse(self, model: PreTrainedModel, than: float, *, confidence: float = 0.99) -> Scores:
         """Error and loss; of the first parts of the rows only, if they already show that the error is above `than`.
 
@@ -140,6 +137,11 @@ class Evaluator:
     def scores(self, logits: np.ndarray) -> Scores:
         """Error and loss of (n, C) predictions."""
         return self._scores(logits, self.labels)
+
+    def predictions(self, logits: np.ndarray) -> Predictions:
+        """What (n, C) predictions say of each row of the split."""
+        losses = self.head.losses_of(torch.from_numpy(logits).double(), torch.from_numpy(self.labels))
+        return Predictions(self.head.decide(logits), losses.numpy())
 
     def _scores(self, logits: np.ndarray, labels: np.ndarray) -> Scores:
         loss = self.head.loss_of(torch.from_numpy(logits).double(), torch.from_numpy(labels)).item()

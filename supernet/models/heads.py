@@ -39,6 +39,12 @@ class SoftLoss(Protocol):
     def __call__(self, student_nC: Tensor, teacher_nC: Tensor, *, temperature: float, divergence: str) -> Tensor: ...
 
 
+class LabelLoss(Protocol):
+    """Loss of (n, C) predictions against n labels, summed or not; see `losses.cross_entropy`."""
+
+    def __call__(self, logits_nC: Tensor, labels_n: Tensor, /, reduction: str = "sum") -> Tensor: ...
+
+
 def _of_rows(logits_BC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
     return logits_BC, labels_B
 
@@ -53,7 +59,7 @@ class Head:
         architectures: Transformers' class of the model by the type of the encoder.
         problem_type: Transformers' name for it in the configuration; None if there is no name.
         outputs: C, the number of outputs for each prediction.
-        label_loss: Loss of (n, C) predictions against the n labels, summed.
+        label_loss: Loss of (n, C) predictions against the n labels, summed or of each.
         soft_loss: Loss of (n, C) predictions against a teacher's, summed.
         decide: From (B, C) logits to predicted labels, as metrics take them.
         predictions: From the model's logits and the labels of a batch to the (n, C) predictions and n labels that
@@ -70,7 +76,7 @@ class Head:
     architectures: Mapping[str, str]
     problem_type: ProblemType | None
     outputs: Callable[[Task], int]
-    label_loss: Callable[[Tensor, Tensor], Tensor]
+    label_loss: LabelLoss
     soft_loss: SoftLoss
     decide: Callable[[np.ndarray], np.ndarray]
     predictions: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = _of_rows
@@ -95,6 +101,10 @@ class Head:
     def loss_of(self, logits: Tensor, labels_B: Tensor) -> Tensor:
         """The loss of a model's logits, summed over its predictions."""
         return self.label_loss(*self.predictions(logits, labels_B))
+
+    def losses_of(self, logits: Tensor, labels_B: Tensor) -> Tensor:
+        """(n,) the loss of each prediction."""
+        return self.label_loss(*self.predictions(logits, labels_B), reduction="none")
 
     def inputs_of(self, ids_ST: Tensor) -> dict[str, Tensor]:
         """Inputs of rows that are a single sequence each, without padding."""

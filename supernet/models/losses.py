@@ -1,6 +1,7 @@
 """Losses as pure functions of logits and hidden states.
 
-All are sums over the batch, so the parts of a batch from several processes or micro-batches add up.
+All are sums over the batch, so the parts of a batch from several processes or micro-batches add up. The losses against
+labels are also given for each prediction (`reduction="none"`), for comparisons row by row.
 Shape letters: n predictions, C outputs of each, B rows, S sequences (several a row in multiple choice), T tokens, D
 hidden features.
 """
@@ -14,20 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cross_entropy(logits_nC: Tensor, labels_n: Tensor) -> Tensor:
+def cross_entropy(logits_nC: Tensor, labels_n: Tensor, reduction: str = "sum") -> Tensor:
     """Cross-entropy in nats, summed.
 
     Args:
         logits_nC: (n, C) predictions.
         labels_n: (n,) ids of the right outputs.
+        reduction: sum, or none for the (n,) losses of the predictions.
     """
-    return F.cross_entropy(_at_least_float32(logits_nC), labels_n, reduction="sum")
+    return F.cross_entropy(_at_least_float32(logits_nC), labels_n, reduction=reduction)
 
 
-def squared_error(predictions_n1: Tensor, labels_n: Tensor) -> Tensor:
-    """Squared distance of (n, 1) predictions from n numbers, summed."""
+def squared_error(predictions_n1: Tensor, labels_n: Tensor, reduction: str = "sum") -> Tensor:
+    """Squared distance of (n, 1) predictions from n numbers, summed; `reduction` as in `cross_entropy`."""
     predictions_n1 = _at_least_float32(predictions_n1)
-    return F.mse_loss(predictions_n1.squeeze(1), labels_n.to(predictions_n1.dtype), reduction="sum")
+    return F.mse_loss(predictions_n1.squeeze(1), labels_n.to(predictions_n1.dtype), reduction=reduction)
 
 
 def kl_divergence(student_nC: Tensor, teacher_nC: Tensor, *, temperature: float, divergence: str = "forward") -> Tensor:
