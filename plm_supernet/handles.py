@@ -168,7 +168,7 @@ class Choice:
     Attributes:
         run: The run.
         limits: The limits that were given.
-        details: What it was compared with: the full model, the largest sub-network that is as good.
+        details: What it was compared with: the full model, the sub-networks that are as good, and how sure that is.
     """
 
     run: Run

@@ -1,14 +1,19 @@
-"""Run folders of stage two as searches write them, without a model: the error is a formula of what is kept."""
+"""Run folders of stage two as searches write them, without a model: the error is a formula of what is kept.
+
+With rows, each sub-network answers them with that error as its true error rate, and its error is the one that is seen.
+"""
 
 import json
 
 import numpy as np
+from scipy.stats import norm
 
 from search.report.front import front_of
 from search.report.one_run import write_results
 from search.report.results import Results, Tested
 from search.run_folder import TRIALS_FILE, RunInfo, begin_run, read_run
-from search.trials import Evaluated, Outcome, Trial, all_evaluated
+from search.trials import Evaluated, Outcome, Trial, all_evaluated, predictions_file
+from supernet.evaluation.predictions import Predictions, write_predictions
 from supernet.runtime.files import append_json_line
 from supernet.space.cost import Architecture, encoder_params, params_share, total_flops, total_params
 from supernet.space.spaces import MediumSpace
@@ -80,6 +85,7 @@ def make_run(
     tested=True,
     settings=None,
     majority_score=0.5,
+    rows=None,
     **info,
 ):
     """Writes a run folder and returns what reading it gives.
@@ -90,22 +96,46 @@ def make_run(
         failed: Numbers of the trials that fail.
         tested: Whether the run has ended, so that it has a front measured on the test split.
         majority_score: On the test split, of the trivial predictor.
+        rows: Number of validation rows whose answers the run keeps; None keeps none.
         settings: Of the run, besides those that every search has.
         info: Other values of `RunInfo`.
     """
     folder.mkdir(parents=True)
     begin_run(folder, info_of(label, seed, objectives, kind=kind, settings=settings, **info), overwrite=False)
-    for number, subnet in enumerate(subnets(evaluations, seed, greed)):
+    proposed = subnets(evaluations, seed, greed)
+    known = [metrics_of(subnet, objectives) for subnet in proposed]
+    labels, answers = answers_of([metrics["error"] for metrics in known], rows or 1, np.random.default_rng(seed))
+    for number, (subnet, metrics) in enumerate(zip(proposed, known, strict=True)):
         seconds = 0.4 + 0.6 * params_share(ARCHITECTURE, subnet)
-        outcome = Outcome(metrics_of(subnet, objectives), seconds=seconds)
+        if rows is not None:
+            metrics = metrics | {"error": float(np.mean(answers[number] != labels))}
+            write_predictions(predictions_file(folder, number), [said(answers[number], labels)], labels)
+        outcome = Outcome(metrics, seconds=seconds)
         if number in failed:
             outcome = Outcome(None, "RuntimeError: out of memory", seconds=seconds)
         elapsed = (number + 1) * (0.9 + 0.6 * greed)
         append_json_line(folder / TRIALS_FILE, Trial(number, subnet, outcome, elapsed).to_json())
     record = read_run(folder)
     if tested:
-        write_results(record, results_of(record, majority_score=majority_score))
+        write_results(record, results_of(record, rows or VALIDATION_ROWS, majority_score=majority_score))
     return record
+
+
+def answers_of(error_rates, rows, rng, shared=0.9):
+    """(n,) labels 0 and 1, and (m, n) answers with these true error rates.
+
+    Rows are as hard for one model as for another: `shared` is the correlation of what decides whether an answer is
+    wrong. Near models of one supernet have 0.9 and more.
+    """
+    rates_m1 = np.asarray(error_rates)[:, None]
+    hardness = np.sqrt(shared) * rng.normal(size=rows) + np.sqrt(1 - shared) * rng.normal(size=(len(rates_m1), rows))
+    labels = rng.integers(0, 2, rows)
+    return labels, np.where(hardness < norm.ppf(rates_m1), 1 - labels, labels)
+
+
+def said(answers, labels):
+    """Predictions of a sub-network that is always equally certain."""
+    return Predictions(answers, np.where(answers == labels, 0.1, 2.4))
 
 
 def info_of(label, seed, objectives, *, settings=None, **info):
@@ -137,14 +167,13 @@ def info_of(label, seed, objectives, *, settings=None, **info):
     return RunInfo(**(known | info))
 
 
-def results_of(run, *, majority_score=0.5):
+def results_of(run, validation_rows=VALIDATION_ROWS, *, majority_score=0.5):
     """What the end of a run would measure."""
     front = [Tested(e, test_score(e)) for e in front_of(run)]
-    full = Evaluated(FULL, metrics_of(FULL, run.info.objectives))
-    own = FULL in [e.subnet for e in all_evaluated(run.trials)]
-    return Results(
-        front, Tested(full, test_score(full)), not own, majority_score=majority_score, validation_rows=VALIDATION_ROWS
-    )
+    own = next((e for e in all_evaluated(run.trials) if e.subnet == FULL), None)
+    full = Evaluated(FULL, metrics_of(FULL, run.info.objectives)) if own is None else own
+    tested = Tested(full, test_score(full))
+    return Results(front, tested, own is None, majority_score=majority_score, validation_rows=validation_rows)
 
 
 def test_score(evaluated: Evaluated):

@@ -54,7 +54,7 @@ SILENT = (".lock",)
 def stock(tmp_path_factory, model_folder, data_folder, supernet_folder):
     """What is whole: a model, rows, a training's folder, a search of it, a run with latencies, a table of them."""
     root = tmp_path_factory.mktemp("stock")
-    make_run(root / "run", objectives=("error", "params", "latency_ms"), evaluations=8)
+    make_run(root / "run", objectives=("error", "params", "latency_ms"), evaluations=8, rows=60)
     few = [f"supernet={supernet_folder.parent}", f"output_dir={root / 'searched'}"]
     run_search(load_config("search", SearchConfig, [*few, "searcher=random", "max_evaluations=3", "name=mine"]))
     short = [*few, "turns=1", "check_subnets=0", "workload.length=16", f"output={root / 'latency.json'}"]

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from search.baselines.table import BASELINES
+from search.choice.choose import choose
 from search.options.search import SearchConfig
 from search.report.results import read_results
 from search.run import search
 from search.run_folder import read_run
+from search.trials import predictions_file
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
 from supernet.models.families import architecture_of
@@ -61,6 +63,9 @@ def test_a_baseline_without_the_full_net_is_compared_with_the_supernet_s(superne
     without = run(supernet_folder, tmp_path, "baseline=layer_dropping", "baseline.budgets=[0.5]")
     assert "this run did not evaluate the full model, so the supernet's is shown" in capsys.readouterr().out
     assert len(read_run(without).trials) == 1  # it is measured, and no trial
+    assert [predictions_file(f, None).exists() for f in (with_full, without)] == [False, True]
+    choices = [choose(read_run(f), {"params": "0.5"}) for f in (with_full, without)]
+    assert choices[0].against_full == choices[1].against_full is not None
     results = [read_results(read_run(folder)) for folder in (with_full, without)]
     assert [r.full_is_supernets for r in results] == [False, True]
     assert {r.full.evaluated.subnet for r in results} == {supernet.space.largest}

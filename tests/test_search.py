@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from search.choice.choose import choose
 from search.evaluation.measure import WeightSharedEvaluator
 from search.objectives import LATENCY, OBJECTIVES
 from search.options.search import SearchConfig
@@ -15,11 +16,11 @@ from search.report.results import read_results
 from search.run import search
 from search.run_folder import read_run
 from search.session import open_session
-from search.trials import all_evaluated, read_trials
+from search.trials import all_evaluated, predictions_file, read_trials
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
 from supernet.evaluation.evaluator import Evaluator, Scores
-from supernet.evaluation.predictions import Predictions
+from supernet.evaluation.predictions import Predictions, read_labels, read_predictions
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.training import TrainConfig
@@ -125,6 +126,51 @@ def test_resumed_equals_uninterrupted(searcher, supernet_folder, tmp_path):
     assert fronts[0] == fronts[1]
 
 
+def kept_by(folder):
+    """The labels, and for each trial what its file says of each row; there are no other files."""
+    labels, trials = read_labels(folder / "predictions"), read_run(folder).trials
+    files = [predictions_file(folder, t.number) for t in trials]
+    assert sorted(folder.glob("predictions/*")) == sorted([folder / "predictions" / "labels.npy", *files])
+    models = [
+        read_predictions(path, models=len(t.evaluated), rows=len(labels)) for path, t in zip(files, trials, strict=True)
+    ]
+    return labels, list(zip(trials, models, strict=True))
+
+
+def test_the_answers_of_each_row_are_kept(supernet_folder, tmp_path):
+    folder = run(supernet_folder, tmp_path, "searcher=random")
+    labels, kept = kept_by(folder)
+    for trial, models in kept:
+        for e, said in zip(trial.evaluated, models, strict=True):
+            assert np.mean(said.answers_n != labels) == pytest.approx(e.metrics["error"])
+            assert said.losses_n.mean() == pytest.approx(e.metrics["loss"], rel=1e-5)
+    assert any(len(models) > 1 for _, models in kept)  # early exits
+    assert choose(read_run(folder), {"params": "1"}).known.sure is not None
+
+    lines = (folder / "trials.jsonl").read_text().splitlines(keepends=True)
+    (folder / "trials.jsonl").write_text("".join(lines[:4]))
+    predictions_file(folder, 9).unlink()
+    run(supernet_folder, tmp_path, "searcher=random")
+    for (_, old), (_, new) in zip(kept, kept_by(folder)[1], strict=True):
+        for one, two in zip(old, new, strict=True):
+            np.testing.assert_array_equal(one.answers_n, two.answers_n)
+
+
+def test_a_search_of_an_older_version_goes_on_and_one_that_starts_again_forgets(supernet_folder, tmp_path):
+    folder = run(supernet_folder, tmp_path, "searcher=random", "max_evaluations=4")
+    shutil.rmtree(folder / "predictions")
+    run(supernet_folder, tmp_path, "searcher=random", "max_evaluations=6")
+    assert sorted(path.name for path in folder.glob("predictions/*")) == ["4.npz", "5.npz", "labels.npy"]
+    assert choose(read_run(folder), {"params": "1"}).known.sure is None
+    run(supernet_folder, tmp_path, "searcher=random", "overwrite=true", "max_evaluations=3")
+    assert len(kept_by(folder)[1]) == 3
+
+
+def test_an_evaluation_that_may_stop_keeps_no_answers(supernet_folder, tmp_path):
+    folder = run(supernet_folder, tmp_path, "searcher=random", "evaluator.stop_confidence=0.9", "max_evaluations=3")
+    assert not (folder / "predictions").exists()
+
+
 def test_another_seed_searches_elsewhere(supernet_folder, tmp_path):
     first, second = (run(supernet_folder, tmp_path, "searcher=random", f"seed={seed}") for seed in (0, 1))
     assert first != second
@@ -209,11 +255,11 @@ def test_evaluations_that_stop_early_change_no_front_and_resume(supernet_folder,
 
 def test_a_run_is_not_given_up_for_one_that_cannot_begin(supernet_folder, tmp_path):
     folder = run(supernet_folder, tmp_path, "searcher=random", "name=mine", "max_evaluations=3")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     impossible = ["evaluator=finetune", "searcher=moasha", "searcher.grace=99"]
     with pytest.raises(UserError, match=r"searcher\.grace is 99, but a trial has only 4 report"):
         run(supernet_folder, tmp_path, *impossible, "name=mine", "overwrite=true")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_evaluations_stop_early_for_accuracy_alone(supernet_folder, tmp_path):

@@ -40,6 +40,8 @@ def test_two_processes_find_what_one_finds(supernet_folder, tmp_path):
     assert [row["subnet"] for row in trials_in(two)] == [row["subnet"] for row in trials_in(one)]
     for a, b in zip(trials_in(two), trials_in(one), strict=True):
         assert a["metrics"] == pytest.approx(b["metrics"])
+    names = [sorted(path.name for path in folder.glob("predictions/*")) for folder in (one, two)]
+    assert names[0] == names[1] == sorted(["labels.npy", *(f"{number}.npz" for number in range(9))])
     fronts = [json.loads((folder / "front.json").read_text())["front"] for folder in (one, two)]
     assert [row["text"] for row in fronts[0]] == [row["text"] for row in fronts[1]]
     assert done.stdout.count("9 evaluations") == 1

@@ -33,7 +33,7 @@ def read_answers(run: RunRecord, wanted: Collection[Evaluated]) -> Answers:
     Raises:
         UserError: if a file is damaged, or is not about the trial whose name it has.
     """
-    left, found = {e.subnet for e in wanted}, {}
+    left, found = {e.subnet for e in wanted}, dict[SubNetwork, Predictions]()
     folder, advice = predictions_file(run.folder, None).parent, "remove the folder of predictions to do without it"
     if not (folder / LABELS_FILE).exists():
         return Answers(np.zeros(0), {})

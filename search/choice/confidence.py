@@ -96,7 +96,7 @@ def against(e: Evaluated, other: Evaluated, answers: Answers, metric: str) -> In
     """How much larger the error of a sub-network is than another's; None if the answers of one are not known."""
     if not {e.subnet, other.subnet} <= answers.of.keys():
         return None
-    return difference(metric, *(answers.of[s].answers_n for s in (e.subnet, other.subnet)), answers.labels_n)
+    return difference(metric, answers.of[e.subnet].answers_n, answers.of[other.subnet].answers_n, answers.labels_n)
 
 
 def compare(metric: str, answers_mn: np.ndarray, labels_n: np.ndarray) -> Comparison:

@@ -19,9 +19,9 @@ class SelectConfig(Limits, RunOption):
     error names the nearest, and the exit status is 1.
 
     A limit is an upper bound: the chosen sub-network may be much smaller, and the output says by how much. The output
-    also shows the full model, the trivial predictor, and the largest sub-network within the limits that is as good. As
-    good means: its error on validation rows is at most one standard error above the error of the chosen sub-network.
-    For metrics other than accuracy it must not be above. The metric on test rows is shown where it is known. It decides
+    also shows the full model, the trivial predictor, and the smallest and the largest sub-network within the limits
+    that are as good. As good means: the answers to the validation rows do not tell it from the best one. The truly best
+    one is among these with a probability of 90 %. The metric on test rows is shown where it is known. It decides
     nothing.
 
     Limits are numbers, or percentages of the full model's value: max_latency_ms=50%. A run knows only its

@@ -5,16 +5,18 @@ This module imports no torch. k models, n rows.
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from supernet.runtime.files import atomic_path
 from supernet.runtime.shapes import WrongValue
 from supernet.runtime.storage import writing
+
+T = TypeVar("T")
 
 LABELS_FILE = "labels.npy"
 """Beside the files of predictions."""
@@ -70,14 +72,12 @@ def read_predictions(path: Path, *, models: int, rows: int) -> list[Predictions]
     Raises:
         OSError, ValueError: if it cannot be read, or has something else; for `reading.unusable` to turn into one line.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            answers_kn, losses_kn = arrays["answers"], arrays["losses"]
-    except (zipfile.BadZipFile, KeyError, EOFError, AttributeError, TypeError) as error:  # a damaged file, or an array
-        raise WrongValue(f"it holds no predictions: {type(error).__name__}") from error
+    answers_kn, losses_kn = _read(path, lambda content: (content["answers"], content["losses"]))
     for name, array in (("answers", answers_kn), ("losses", losses_kn)):
         if array.shape != (models, rows) or array.dtype.kind not in "iuf":
             raise WrongValue.at(name, f"{array.dtype}{list(array.shape)}", f"numbers of the shape {[models, rows]}")
+        if not np.isfinite(array).all():
+            raise WrongValue(f"{name} has values that are not finite")
     return [Predictions(answers, losses) for answers, losses in zip(answers_kn, losses_kn, strict=True)]
 
 
@@ -87,10 +87,18 @@ def read_labels(folder: Path) -> np.ndarray:
     Raises:
         OSError, ValueError: if they cannot be read; for `reading.unusable` to turn into one line.
     """
-    try:
-        labels_n = np.load(folder / LABELS_FILE, allow_pickle=False)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise WrongValue(f"it holds no labels: {type(error).__name__}") from error
-    if not isinstance(labels_n, np.ndarray) or labels_n.ndim != 1 or labels_n.dtype.kind not in "iuf":
+    labels_n = _read(folder / LABELS_FILE, np.asarray)
+    if labels_n.ndim != 1 or labels_n.dtype.kind not in "iuf":
         raise WrongValue("it holds no list of labels")
     return labels_n
+
+
+def _read(path: Path, pick: Callable[[Any], T]) -> T:
+    """What `pick` takes from a file of numpy. Errors of all classes become an OSError or a ValueError."""
+    try:
+        with path.open("rb") as file:
+            return pick(np.load(file, allow_pickle=False))
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # a damaged archive, no array of that name, an array larger than memory
+        raise WrongValue(f"it is damaged: {type(error).__name__}") from error

@@ -1,8 +1,45 @@
 """Folders of searches: run.json, trials.jsonl, front.json; read by `report`, `select` and a search that goes on."""
 
+import io
+
+import numpy as np
+
 from tests.bad_inputs.rows import BAD_JSON, DROPPED, SOME_BAD_JSON, Bad, change, cut, folder_instead, link, put, remove
 
 _SELECT = "max_params=1"
+
+
+def _npy(array):
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+def _npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+_HUGE = _npy(np.zeros(1)).replace(b"(1,), }" + b" " * 12, b"(9" + b"0" * 12 + b",), }")
+
+_OF_ROWS = (
+    # file, what, content, words
+    ("labels.npy", "empty", b"", "EOFError"),
+    ("labels.npy", "a pickle", _npy(np.array([{}])), "allow_pickle"),
+    ("labels.npy", "a table", _npy(np.zeros((2, 60))), "no list of labels"),
+    ("labels.npy", "an archive", _npz(answers=np.zeros(60)), "no list of labels"),
+    ("labels.npy", "too long for any memory", _HUGE, ""),
+    ("3.npz", "empty", b"", "EOFError"),
+    ("3.npz", "no archive", b"text", "allow_pickle"),
+    ("3.npz", "an array", _npy(np.zeros((1, 60))), "it is damaged"),
+    ("3.npz", "no losses", _npz(answers=np.zeros((1, 60))), "it is damaged"),
+    ("3.npz", "a pickle", _npz(answers=np.array([{}]), losses=np.zeros((1, 60))), "allow_pickle"),
+    ("3.npz", "other rows", _npz(answers=np.zeros((1, 59)), losses=np.zeros((1, 60))), "numbers of the shape [1, 60]"),
+    ("3.npz", "other models", _npz(answers=np.zeros((2, 60)), losses=np.zeros((2, 60))), "of the shape [1, 60]"),
+    ("3.npz", "words", _npz(answers=np.full((1, 60), "a"), losses=np.zeros((1, 60))), "numbers of the shape [1, 60]"),
+    ("3.npz", "NaN", _npz(answers=np.zeros((1, 60)), losses=np.full((1, 60), np.nan)), "losses has values that are"),
+)
 
 _INFO = (
     # key, value, words
@@ -186,6 +223,15 @@ ROWS = [
         (put("run/run.json", '{"seed": 1, "seed": 2}'),)),
     Bad("front.json is cut off at 90", "select", _SELECT, ("run/front.json cannot be used", "no JSON"),
         (cut("run/front.json", 90),)),
+    *(
+        Bad(f"{file}: {what}", "select", _SELECT, (f"predictions/{file} cannot be used", words, "remove the folder"),
+            (put(f"run/predictions/{file}", content),))
+        for file, what, content, words in _OF_ROWS
+    ),
+    Bad("predictions/3.npz is cut off at 400", "select", _SELECT, ("run/predictions/3.npz cannot be used",),
+        (cut("run/predictions/3.npz", 400),)),
+    Bad("predictions/3.npz is a folder", "select", _SELECT, ("run/predictions/3.npz cannot be used",),
+        (folder_instead("run/predictions/3.npz"),)),
     Bad("trials without run.json", "search", _GOING_ON, ("has trials.jsonl, but no run.json",),
         (remove("searched/search/mine/run.json"),)),
 ]  # fmt: skip
