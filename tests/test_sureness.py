@@ -27,7 +27,7 @@ GRADED = np.linspace(0.1, 0.16, 12)
 @pytest.fixture
 def few_resamples(monkeypatch):
     """As many as hundreds of comparisons can afford."""
-    monkeypatch.setattr("search.choice.confidence.MOST", 400)
+    monkeypatch.setattr("search.choice.confidence.TEST", (200, 400))
 
 
 def compared(rates, rows, seed):

@@ -22,8 +22,8 @@ from supernet.space.subnetwork import SubNetwork
 CONFIDENCE = 0.9
 """Of every statement: it is wrong in at most one of ten runs."""
 
-MOST, FEWEST, FIRST = 2000, 200, 50
-"""Resamples: as many as fit into about two seconds, and those that tell which models are far behind."""
+TEST, FIRST = (200, 2000), (10, 50)
+"""The fewest and the most resamples: of the test, and to see which models are far behind."""
 
 FAR = 5.0
 """Standard errors behind the best model that need no test."""
@@ -123,8 +123,7 @@ def compare(metric: str, answers_mn: np.ndarray, labels_n: np.ndarray) -> Compar
     """
     errors_m = _errors(metric, answers_mn, labels_n, np.ones((1, len(labels_n)), np.float32))[0]
     near_m = _near(metric, answers_mn, labels_n, errors_m)
-    count = _affordable(metric, int(near_m.sum()), len(labels_n))
-    errors_Bm = _errors(metric, answers_mn[near_m], labels_n, resamples(len(labels_n), count))
+    errors_Bm = _resampled_errors(metric, answers_mn[near_m], labels_n, TEST)
     alike_m, best_m = np.zeros(len(errors_m), bool), np.zeros(len(errors_m))
     alike_m[near_m] = _may_be_best(errors_m[near_m], errors_Bm, len(labels_n))
     least_Bm = errors_Bm <= errors_Bm.min(axis=1, keepdims=True) + _TIE
@@ -145,7 +144,7 @@ def difference(metric: str, answers_n: np.ndarray, others_n: np.ndarray, labels_
     """
     answers_2n, rows = np.stack([answers_n, others_n]), len(labels_n)
     (value,) = -np.diff(_errors(metric, answers_2n, labels_n, np.ones((1, rows), np.float32))[0])
-    errors_B2 = _errors(metric, answers_2n, labels_n, resamples(rows, _affordable(metric, 2, rows)))
+    errors_B2 = _resampled_errors(metric, answers_2n, labels_n, TEST)
     beyond = (1 - CONFIDENCE) / 2
     low, high = np.quantile(errors_B2[:, 0] - errors_B2[:, 1], [beyond, 1 - beyond])
     return Interval(float(value), float(low), float(high))
@@ -157,14 +156,18 @@ def _errors(metric: str, answers_mn: np.ndarray, labels_n: np.ndarray, weights_B
 
 def _near(metric: str, answers_mn: np.ndarray, labels_n: np.ndarray, errors_m: np.ndarray) -> np.ndarray:
     """(m,) whether a model is less than `FAR` standard errors behind the best, by a few resamples."""
-    errors_Bm, best = _errors(metric, answers_mn, labels_n, resamples(len(labels_n), FIRST)), errors_m.argmin()
+    errors_Bm, best = _resampled_errors(metric, answers_mn, labels_n, FIRST), errors_m.argmin()
     return errors_m - errors_m[best] <= FAR * (errors_Bm - errors_Bm[:, best : best + 1]).std(axis=0) + _TIE
 
 
-def _affordable(metric: str, models: int, rows: int) -> int:
-    """Number of resamples. It depends on sizes, not on a clock, so that the answer is always the same."""
-    most = min(_ROWS / rows, RESAMPLED[metric].products / (models * rows), _PAIRS / models**2)
-    return int(np.clip(most, FEWEST, MOST))
+def _resampled_errors(metric: str, answers_mn: np.ndarray, labels_n: np.ndarray, limits: tuple[int, int]) -> np.ndarray:
+    """(B, m) errors on as many resamples as about a second is enough for, but no fewer and no more than the limits.
+
+    Their number depends on sizes, not on a clock, so that the answer is always the same.
+    """
+    models, rows = answers_mn.shape
+    affordable = min(_ROWS / rows, RESAMPLED[metric].products / (models * rows), _PAIRS / models**2)
+    return _errors(metric, answers_mn, labels_n, resamples(rows, int(np.clip(affordable, *limits))))
 
 
 def _may_be_best(errors_m: np.ndarray, errors_Bm: np.ndarray, rows: int) -> np.ndarray:

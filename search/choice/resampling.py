@@ -7,6 +7,7 @@ Shape letters: m models, n rows, B resamples, g groups of rows with equal values
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -53,17 +54,27 @@ def matthews(answers_mn: np.ndarray, labels_n: np.ndarray, weights_Bn: np.ndarra
 
 def spearman(answers_mn: np.ndarray, labels_n: np.ndarray, weights_Bn: np.ndarray) -> np.ndarray:
     """(B, m) weighted rank correlation, a row of weight w counting as w equal rows; 0.0 if a side is constant."""
+    return np.concatenate([_spearman(answers_mn, labels_n, part) for part in _parts(weights_Bn)])
+
+
+def _spearman(answers_mn: np.ndarray, labels_n: np.ndarray, weights_Bn: np.ndarray) -> np.ndarray:
     weights_nB = np.ascontiguousarray(weights_Bn.T, dtype=np.float64)
     labels_nB = _centred_ranks(labels_n, weights_nB)
-    weighted_nB = weights_nB * labels_nB
-    spread_B = np.einsum("nb,nb->b", weighted_nB, labels_nB)
+    spread_B = np.einsum("nb,nb->b", weights_nB * labels_nB, labels_nB)
 
     def score(answers_n: np.ndarray) -> np.ndarray:
         ranks_nB = _centred_ranks(answers_n, weights_nB)
-        shared_B = np.einsum("nb,nb->b", weighted_nB, ranks_nB)
-        return _divided(shared_B, np.sqrt(spread_B * np.einsum("nb,nb,nb->b", weights_nB, ranks_nB, ranks_nB)))
+        weighted_nB = weights_nB * ranks_nB
+        shared_B, own_B = (np.einsum("nb,nb->b", weighted_nB, side_nB) for side_nB in (labels_nB, ranks_nB))
+        return _divided(shared_B, np.sqrt(spread_B * own_B))
 
     return np.stack([score(answers_n) for answers_n in answers_mn], axis=1)
+
+
+def _parts(weights_Bn: np.ndarray) -> list[np.ndarray]:
+    """Resamples in parts that fit into a processor's cache."""
+    count, rows = weights_Bn.shape
+    return np.array_split(weights_Bn, math.ceil(count / max(16, 100_000 // rows)))
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ RESAMPLED: MappingProxyType[str, Resampled] = MappingProxyType(
         "accuracy": Resampled(accuracy),
         "f1": Resampled(f1),
         "matthews": Resampled(matthews, products=3e9),
-        "spearman": Resampled(spearman, products=4e7),
+        "spearman": Resampled(spearman, products=3e7),
     }
 )
 """A row for each metric of `supernet.data.metrics.METRICS`."""
