@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from search.options.search import SearchConfig
+from search.ranking import by_importance, ranked_space
 from search.report.front import front_of
 from search.run_folder import read_run
 from search.searchers.phases import FirstPhase
@@ -14,8 +15,15 @@ from supernet.console.choices import choice_of, groups_of, values_in
 from supernet.runtime.errors import UserError, unknown
 from supernet.runtime.storage import user_path
 from supernet.space.base import SearchSpace
-from supernet.space.spaces import SpaceOptions, search_space, wider
+from supernet.space.spaces import SpaceOptions, search_space
 from supernet.space.subnetwork import SubNetwork
+from supernet.training.importance import Importance
+
+RANKED = {"ranked": 1, "ranked64": 64}
+"""Spaces for searching alone: by name, the units in a multiple."""
+
+WIDENED = ("small", "medium")
+"""Spaces of the first heads and units of each layer. After them, a ranked space is searched."""
 
 
 @dataclass(frozen=True)
@@ -27,34 +35,48 @@ class Searched:
         label: The name of the space, for people.
         first: The phase that comes first, in the supernet's own space; None if there is one phase.
         starts: Those that are tried first.
+        importance: Of the heads and units, if the space needs it.
     """
 
     space: SearchSpace
     label: str
     first: FirstPhase | None = None
     starts: tuple[SubNetwork, ...] = ()
+    importance: Importance | None = None
 
 
-def searched_spaces(config: SearchConfig, supernet: Supernet) -> Searched:
+def searched_spaces(config: SearchConfig, supernet: Supernet, importance: Callable[[], Importance]) -> Searched:
     """Where a search of a supernet looks.
+
+    Args:
+        config: The options.
+        supernet: What is searched.
+        importance: Measures the importance of its heads and units. Called only for a space that needs it.
 
     Raises:
         UserError: if there is no space of that name, if it neither contains the supernet's own space nor lies within
             it, or if the starts are another supernet's or not in the space.
     """
-    searched = _searched(config, supernet)
-    return replace(searched, starts=_starts(config.starts, supernet, searched))
-
-
-def _searched(config: SearchConfig, supernet: Supernet) -> Searched:
     own, label = supernet.space, choice_of("space", supernet.info.space)
-    if config.space is not None:
-        return Searched(_named(config.space, supernet), config.space)
-    larger = wider(supernet.info.space)
-    if config.first_phase is None or larger is None:
-        return Searched(own, label)
-    both = f"{label}, then {choice_of('space', larger)}"
-    return Searched(_space(larger, supernet), both, FirstPhase(own, config.first_phase))
+    if config.space in RANKED:
+        searched = _ranked(supernet, importance(), RANKED[config.space], config.space)
+    elif config.space is not None:
+        searched = Searched(_named(config.space, supernet), config.space)
+    elif config.first_phase is not None and supernet.info.space.name in WIDENED:
+        multiple_of = supernet.info.space.multiple_of
+        name = f"{label}, then ranked{multiple_of if multiple_of > 1 else ''}"
+        searched = replace(
+            _ranked(supernet, importance(), multiple_of, name), first=FirstPhase(own, config.first_phase)
+        )
+    else:
+        searched = Searched(own, label)
+    return replace(searched, starts=(*searched.starts, *_starts(config.starts, supernet, searched)))
+
+
+def _ranked(supernet: Supernet, importance: Importance, multiple_of: int, label: str) -> Searched:
+    space = ranked_space(supernet, importance, multiple_of)
+    starts = tuple(by_importance(supernet, importance, space))
+    return Searched(space, label, starts=starts, importance=importance)
 
 
 def _starts(folders: Sequence[str], supernet: Supernet, searched: Searched) -> tuple[SubNetwork, ...]:
@@ -71,7 +93,7 @@ def _starts(folders: Sequence[str], supernet: Supernet, searched: Searched) -> t
             if subnet not in searched.space:
                 raise UserError(
                     f"starts: ({subnet}) on the front of {folder} is not in space {searched.label}; give a larger "
-                    "space=medium64, large64 or large"
+                    "one: space=medium64, large64 or large"
                 )
             found[subnet] = None
     return tuple(found)
@@ -83,7 +105,7 @@ def check_space_name(name: str) -> None:
     Raises:
         UserError: if not.
     """
-    names = groups_of("train")["space"]
+    names = [*groups_of("train")["space"], *RANKED]
     if name not in names:
         raise unknown("space", name, names)
 

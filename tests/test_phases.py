@@ -1,8 +1,12 @@
 """Where a search looks: in two phases, in a named space, and first at the fronts of other runs."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from search.options.search import SearchConfig
+from search.ranking import by_importance, ranked_space
 from search.report.front import front_of
 from search.run import search
 from search.run_folder import read_run
@@ -13,7 +17,9 @@ from search.trials import read_trials
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
 from supernet.runtime.errors import UserError
-from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, SmallSpace, SpaceOptions, wider
+from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, RankedSpace, SmallSpace
+from supernet.space.subnetwork import LayerSlice, SubNetwork
+from supernet.training.importance import read_importance
 from tests.synthetic import METRICS, cost_of, smooth
 from tests.synthetic import search as ask_and_tell
 
@@ -88,8 +94,37 @@ def test_spaces_that_contain_each_other():
     assert not layer.includes(SMALL)
     assert not MEDIUM.includes(SmallSpace(layers=4, heads=4, units=512))  # its units are no multiples of 64
     assert not MEDIUM.includes(SmallSpace(layers=3, heads=4, units=512, multiple_of=64))
-    assert wider(SpaceOptions("small", depth="even", multiple_of=64)) == SpaceOptions("medium", multiple_of=64)
-    assert wider(SpaceOptions("large")) is None
+    assert RANKED.includes(MEDIUM)
+
+
+RANKED = RankedSpace(
+    layers=4,
+    heads=4,
+    units=512,
+    multiple_of=64,
+    best_heads=tuple((3, 1, 0, 2) for _ in range(4)),
+    best_units=tuple(tuple(np.random.default_rng(i).permutation(512).tolist()) for i in range(4)),
+)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_ranked_space_keeps_the_first_or_the_best(seed):
+    rng = np.random.default_rng(seed)
+    subnet = RANKED.sample(rng)
+    vector = RANKED.encode(subnet)
+    assert RANKED.decode(vector) == subnet
+    assert SubNetwork.from_json(subnet.to_json()) == subnet
+    _, *numbers = vector
+    assert RANKED.decode([0, *numbers]) == MEDIUM.decode(numbers)
+    for s in RANKED.decode([1, *numbers]).layers:
+        assert set(s.heads) == set((3, 1, 0, 2)[: numbers[s.index]])
+        assert set(s.units) == set(RANKED.best_units[s.index][: 64 * numbers[4 + s.index]])
+
+
+def test_what_is_neither_the_first_nor_the_best_is_not_in_a_ranked_space():
+    assert SubNetwork((LayerSlice(0, (1, 3), range(64)),)) not in RANKED
+    assert SubNetwork((LayerSlice(0, (1, 3), ()),)) in RANKED
+    assert SubNetwork((LayerSlice(0, (0, 2), ()),)) not in RANKED
 
 
 def run(supernet_folder, output, *overrides):
@@ -99,12 +134,21 @@ def run(supernet_folder, output, *overrides):
 
 @pytest.mark.slow
 def test_a_search_in_two_phases_and_one_that_starts_from_its_front(supernet_folder, tmp_path, capsys):
-    own = load_supernet(supernet_folder).space
-    folder = run(supernet_folder, tmp_path, "searcher.first_phase=5", "max_evaluations=9")
-    trials = read_trials(folder / "trials.jsonl")
-    assert [trial.subnet in own for trial in trials][:5] == [True] * 5
-    assert not all(trial.subnet in own for trial in trials)
-    assert read_run(folder).info.space == "small, then medium"
+    supernet = load_supernet(supernet_folder)
+    folder = run(supernet_folder, tmp_path, "searcher.first_phase=5", "max_evaluations=18")
+    trials, own = read_trials(folder / "trials.jsonl"), supernet.space
+    assert read_run(folder).info.space == "small, then ranked"
+    importance = read_importance(folder, own.sizes)
+    space = ranked_space(supernet, importance, 1)
+    starts = [*by_importance(supernet, importance, space)]
+    tried = [trial.subnet for trial in trials]
+    assert set(starts) <= {e.subnet for trial in trials[:10] for e in trial.evaluated}
+    assert not all(subnet in own for subnet in tried)
+    assert all(subnet in space for subnet in tried)
+
+    (folder / "trials.jsonl").write_text("".join((folder / "trials.jsonl").read_text().splitlines(True)[:13]))
+    resumed = run(supernet_folder, tmp_path, "searcher.first_phase=5", "max_evaluations=18")
+    assert [trial.subnet for trial in read_trials(resumed / "trials.jsonl")] == tried
 
     front = [e.subnet for e in front_of(read_run(folder))]
     started = run(supernet_folder, tmp_path, "space=large", f"starts={folder}", "searcher=random", "max_evaluations=20")
@@ -112,8 +156,8 @@ def test_a_search_in_two_phases_and_one_that_starts_from_its_front(supernet_fold
     assert set(front) <= set(tried[: 3 + len(front)])
     assert read_run(started).info.space == "large"
     pruned = run(supernet_folder, tmp_path, "baseline=head_pruning", "baseline.budgets=[0.8]")
-    with pytest.raises(UserError, match=r"starts: .* is not in space small, then medium; give a larger space"):
-        run(supernet_folder, tmp_path, f"starts={pruned}")
+    with pytest.raises(UserError, match=r"starts: .* is not in space small; give a larger one"):
+        run(supernet_folder, tmp_path, "space=small", f"starts={pruned}")
 
 
 @pytest.mark.slow

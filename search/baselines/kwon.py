@@ -15,19 +15,20 @@ Source:
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedModel
 
 from search.baselines.base import ForBudget
-from search.baselines.mask_gradients import mask_gradients
+from search.baselines.mask_gradients import MaskGradients, mask_gradients
 from search.options.search import BaselineOptions
 from supernet.data.batches import Batch
 from supernet.models.families import architecture_of
 from supernet.space.cost import Architecture, encoder_params
 from supernet.space.subnetwork import LayerSlice, SubNetwork
+from supernet.training.importance import Importance
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,20 +106,39 @@ def prune_by_fisher(model: PreTrainedModel, batches: Sequence[Batch], options: B
     """
     a = architecture_of(model.config)
     gradients = mask_gradients(model, batches)
-    heads = rank(_diagonal(gradients.heads), a.head_params, a.attention_params)
-    units = rank(_diagonal(gradients.units), a.unit_params, a.feed_forward_params)
+    numbers = allocation(a, fisher_information(gradients))
 
     def choose(budget: float) -> SubNetwork:
-        first_heads, first_units = search_masks(heads, units, most_params(a, budget))
-        counts = heads.counts(first_heads, a.layers), units.counts(first_units, a.layers)
+        heads_L, units_L = numbers(budget)
         return SubNetwork(
             tuple(
-                LayerSlice(i, _kept(gradients.heads[i], counts[0][i]), _kept(gradients.units[i], counts[1][i]))
+                LayerSlice(i, _kept(gradients.heads[i], heads_L[i]), _kept(gradients.units[i], units_L[i]))
                 for i in range(a.layers)
             )
         )
 
     return choose
+
+
+def fisher_information(gradients: MaskGradients) -> Importance:
+    """The diagonal of the empirical Fisher information of the masks, up to a constant factor."""
+    return Importance(_diagonal(gradients.heads), _diagonal(gradients.units))
+
+
+def allocation(a: Architecture, fisher: Importance) -> Callable[[float], tuple[np.ndarray, np.ndarray]]:
+    """How many heads and units each layer keeps, so that the least Fisher information is lost.
+
+    Returns:
+        A function from a budget, a share of the encoder's parameters, to the (L,) numbers of heads and of units.
+    """
+    heads = rank(fisher.heads, a.head_params, a.attention_params)
+    units = rank(fisher.units, a.unit_params, a.feed_forward_params)
+
+    def numbers(budget: float) -> tuple[np.ndarray, np.ndarray]:
+        first_heads, first_units = search_masks(heads, units, most_params(a, budget))
+        return heads.counts(first_heads, a.layers), units.counts(first_units, a.layers)
+
+    return numbers
 
 
 def most_params(a: Architecture, budget: float) -> int:

@@ -127,10 +127,11 @@ def order_by_importance_(model: PreTrainedModel, importance: Importance) -> None
     heads = importance.heads
     if family_of(model.config).heads_tied:  # the same order for all layers
         heads = np.broadcast_to(heads.sum(axis=0), heads.shape)
-    permute_(model, _best_first(heads), _best_first(importance.units))
+    permute_(model, best_first(heads), best_first(importance.units))
 
 
-def _best_first(scores: np.ndarray) -> list[list[int]]:
+def best_first(scores: np.ndarray) -> list[list[int]]:
+    """For each row of scores, the indices from the largest to the smallest."""
     return [np.argsort(-row, kind="stable").tolist() for row in scores]
 
 
