@@ -1,7 +1,7 @@
 """Searchers on real supernets: the hypervolume after 50 evaluations.
 
-usage: python benchmarks/supernets.py --data GLUE [--tasks sst2 stsb mrpc] [--seeds 0 1 2 3 4] [--output_dir runs/supernets]
-       python benchmarks/supernets.py --table [--output_dir runs/supernets]
+usage: python benchmarks/supernets.py --data GLUE [--tasks sst2 stsb mrpc] [--seeds 0 1 2 3 4] [--output_dir FOLDER]
+       python benchmarks/supernets.py --table [--output_dir FOLDER]
 
 For each task: trains a supernet (`experiment=best`, the first 3600 shuffled rows, 3 epochs), then lets every searcher
 look for 50 sub-networks of the supernet's own space (small64) and of medium64, on 512 validation rows, with 5 seeds.
