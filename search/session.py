@@ -15,7 +15,7 @@ from search.evaluation.latencies import Latencies
 from search.evaluation.measure import WeightSharedEvaluator, reference_values
 from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options.search import BASELINE, FINETUNE, SearchConfig
-from search.ranking import trained_importance
+from search.ranking import ranking_of, write_ranking
 from search.rows import load_rows
 from search.run_folder import TRIALS_FILE, RunInfo, begin_run, going_on
 from search.spaces import Searched, searched_spaces
@@ -37,7 +37,6 @@ from supernet.runtime.processes import broadcast_from_main, check_same_everywher
 from supernet.runtime.state import mark_running
 from supernet.runtime.storage import user_path
 from supernet.space.subnetwork import SubNetwork
-from supernet.training.importance import write_importance
 
 PARTS = 8
 """With evaluator.stop_confidence, the validation rows have this many parts, and an evaluation may stop after each."""
@@ -110,8 +109,8 @@ class Session:
         labels = self.data.validation.labels
         file = TrialFile(self.folder / TRIALS_FILE, required=required, wrong=wrong, labels=labels)
         mark_running(self.folder)
-        if self.searched.importance is not None and not file.trials:
-            write_importance(self.folder, self.searched.importance)
+        if self.searched.ranking is not None and not file.trials:
+            write_ranking(self.folder, self.searched.ranking)
         return file
 
     def _outside(self, subnet: SubNetwork) -> str | None:
@@ -154,10 +153,8 @@ def open_session(config: SearchConfig, accelerator: Accelerator) -> Session:
         )
     folder = config.folder(supernet_folder, asdict(info))
     resumes = not config.overwrite and going_on(folder) is not None
-    importance = partial(
-        trained_importance, supernet, data.train, accelerator, folder, resumes=resumes, beside=_beside(console)
-    )
-    searched = searched_spaces(config, supernet, importance)
+    ranking = partial(ranking_of, supernet, data.train, accelerator, folder, resumes=resumes, beside=_beside(console))
+    searched = searched_spaces(config, supernet, ranking)
     latencies = _latencies(config, supernet, accelerator, folder, beside=_beside(console))
     weight_shared = _weight_shared(config, supernet, data, accelerator, latencies)
     full = weight_shared.costs(supernet.space.largest) | ({} if latencies is None else dict(latencies.full))

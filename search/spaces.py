@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from search.options.search import SearchConfig
-from search.ranking import by_importance, ranked_space
+from search.ranking import Ranking
 from search.report.front import front_of
 from search.run_folder import read_run
 from search.searchers.phases import FirstPhase
@@ -17,13 +18,15 @@ from supernet.runtime.storage import user_path
 from supernet.space.base import SearchSpace
 from supernet.space.spaces import SpaceOptions, search_space
 from supernet.space.subnetwork import SubNetwork
-from supernet.training.importance import Importance
 
-RANKED = {"ranked": 1, "ranked64": 64}
+RANKED = {"ranked": 1, "ranked8": 8, "ranked64": 64}
 """Spaces for searching alone: by name, the units in a multiple."""
 
 WIDENED = ("small", "medium")
 """Spaces of the first heads and units of each layer. After them, a ranked space is searched."""
+
+FINEST = 8
+"""Most units in a multiple of that space. Pruning leaves some layers few units."""
 
 
 @dataclass(frozen=True)
@@ -35,48 +38,48 @@ class Searched:
         label: The name of the space, for people.
         first: The phase that comes first, in the supernet's own space; None if there is one phase.
         starts: Those that are tried first.
-        importance: Of the heads and units, if the space needs it.
+        ranking: Of the heads and units, if the space needs it.
     """
 
     space: SearchSpace
     label: str
     first: FirstPhase | None = None
     starts: tuple[SubNetwork, ...] = ()
-    importance: Importance | None = None
+    ranking: Ranking | None = None
 
 
-def searched_spaces(config: SearchConfig, supernet: Supernet, importance: Callable[[], Importance]) -> Searched:
+def searched_spaces(config: SearchConfig, supernet: Supernet, ranking: Callable[[int], Ranking]) -> Searched:
     """Where a search of a supernet looks.
 
     Args:
         config: The options.
         supernet: What is searched.
-        importance: Measures the importance of its heads and units. Called only for a space that needs it.
+        ranking: Ranks its heads and units, for a number of units in a multiple. Called only for a space that needs it.
 
     Raises:
         UserError: if there is no space of that name, if it neither contains the supernet's own space nor lies within
             it, or if the starts are another supernet's or not in the space.
     """
-    own, label = supernet.space, choice_of("space", supernet.info.space)
-    if config.space in RANKED:
-        searched = _ranked(supernet, importance(), RANKED[config.space], config.space)
-    elif config.space is not None:
-        searched = Searched(_named(config.space, supernet), config.space)
-    elif config.first_phase is not None and supernet.info.space.name in WIDENED:
-        multiple_of = supernet.info.space.multiple_of
-        name = f"{label}, then ranked{multiple_of if multiple_of > 1 else ''}"
-        searched = replace(
-            _ranked(supernet, importance(), multiple_of, name), first=FirstPhase(own, config.first_phase)
-        )
-    else:
-        searched = Searched(own, label)
+    searched = _searched(config, supernet, ranking)
     return replace(searched, starts=(*searched.starts, *_starts(config.starts, supernet, searched)))
 
 
-def _ranked(supernet: Supernet, importance: Importance, multiple_of: int, label: str) -> Searched:
-    space = ranked_space(supernet, importance, multiple_of)
-    starts = tuple(by_importance(supernet, importance, space))
-    return Searched(space, label, starts=starts, importance=importance)
+def _searched(config: SearchConfig, supernet: Supernet, ranking: Callable[[int], Ranking]) -> Searched:
+    own, label = supernet.space, choice_of("space", supernet.info.space)
+    if config.space in RANKED:
+        return _ranked(supernet, ranking(RANKED[config.space]))
+    if config.space is not None:
+        return Searched(_named(config.space, supernet), config.space)
+    if config.first_phase is None or supernet.info.space.name not in WIDENED:
+        return Searched(own, label)
+    then = _ranked(supernet, ranking(math.gcd(FINEST, supernet.info.space.multiple_of)))
+    return replace(then, label=f"{label}, then {then.label}", first=FirstPhase(own, config.first_phase))
+
+
+def _ranked(supernet: Supernet, ranking: Ranking) -> Searched:
+    sizes = supernet.space.sizes
+    label = f"ranked{ranking.multiple_of if ranking.multiple_of > 1 else ''}"
+    return Searched(ranking.space(sizes), label, starts=tuple(ranking.subnets(sizes)), ranking=ranking)
 
 
 def _starts(folders: Sequence[str], supernet: Supernet, searched: Searched) -> tuple[SubNetwork, ...]:

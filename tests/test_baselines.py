@@ -8,11 +8,12 @@ import torch
 from transformers import AutoModelForMultipleChoice
 
 from search.baselines.base import training_rows
-from search.baselines.kwon import most_params, prune_by_fisher, rank, rearrange, search_masks
+from search.baselines.kwon import eliminate, most_params, prune_by_fisher, rank, rearrange, search_masks
 from search.baselines.mask_gradients import head_scores, mask_gradients
 from search.baselines.table import BASELINES
 from search.baselines.widths import DROP_ORDERS
 from search.options.search import DROPS, BaselineOptions
+from search.ranking import SHARES, rank_by_pruning
 from supernet.data.batches import collate
 from supernet.models.families import architecture_of, family_of
 from supernet.models.losses import cross_entropy
@@ -65,6 +66,58 @@ def test_gradients_are_those_of_explicit_masks(family):
     taken = np.random.default_rng(0).permutation(6)[np.concatenate([batch.rows for batch in batches])]
     for of_kind, expected in zip((found.heads, found.units), gradients_one_by_one(model, split), strict=True):
         np.testing.assert_allclose(of_kind.transpose(1, 0, 2), expected[taken], rtol=1e-7, atol=1e-9)
+
+
+@families
+def test_gradients_at_a_sub_network_are_those_of_its_own_model(family):
+    model, split = tiny_model(family), split_of()
+    a, batches = architecture_of(model.config), training_rows(tiny_model(family), split, 1, 6, seed=0)
+    subnet = SubNetwork.uniform(range(0, a.layers, 2), a.heads, a.units // 2)
+    kept = [s.index for s in subnet.layers]
+    found, own = mask_gradients(model, batches, subnet), mask_gradients(extract(model, subnet), batches)
+    np.testing.assert_allclose(found.heads[kept], own.heads, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.units[kept][:, :, : a.units // 2], own.units, rtol=1e-9, atol=1e-12)
+    assert not found.units[:, :, a.units // 2 :].any()
+    assert not np.delete(found.heads, kept, axis=0).any()
+
+
+@families
+def test_gradients_at_a_sub_network_without_some_blocks(family):
+    model, split = tiny_model(family), split_of()
+    a = architecture_of(model.config)
+    slices = [LayerSlice(0, (), (1, 2)), LayerSlice(a.layers - 1, (1,), ())]
+    found = mask_gradients(model, training_rows(model, split, 1, 6, seed=0), SubNetwork(slices))
+    assert {(int(i), int(n)) for i, _, n in np.argwhere(found.units)} <= {(0, 1), (0, 2)}
+    assert {(int(i), int(n)) for i, _, n in np.argwhere(found.heads)} <= {(a.layers - 1, 1)}
+    assert found.units.any()
+    assert found.heads.any()
+
+
+def test_elimination_loses_the_least_in_each_step():
+    gradients = np.random.default_rng(0).normal(size=(6, 8))
+    fisher = gradients.T @ gradients
+    order, gone = eliminate(fisher).tolist(), []
+    assert sorted(order) == list(range(8))
+    for leaving in reversed(order):
+        losses = {j: np.square(gradients[:, [*gone, j]].sum(axis=1)).sum() for j in range(8) if j not in gone}
+        assert losses[leaving] == pytest.approx(min(losses.values()), abs=1e-9)
+        gone.append(leaving)
+
+
+@pytest.mark.parametrize("multiple_of", [1, 2])
+def test_ranking_goes_down_in_nested_steps(multiple_of):
+    model, split = tiny_model("bert"), split_of()
+    a, batches = architecture_of(model.config), training_rows(tiny_model("bert"), split, 1, 6, seed=0)
+    ranking = rank_by_pruning(model, batches, multiple_of)
+    assert [sorted(order) for order in ranking.units] == [list(range(a.units))] * a.layers
+    assert [sorted(order) for order in ranking.heads] == [list(range(a.heads))] * a.layers
+    steps = ranking.subnets(a.sizes)
+    assert len(steps) > 3
+    for larger, smaller in zip([a.full, *steps], steps, strict=False):
+        assert larger.contains(smaller)
+    for share, step in zip(SHARES, steps, strict=False):
+        assert params_share(a, step) <= share + multiple_of * a.layers * a.unit_params / encoder_params(a, a.full)
+    assert rank_by_pruning(model, batches, multiple_of) == ranking
 
 
 def test_a_row_of_multiple_choice_has_one_gradient():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.options.search import SearchConfig
-from search.ranking import by_importance, ranked_space
+from search.ranking import read_ranking
 from search.report.front import front_of
 from search.run import search
 from search.run_folder import read_run
@@ -19,7 +19,6 @@ from supernet.console.config import load_config
 from supernet.runtime.errors import UserError
 from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, RankedSpace, SmallSpace
 from supernet.space.subnetwork import LayerSlice, SubNetwork
-from supernet.training.importance import read_importance
 from tests.synthetic import METRICS, cost_of, smooth
 from tests.synthetic import search as ask_and_tell
 
@@ -135,19 +134,18 @@ def run(supernet_folder, output, *overrides):
 @pytest.mark.slow
 def test_a_search_in_two_phases_and_one_that_starts_from_its_front(supernet_folder, tmp_path, capsys):
     supernet = load_supernet(supernet_folder)
-    folder = run(supernet_folder, tmp_path, "searcher.first_phase=5", "max_evaluations=18")
+    folder = run(supernet_folder, tmp_path, "searcher.first_phase=5", "max_evaluations=20")
     trials, own = read_trials(folder / "trials.jsonl"), supernet.space
     assert read_run(folder).info.space == "small, then ranked"
-    importance = read_importance(folder, own.sizes)
-    space = ranked_space(supernet, importance, 1)
-    starts = [*by_importance(supernet, importance, space)]
+    ranking = read_ranking(folder, own.sizes)
+    space, starts = ranking.space(own.sizes), ranking.subnets(own.sizes)
     tried = [trial.subnet for trial in trials]
-    assert set(starts) <= {e.subnet for trial in trials[:10] for e in trial.evaluated}
+    assert set(starts) <= {e.subnet for trial in trials[: 3 + len(starts)] for e in trial.evaluated}
     assert not all(subnet in own for subnet in tried)
     assert all(subnet in space for subnet in tried)
 
-    (folder / "trials.jsonl").write_text("".join((folder / "trials.jsonl").read_text().splitlines(True)[:13]))
-    resumed = run(supernet_folder, tmp_path, "searcher.first_phase=5", "max_evaluations=18")
+    (folder / "trials.jsonl").write_text("".join((folder / "trials.jsonl").read_text().splitlines(True)[:15]))
+    resumed = run(supernet_folder, tmp_path, "searcher.first_phase=5", "max_evaluations=20")
     assert [trial.subnet for trial in read_trials(resumed / "trials.jsonl")] == tried
 
     front = [e.subnet for e in front_of(read_run(folder))]

@@ -99,6 +99,21 @@ def rearrange(fisher_MM: np.ndarray, keep: int) -> np.ndarray:
     return np.flatnonzero(~pruned_M)
 
 
+def eliminate(fisher_MM: np.ndarray) -> np.ndarray:
+    """(M,) the masks of a layer in an order whose beginnings are good sets of every size, interactions included.
+
+    Greedy, from the end: of the masks that are left, the one goes without which the least is lost, beside those that
+    are gone. One order serves all sizes, unlike `rearrange`.
+    """
+    diagonal_M, interplay_M = fisher_MM.diagonal(), np.zeros(len(fisher_MM))
+    left_M, gone = np.ones(len(fisher_MM), dtype=bool), []
+    for _ in range(len(fisher_MM)):
+        gone.append(int(np.argmin(np.where(left_M, diagonal_M + 2 * interplay_M, np.inf))))
+        left_M[gone[-1]] = False
+        interplay_M += fisher_MM[:, gone[-1]]
+    return np.array(gone[::-1], dtype=int)
+
+
 def prune_by_fisher(model: PreTrainedModel, batches: Sequence[Batch], options: BaselineOptions) -> ForBudget:
     """Mask search and rearrangement, within a number of parameters.
 
@@ -151,6 +166,11 @@ def _diagonal(gradients_LnM: np.ndarray) -> np.ndarray:
     return np.square(gradients_LnM, dtype=np.float64).sum(axis=1)
 
 
-def _kept(gradients_nM: np.ndarray, keep: int) -> tuple[int, ...]:
+def fisher_block(gradients_nM: np.ndarray) -> np.ndarray:
+    """(M, M) the Fisher information of some masks of a layer, up to a constant factor."""
     double_nM = gradients_nM.astype(np.float64)
-    return tuple(rearrange(double_nM.T @ double_nM, keep).tolist())
+    return double_nM.T @ double_nM
+
+
+def _kept(gradients_nM: np.ndarray, keep: int) -> tuple[int, ...]:
+    return tuple(rearrange(fisher_block(gradients_nM), keep).tolist())

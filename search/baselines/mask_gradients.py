@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -24,7 +25,7 @@ from supernet.training.importance import block_effects
 
 @dataclass(frozen=True, eq=False)
 class MaskGradients:
-    """d loss / d mask of each row, in the model's precision.
+    """d loss / d mask of each row.
 
     Attributes:
         heads: (L, n, N).
@@ -35,15 +36,29 @@ class MaskGradients:
     units: np.ndarray
 
 
-def mask_gradients(model: PreTrainedModel, batches: Iterable[Batch]) -> MaskGradients:
-    """The gradients at the full model, dropout off; rows in the order of the batches.
+def mask_gradients(model: PreTrainedModel, batches: Iterable[Batch], subnet: SubNetwork | None = None) -> MaskGradients:
+    """The gradients at a sub-network, dropout off; rows in the order of the batches; 0 for what it has not.
 
     They take n x L x (N + F) numbers of memory: 0.3 GB for 2048 rows of a BERT-base.
+
+    Args:
+        model: The full model.
+        batches: Rows.
+        subnet: The sub-network; None is the full model.
     """
-    heads, units = [], []
-    for batch, effects in block_effects(model, batches):
-        heads.append(np.stack([_of_rows(x_STNH.sum(dim=(1, 3)), len(batch)) for x_STNH, _ in effects]))
-        units.append(np.stack([_of_rows(x_STF.sum(dim=1), len(batch)) for _, x_STF in effects]))
+    a, heads, units = architecture_of(model.config), [], []
+    slices = (a.full if subnet is None else subnet).layers
+    kind = np.float64 if model.dtype == torch.float64 else np.float32
+    for batch, effects in block_effects(model, batches, subnet):
+        heads_LnN = np.zeros((a.layers, len(batch), a.heads), kind)
+        units_LnF = np.zeros((a.layers, len(batch), a.units), kind)
+        for s, of_layer in zip(slices, effects, strict=True):
+            if of_layer.heads_STNH is not None:
+                heads_LnN[s.index][:, list(s.heads)] = _of_rows(of_layer.heads_STNH.sum(dim=(1, 3)), len(batch))
+            if of_layer.units_STF is not None:
+                units_LnF[s.index][:, list(s.units)] = _of_rows(of_layer.units_STF.sum(dim=1), len(batch))
+        heads.append(heads_LnN)
+        units.append(units_LnF)
     return MaskGradients(np.concatenate(heads, axis=1), np.concatenate(units, axis=1))
 
 

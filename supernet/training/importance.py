@@ -6,7 +6,7 @@ change what the full model computes. L layers, N heads, F units, S sequences, T 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,11 @@ from supernet.data.batches import Batch
 from supernet.models.families import architecture_of, family_of
 from supernet.models.files import refusing
 from supernet.models.heads import head_of
-from supernet.models.slicing import permute_
+from supernet.models.slicing import extract, permute_
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import atomic_path
 from supernet.runtime.pictures import new_figure, save_figure
-from supernet.space.subnetwork import Sizes
+from supernet.space.subnetwork import LayerSlice, Sizes, SubNetwork
 
 if TYPE_CHECKING:  # only drawing needs matplotlib
     from matplotlib.axes import Axes
@@ -56,6 +56,19 @@ class Importance:
         return heads / heads.sum() + units / units.sum()
 
 
+@dataclass(frozen=True, eq=False)
+class BlockEffects:
+    """x * d loss / dx of a layer, where x is the input of a block's output projection and the loss a sum over rows.
+
+    Attributes:
+        heads_STNH: Of its attention, with the H features of each kept head; None without attention.
+        units_STF: Of its feed-forward block; None without one.
+    """
+
+    heads_STNH: Tensor | None
+    units_STF: Tensor | None
+
+
 def measure_importance(model: PreTrainedModel, batches: Iterable[Batch]) -> Importance:
     """Scores heads and units by the first-order change of the loss if each were left out.
 
@@ -74,46 +87,65 @@ def measure_importance(model: PreTrainedModel, batches: Iterable[Batch]) -> Impo
     a = architecture_of(model.config)
     heads, units = np.zeros((a.layers, a.heads)), np.zeros((a.layers, a.units))
     for _, effects in block_effects(model, batches):
-        for i, (heads_STNH, units_STF) in enumerate(effects):
-            heads[i] += heads_STNH.double().sum(dim=(1, 3)).abs().sum(dim=0).cpu().numpy()
-            units[i] += units_STF.double().abs().sum(dim=(0, 1)).cpu().numpy()
+        for i, of_layer in enumerate(effects):
+            assert of_layer.heads_STNH is not None
+            assert of_layer.units_STF is not None
+            heads[i] += of_layer.heads_STNH.double().sum(dim=(1, 3)).abs().sum(dim=0).cpu().numpy()
+            units[i] += of_layer.units_STF.double().abs().sum(dim=(0, 1)).cpu().numpy()
     return Importance(heads, units)
 
 
 def block_effects(
-    model: PreTrainedModel, batches: Iterable[Batch]
-) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+    model: PreTrainedModel, batches: Iterable[Batch], subnet: SubNetwork | None = None
+) -> Iterator[tuple[Batch, list[BlockEffects]]]:
     """The first-order change of the loss without each input feature of the blocks' output projections.
 
+    The sum over tokens (and a head's features) is the derivative of a row's loss with respect to a factor of the unit
+    or head. Dropout is off until the last batch is done.
+
+    Args:
+        model: The full model.
+        batches: Rows.
+        subnet: The sub-network to look at; None is the full model.
+
     Yields:
-        Each batch, and for each layer x * d loss / dx of its attention, (S, T, N, H) with H features of each head, and
-        of its feed-forward block, (S, T, F). x is the input of the block's output projection, the loss is summed over
-        the batch's rows. The sum over tokens (and a head's features) is the derivative of a row's loss with respect to
-        a factor of the unit or head. Dropout is off until the last batch is done.
+        Each batch, and the effects in each layer of the sub-network.
     """
     a = architecture_of(model.config)
-    was_training = model.training
-    model.eval()
+    slices = (a.full if subnet is None else subnet).layers
+    small = model if subnet is None else extract(model, subnet)
+    was_training = small.training
+    small.eval()
     try:
         for batch in batches:
-            with _projection_inputs(model) as inputs:
-                loss = head_of(model).loss_of(model(**batch.inputs).logits, batch.labels)
-            effects = [x.detach() * g for x, g in zip(inputs, torch.autograd.grad(loss, inputs), strict=True)]
-            heads = [x_STD.unflatten(-1, (a.heads, a.head_size)) for x_STD in effects[::2]]
-            yield batch, list(zip(heads, effects[1::2], strict=True))
+            with _projection_inputs(small, slices) as inputs:
+                loss = head_of(small).loss_of(small(**batch.inputs).logits, batch.labels)
+            found = (x.detach() * g for x, g in zip(inputs, torch.autograd.grad(loss, inputs), strict=True))
+            effects = [
+                BlockEffects(
+                    next(found).unflatten(-1, (len(s.heads), a.head_size)) if s.heads else None,
+                    next(found) if s.units else None,
+                )
+                for s in slices
+            ]
+            yield batch, effects
     finally:
-        model.train(was_training)
+        small.train(was_training)
 
 
 @contextmanager
-def _projection_inputs(model: PreTrainedModel) -> Iterator[list[Tensor]]:
-    """Collects the inputs of each layer's two output projections, in order, while the block runs."""
+def _projection_inputs(model: PreTrainedModel, slices: Sequence[LayerSlice]) -> Iterator[list[Tensor]]:
+    """Collects the inputs of the output projections of each layer's blocks, in order, while the block runs."""
     family = family_of(model.config)
     inputs: list[Tensor] = []
+    layers = list(family.layers_of(model))
     handles = [
-        layer.get_submodule(path).register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
-        for layer in family.layers_of(model)
-        for path in (family.attention.columns[0], family.feed_forward.columns[0])
+        layer.get_submodule(block.columns[0]).register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+        for layer, s in zip(
+            layers[len(layers) - len(slices) :], slices, strict=True
+        )  # a family may need an empty first
+        for block, kept in ((family.attention, s.heads), (family.feed_forward, s.units))
+        if kept
     ]
     try:
         yield inputs
@@ -127,11 +159,10 @@ def order_by_importance_(model: PreTrainedModel, importance: Importance) -> None
     heads = importance.heads
     if family_of(model.config).heads_tied:  # the same order for all layers
         heads = np.broadcast_to(heads.sum(axis=0), heads.shape)
-    permute_(model, best_first(heads), best_first(importance.units))
+    permute_(model, _best_first(heads), _best_first(importance.units))
 
 
-def best_first(scores: np.ndarray) -> list[list[int]]:
-    """For each row of scores, the indices from the largest to the smallest."""
+def _best_first(scores: np.ndarray) -> list[list[int]]:
     return [np.argsort(-row, kind="stable").tolist() for row in scores]
 
 
