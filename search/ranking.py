@@ -35,7 +35,7 @@ from supernet.runtime.files import write_json
 from supernet.runtime.processes import broadcast_from_main
 from supernet.runtime.reading import read_record, unusable
 from supernet.runtime.shapes import WrongValue
-from supernet.space.spaces import RankedSpace
+from supernet.space.ranked import RankedSpace
 from supernet.space.subnetwork import LayerSlice, Sizes, SubNetwork
 
 FILE = "ranking.json"

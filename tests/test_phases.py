@@ -17,7 +17,8 @@ from search.trials import read_trials
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
 from supernet.runtime.errors import UserError
-from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, RankedSpace, SmallSpace
+from supernet.space.ranked import RankedSpace
+from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, SmallSpace
 from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.synthetic import METRICS, cost_of, smooth
 from tests.synthetic import search as ask_and_tell
