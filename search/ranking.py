@@ -35,6 +35,7 @@ from supernet.runtime.files import write_json
 from supernet.runtime.processes import broadcast_from_main
 from supernet.runtime.reading import read_record, unusable
 from supernet.runtime.shapes import WrongValue
+from supernet.space.cost import Architecture, params_share
 from supernet.space.ranked import RankedSpace
 from supernet.space.subnetwork import LayerSlice, Sizes, SubNetwork
 
@@ -151,11 +152,26 @@ def rank_by_pruning(model: PreTrainedModel, batches: Sequence[Batch], multiple_o
             break
         gradients = mask_gradients(model, batches, subnet)
         heads_L, units_L = allocation(a, fisher_information(gradients))(share)
-        multiples_L = np.rint(units_L / multiple_of).astype(int)
         heads.keep(gradients.heads, heads_L)
-        units.keep(gradients.units, multiples_L * multiple_of)
+        units.keep(gradients.units, _in_multiples(a, heads_L, units_L, multiple_of, share))
         steps.append(([len(kept) for kept in heads.kept], [-(-len(kept) // multiple_of) for kept in units.kept]))
     return Ranking(heads.order, units.order, multiple_of, steps)
+
+
+def _in_multiples(
+    a: Architecture, heads_L: np.ndarray, units_L: np.ndarray, multiple_of: int, share: float
+) -> np.ndarray:
+    """(L,) numbers of units, rounded to multiples. If they are then too many, the widest layers lose some."""
+
+    def too_many() -> bool:
+        numbers = zip(heads_L.tolist(), rounded_L.tolist(), strict=True)
+        subnet = SubNetwork(LayerSlice(i, range(h), range(min(u, a.units))) for i, (h, u) in enumerate(numbers))
+        return params_share(a, subnet) > share
+
+    rounded_L = np.rint(units_L / multiple_of).astype(int) * multiple_of
+    while too_many() and rounded_L.any():
+        rounded_L[rounded_L.argmax()] -= multiple_of
+    return rounded_L
 
 
 @dataclass(frozen=True)
