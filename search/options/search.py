@@ -94,9 +94,9 @@ class SearchConfig:
 
     Attributes:
         searcher: How sub-networks are proposed.
-        space: Where to search: ranked64, or a space of train such as medium64 that contains the supernet's own space or
+        space: Where to search: ranked8, or a space of train such as medium64 that contains the supernet's own space or
             lies within it. null: first in the supernet's own space, then in a larger one around what was found (after
-            small64 and medium64: ranked64). Searchers that do not learn stay in the supernet's own space.
+            small64 and medium64: ranked8). Searchers that do not learn stay in the supernet's own space.
         starts: Folders of runs that searched the same supernet. The sub-networks on their fronts are evaluated first.
         data: The task's rows.
         evaluator: Where the weights of a sub-network come from.
