@@ -1,7 +1,8 @@
 """Commands that take the options of other commands too: which override is for which command.
 
 An override goes to all of the commands that know its key: output_dir and seed are the same in all stages. The name of
-a choice (task=mnli, debug=fast) goes to those that have it.
+a choice (task=mnli, debug=fast) goes to those that have it. A key that is a choice of one command and a value of another
+(space of train and of search) is the choice.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def routed_jobs(name: str, arguments: Sequence[str], *, sweep: bool = False) -> 
     forms: dict[str, ValueForm] = {}
     for command in reversed(commands):
         forms |= command.forms
+    forms = {key: form for key, form in forms.items() if not any(key in command.groups for command in commands)}
     texts = [in_grammar(argument, forms, sweep=sweep) for argument in arguments]
     for text in texts:
         _takers(text, commands)  # a mistake in a key comes before a mistake in a value
@@ -108,5 +110,6 @@ def _takers(text: str, commands: Sequence[Command[Any]]) -> list[Command[Any]]:
     if not knowing:
         keys = {name: single for command in reversed(commands) for name, single in command.keys.items()}
         check_key(key, value, keys, {group for command in commands for group in command.groups})
-    having = [command for command in knowing if value in command.groups.get(key, [value])]
+    choosing = [command for command in knowing if key in command.groups]
+    having = [command for command in choosing or knowing if value in command.groups.get(key, [value])]
     return having or knowing[:1]
