@@ -1,8 +1,8 @@
 """Commands that take the options of other commands too: which override is for which command.
 
 An override goes to all of the commands that know its key: output_dir and seed are the same in all stages. The name of
-a choice (task=mnli, debug=fast) goes to those that have it. A key that is a choice of one command and a value of another
-(space of train and of search) is the choice.
+a choice (task=mnli, debug=fast) goes to those that have it. A key that is a choice of one command and a value of
+another (space of train and of search) is the choice.
 """
 
 from __future__ import annotations
