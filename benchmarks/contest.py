@@ -119,14 +119,18 @@ def measure(ground: Ground, entry: Entry | None, *, finishes: bool) -> dict[str,
         return {"found": None}
     start = time.perf_counter()
     a = architecture_of(ground.supernet.model.config)
-    found = ground.errors(entry.model)
-    finished = ground.errors(ground.finished(entry, FINISHING)) if finishes else found
+    found, finished, subnet, model = ground.errors(entry.model), None, entry.subnet, entry.model
+    if finishes:
+        subnet, model = ground.best_finished(entry, FINISHING)
+        finished = ground.errors(model)
     return {
         "subnet": entry.subnet.to_json(),
+        "finished_subnet": subnet.to_json(),
         "share": round(params_share(a, entry.subnet), 5),
-        "latency_share": round(ground.latencies(entry.subnet, entry.model)["latency_share"], 4),
+        "finished_share": round(params_share(a, subnet), 5),
+        "latency_share": round(ground.latencies(subnet, model)["latency_share"], 4),
         "found": found,
-        "finished": finished,
+        "finished": finished or found,
         "full": ground.full_errors,
         "seconds": round(time.perf_counter() - start, 1),
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from search.compress import EVALUATIONS, search_defaults
 from search.evaluation.latencies import Latencies
 from search.export.weights import model_of
 from search.objectives import SHARE
+from search.options.export import ExportConfig
 from search.options.limits import Limits
 from search.options.search import SearchConfig
 from search.run import search
@@ -31,7 +32,9 @@ from supernet.models.pretrained import load_pretrained, locate
 from supernet.models.slicing import extract
 from supernet.options.finish import LABELS, FinishOptions
 from supernet.options.training import TrainConfig
-from supernet.space.cost import Workload
+from supernet.runtime.errors import UserError
+from supernet.space.cost import Workload, params_share
+from supernet.space.ranked import read_ranking
 from supernet.space.subnetwork import SubNetwork
 from supernet.training.finish import finish
 from supernet.training.importance import order_by_importance_, read_importance
@@ -55,10 +58,17 @@ WORKLOAD = Workload(1, 64)
 
 @dataclass(frozen=True)
 class Entry:
-    """A small model, as found."""
+    """A small model, as found.
+
+    Attributes:
+        subnet: What it keeps.
+        model: Its model.
+        rivals: Other models of the same way, which are finished too; the best on validation rows is taken then.
+    """
 
     subnet: SubNetwork
     model: PreTrainedModel
+    rivals: tuple[Entry, ...] = ()
 
 
 ForSize = Callable[[float], "Entry | None"]
@@ -127,6 +137,12 @@ class Ground:
         fixed = [f"supernet={self.folder}", f"output_dir={self.output}"]
         return read_run(search(load_config("search", SearchConfig, [*fixed, *overrides])))
 
+    def best_finished(self, entry: Entry, options: FinishOptions) -> tuple[SubNetwork, PreTrainedModel]:
+        """What is the best on the validation rows of the entry and its rivals, each trained alone."""
+        done = [(one.subnet, self.finished(one, options)) for one in (entry, *entry.rivals)]
+        scores = [self.evaluators["validation"].evaluate(model) for _, model in done]
+        return done[min(range(len(done)), key=lambda i: (scores[i].error, scores[i].loss))]
+
     def finished(self, entry: Entry, options: FinishOptions) -> PreTrainedModel:
         """The model, trained alone."""
         trained = training_of(self.folder)
@@ -147,14 +163,40 @@ class Ground:
         return done.model
 
 
-def searched(*overrides: str) -> Callable[[Ground], ForSize]:
-    """A search, and what `plm-supernet select` chooses of it for each size."""
+def searched(*overrides: str, finalists: int = 1) -> Callable[[Ground], ForSize]:
+    """A search, what `plm-supernet select` chooses of it for each size, and as many finalists as `export` takes."""
 
     def make(ground: Ground) -> ForSize:
         run = ground.search(*overrides)
 
-        def entry(size: float) -> Entry:
-            subnet = choose(run, {"params": str(size)}).chosen.subnet
+        def entry(size: float) -> Entry | None:
+            try:
+                choice = choose(run, {"params": str(size)})
+            except UserError:  # no sub-network of the space is so small
+                return None
+            subnets = [e.subnet for e in choice.finalists[:finalists]]
+            first, *others = (Entry(subnet, model_of(run, subnet, ground.supernet)) for subnet in subnets)
+            return replace(first, rivals=tuple(others))
+
+        return entry
+
+    return make
+
+
+def stepwise(*overrides: str) -> Callable[[Ground], ForSize]:
+    """The steps of the pruning that a search begins with, without the search."""
+
+    def make(ground: Ground) -> ForSize:
+        run, sizes = ground.search(*overrides), ground.supernet.space.sizes
+        ranking = read_ranking(run.folder, sizes)
+        assert ranking is not None
+        share = partial(params_share, architecture_of(ground.supernet.model.config))
+
+        def entry(size: float) -> Entry | None:
+            fitting = [subnet for subnet in ranking.subnets(sizes) if share(subnet) <= size]
+            if not fitting:
+                return None
+            subnet = max(fitting, key=share)
             return Entry(subnet, model_of(run, subnet, ground.supernet))
 
         return entry
@@ -220,15 +262,18 @@ class Entrant:
     search: tuple[str, ...] = ()
 
 
-def entrant_of_search(*overrides: str, finishes: bool = True) -> Entrant:
+def entrant_of_search(*overrides: str, finishes: bool = True, finalists: int = 1) -> Entrant:
     """An entrant that searches."""
-    return Entrant(searched(*overrides), finishes=finishes, search=overrides)
+    return Entrant(searched(*overrides, finalists=finalists), finishes=finishes, search=overrides)
 
 
-OURS = entrant_of_search(*search_defaults(Limits(max_params="0.5"), 128), f"max_evaluations={EVALUATIONS}")
+DEFAULTS = (*search_defaults(Limits(max_params="0.5"), 128), f"max_evaluations={EVALUATIONS}")
+FINALISTS = load_config("export", ExportConfig, ["experiment=best", "max_params=0.5"]).finetune.finalists
+OURS = entrant_of_search(*DEFAULTS, finalists=FINALISTS)
 
 ENTRANTS: Mapping[str, Entrant] = {
     "ours": OURS,
+    "its pruning alone": Entrant(stepwise(*DEFAULTS), search=DEFAULTS),
     **{
         f"{searcher}, {space}": entrant_of_search(
             f"searcher={searcher}", f"space={space}", f"max_evaluations={EVALUATIONS}", finishes=searcher == "ehvi"

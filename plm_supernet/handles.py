@@ -196,7 +196,7 @@ class Choice:
             UserError: if the supernet or the rows are gone.
         """
         config = self._config(more)
-        from search.export.export import finished
+        from search.export.export import best_finished
         from search.export.weights import model_of
         from search.rows import load_texts
         from supernet.artifact import load_supernet
@@ -205,12 +205,11 @@ class Choice:
         with silently(), TemporaryDirectory() as work:
             chosen = self._chosen(config)
             supernet = load_supernet(chosen.supernet, weights=chosen.weights)
-            model = model_of(self.run._read(), chosen.subnet, supernet)
             if not config.finetune.epochs:
-                return model
+                return model_of(self.run._read(), chosen.subnet, supernet)
             _, data = load_texts(supernet, config.data)
             console, folder = plain_console(), Path(work, "finetune")
-            return finished(model, chosen, supernet, data, config, work=folder, console=console)[0]
+            return best_finished(chosen, supernet, data, config, work=folder, console=console)[1]
 
     def export(self, folder: Folder, *, formats: Sequence[str] = (), **more: object) -> ExportReport:
         """Writes the model as a folder, verified in a fresh process, as `plm-supernet export` does.

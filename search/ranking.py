@@ -15,7 +15,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +31,10 @@ from supernet.console.progress import show_progress
 from supernet.data.batches import Batch
 from supernet.data.tokens import TokenizedSplit
 from supernet.models.families import architecture_of
-from supernet.runtime.files import write_json
 from supernet.runtime.processes import broadcast_from_main
-from supernet.runtime.reading import read_record, unusable
-from supernet.runtime.shapes import WrongValue
 from supernet.space.cost import Architecture, params_share
-from supernet.space.ranked import RankedSpace
-from supernet.space.subnetwork import LayerSlice, Sizes, SubNetwork
-
-FILE = "ranking.json"
+from supernet.space.ranked import Ranking, read_ranking
+from supernet.space.subnetwork import LayerSlice, SubNetwork
 
 ROWS = 1024
 """Training rows that the information is measured on."""
@@ -49,32 +44,6 @@ ROW_SEED = 0
 
 SHARES = (0.75, 0.6, 0.5, 0.4, 0.32, 0.25, 0.18, 0.12, 0.08, 0.055)
 """Sizes of the steps, as shares of the encoder's parameters."""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The content of ranking.json.
-
-    Attributes:
-        heads, units: For each layer, all of them, the best first.
-        multiple_of: Units in a multiple.
-        steps: Sub-networks, the largest first: the numbers of each layer's heads and of its multiples of units.
-    """
-
-    heads: list[list[int]]
-    units: list[list[int]]
-    multiple_of: int
-    steps: list[tuple[list[int], list[int]]]
-
-    def space(self, sizes: Sizes) -> RankedSpace:
-        """The sub-networks of the first and of the best heads and units."""
-        orders = (tuple(map(tuple, order)) for order in (self.heads, self.units))
-        return RankedSpace(sizes.layers, sizes.heads, sizes.units, (), self.multiple_of, None, None, None, *orders)
-
-    def subnets(self, sizes: Sizes) -> list[SubNetwork]:
-        """The steps."""
-        space = self.space(sizes)
-        return [space.decode([1, *heads, *multiples]) for heads, multiples in self.steps]
 
 
 def ranking_of(
@@ -111,28 +80,6 @@ def ranking_of(
     shared = broadcast_from_main(accelerator, ranking)
     assert shared is not None
     return shared
-
-
-def read_ranking(folder: Path, sizes: Sizes) -> Ranking | None:
-    """Reads what `write_ranking` wrote; None if there is no such file.
-
-    Raises:
-        UserError: if the file is damaged, or belongs to another model.
-    """
-    path, advice = folder / FILE, "start again with overwrite=true"
-    if not path.exists():
-        return None
-    ranking = read_record(path, Ranking, advice)
-    with unusable(str(path), advice):
-        for name, orders, width in (("heads", ranking.heads, sizes.heads), ("units", ranking.units, sizes.units)):
-            if [sorted(order) for order in orders] != [list(range(width))] * sizes.layers:
-                raise WrongValue(f"{name} are not {sizes.layers} orders of {width}")
-    return ranking
-
-
-def write_ranking(folder: Path, ranking: Ranking) -> None:
-    """Writes ranking.json."""
-    write_json(folder / FILE, asdict(ranking))
 
 
 def rank_by_pruning(model: PreTrainedModel, batches: Sequence[Batch], multiple_of: int) -> Ranking:

@@ -15,7 +15,7 @@ from search.evaluation.latencies import Latencies
 from search.evaluation.measure import WeightSharedEvaluator, reference_values
 from search.objectives import FOR_WORKLOAD, LATENCY
 from search.options.search import BASELINE, FINETUNE, SearchConfig
-from search.ranking import ranking_of, write_ranking
+from search.ranking import ranking_of
 from search.rows import load_rows
 from search.run_folder import TRIALS_FILE, RunInfo, begin_run, going_on
 from search.spaces import Searched, searched_spaces
@@ -36,6 +36,7 @@ from supernet.runtime.files import check_weights, digest
 from supernet.runtime.processes import broadcast_from_main, check_same_everywhere, main_first
 from supernet.runtime.state import mark_running
 from supernet.runtime.storage import user_path
+from supernet.space.ranked import write_ranking
 from supernet.space.subnetwork import SubNetwork
 
 PARTS = 8

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from search.options.search import SearchConfig
-from search.ranking import Ranking
 from search.report.front import front_of
 from search.run_folder import read_run
 from search.searchers.phases import FirstPhase
@@ -16,6 +15,7 @@ from supernet.console.choices import choice_of, groups_of, values_in
 from supernet.runtime.errors import UserError, unknown
 from supernet.runtime.storage import user_path
 from supernet.space.base import SearchSpace
+from supernet.space.ranked import Ranking
 from supernet.space.spaces import SpaceOptions, search_space
 from supernet.space.subnetwork import SubNetwork
 

@@ -45,7 +45,7 @@ ROOMS = {
     "search.report": "objectives pareto options trials run_folder",
     "search.rows": "options",
     "search.ranking": "baselines",
-    "search.spaces": "options run_folder searchers report ranking",
+    "search.spaces": "options run_folder searchers report",
     "search.session": "objectives options trials run_folder evaluation rows ranking spaces",
     "search.remeasure": "objectives pareto trials run_folder evaluation report",
     "search.conclude": "trials run_folder loop report session remeasure",

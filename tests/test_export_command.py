@@ -331,6 +331,32 @@ def test_what_was_trained_alone_is_exported_if_it_is_better(output, run, superne
 
 
 @pytest.mark.slow
+def test_the_best_finalist_after_training_is_exported(output, run, capsys):
+    limit, training = "max_params=0.9", ["finetune.epochs=1", "finetune.batch_size=8", "finetune.finalists=3"]
+    choice = choose(run, {"params": "0.9"})
+    shares = [e.metrics["params_share"] for e in choice.finalists]
+    assert choice.finalists[0] == choice.chosen
+    assert len(shares) > 1
+    assert max(shares) == choice.largest.metrics["params_share"]
+    folder = export(config(output, limit, *training))
+    report = read_report(folder)
+    told = report.origin["finalists"]
+    assert [one["params_share"] for one in told] == pytest.approx(shares)
+    best = min(one["error_after"] for one in told)
+    assert report.origin["finished"]["error_after"] == best
+    assert report.params_share in [one["params_share"] for one in told if one["error_after"] == best]
+    assert f"finalist {len(shares)} of {len(shares)}" in capsys.readouterr().out
+    assert export(config(output, limit, *training)) == folder
+    assert "is there already" in capsys.readouterr().out
+    assert export(config(output, limit, *training, "finetune.finalists=1")) != folder
+
+
+@pytest.mark.slow
+def test_the_cheapest_has_no_other_finalists(run):
+    assert choose(run, {}, max_error_increase=0.1).finalists == [choose(run, {}, max_error_increase=0.1).chosen]
+
+
+@pytest.mark.slow
 def test_a_training_that_has_ended_is_not_repeated_if_the_export_fails(output, monkeypatch):
     given = config(output, *TRAINING, "seed=1", "name=again")
 

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.options.search import SearchConfig
-from search.ranking import read_ranking
 from search.report.front import front_of
 from search.run import search
 from search.run_folder import read_run
@@ -17,7 +16,7 @@ from search.trials import read_trials
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
 from supernet.runtime.errors import UserError
-from supernet.space.ranked import RankedSpace
+from supernet.space.ranked import RankedSpace, read_ranking
 from supernet.space.spaces import LargeSpace, LayerSpace, MediumSpace, SmallSpace
 from supernet.space.subnetwork import LayerSlice, SubNetwork
 from tests.synthetic import METRICS, cost_of, smooth

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.choice.answers import Answers, read_answers
 from search.choice.confidence import Interval, Sureness, against, how_sure
 from search.objectives import OBJECTIVES, SHARE
 from search.options.limits import parse_limit
+from search.options.search import SEARCH
 from search.report.front import main_cost
 from search.report.results import Results, read_results
 from search.run_folder import RunRecord
 from search.trials import Evaluated, all_evaluated, all_within, best_within, cheapest_within
 from supernet.runtime.errors import UserError
+from supernet.space.ranked import read_ranking
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,7 @@ class Choice:
         noise: The standard error of the chosen sub-network's error (`standard_error`).
         against_full: How much larger its error is than the full model's; None if it is the full model, or if the
             answers of the two are not known.
+        finalists: Those worth training alone before the last decision, the chosen one first (`finalists`).
     """
 
     chosen: Evaluated
@@ -52,6 +55,7 @@ class Choice:
     known: Candidates
     noise: float
     against_full: Interval | None
+    finalists: Sequence[Evaluated]
 
     @property
     def below_limit(self) -> dict[str, float]:
@@ -135,7 +139,21 @@ def choose(
     chosen = preferred(known, cost)
     noise = standard_error(chosen.metrics["error"], metric, results.validation_rows)
     compared = None if full is None or full.subnet == chosen.subnet else against(chosen, full, answers, metric)
-    return Choice(chosen, limits, full, known, noise, compared)
+    choice = Choice(chosen, limits, full, known, noise, compared, [chosen])
+    return choice if cost is not None or run.info.kind != SEARCH else replace(choice, finalists=finalists(run, choice))
+
+
+def finalists(run: RunRecord, choice: Choice) -> list[Evaluated]:
+    """The chosen sub-network, the largest that is as good, and the largest that pruning alone gives, each once.
+
+    The least of many errors on the same rows is flattered by chance. And what pruning gives was never trained as it is,
+    so training it helps more. Which is the best can be told after each was trained alone.
+    """
+    ranking = None if run.info.sizes is None else read_ranking(run.folder, run.info.sizes)
+    steps = set() if ranking is None or run.info.sizes is None else set(ranking.subnets(run.info.sizes))
+    pruned = [e for e in choice.known.within if e.subnet in steps]
+    largest = [max(group, key=lambda e: e.metrics[SHARE]) for group in (choice.alike, pruned) if group]
+    return list({e.subnet: e for e in (choice.chosen, *largest)}.values())
 
 
 def preferred(known: Candidates, cost: str | None) -> Evaluated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from supernet.export.report import ExportReport, read_report
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.export import CODE, NATIVE
+from supernet.options.finish import LABELS
 from supernet.options.training import TrainConfig
 from supernet.runtime.commands import typed_command
 from supernet.runtime.distributed import several_processes
@@ -38,8 +39,9 @@ from supernet.runtime.errors import UserError
 from supernet.runtime.files import file_sha256, supernet_name
 from supernet.runtime.signals import ended_by_signals
 from supernet.space.cost import Workload, params_share
-from supernet.training.finish import finish
+from supernet.training.finish import Finished, finish
 from supernet.training.previous_run import training_of
+from supernet.training.teacher import Teacher, teacher_logits
 
 LENGTH = 128
 """Tokens that latencies are measured on, if the task has as many and the run says nothing."""
@@ -106,19 +108,21 @@ def export_chosen(
     supernet = load_supernet(chosen.supernet, weights=chosen.weights)
     _check_fits(chosen, supernet)
     identity = _identity(config, chosen, supernet)
-    folder = place_of(config, _label(chosen, supernet), identity) if folder is None else folder
+    folder = place_of(config, _label(chosen, supernet, config), identity) if folder is None else folder
     with only_one(folder) as work:
         if check_same(folder, identity, overwrite=config.overwrite):
             console.print(f"{folder} is there already; overwrite=true exports it again")
             return folder, read_report(folder)
         model = _model(chosen, supernet)
-        if config.layout == NATIVE:
-            padded(model)  # refuses what zeros cannot express, before hours are spent on it
+        if config.layout == NATIVE:  # refuses what zeros cannot express, before hours are spent on it
+            for finalist in _finalists(chosen, config):
+                padded(_model(finalist, supernet))
         with show_progress(plain_console(stderr=True), f"loading the rows of task {supernet.info.task.name}"):
             rows, data = load_texts(supernet, config.data)
-        origin = _origin(chosen, supernet) | {"finished": None, "identity": identity}
+        done: dict[str, Any] = {"finished": None}
         if config.finetune.epochs:
-            model, origin["finished"] = finished(model, chosen, supernet, data, config, work=work, console=console)
+            chosen, model, done = best_finished(chosen, supernet, data, config, work=work, console=console)
+        origin = _origin(chosen, supernet) | done | {"identity": identity}
         subject = Subject(model, supernet.model, supernet.tokenizer, rows, data, chosen.subnet, origin)
         with show_progress(plain_console(stderr=True), "writing the files, and running them in a fresh process"):
             return folder, export_model(folder, subject, config.options(_workload(chosen, supernet)))
@@ -131,25 +135,67 @@ def _model(chosen: Chosen, supernet: Supernet) -> PreTrainedModel:
     return model_of(chosen.run, chosen.subnet, supernet)
 
 
-def finished(
-    model: PreTrainedModel,
+def _finalists(chosen: Chosen, config: ExportConfig) -> list[Chosen]:
+    """The sub-networks to train alone, the chosen one first."""
+    if chosen.choice is None or not config.finetune.epochs:
+        return [chosen]
+    return [replace(chosen, subnet=e.subnet) for e in chosen.choice.finalists[: config.finetune.finalists]]
+
+
+def best_finished(
+    chosen: Chosen, supernet: Supernet, data: TaskData, config: ExportConfig, *, work: Path, console: Console
+) -> tuple[Chosen, PreTrainedModel, dict[str, Any]]:
+    """Trains each finalist alone. The validation rows decide: the smallest error, then the smallest loss.
+
+    Args:
+        chosen: The choice.
+        supernet: Its supernet.
+        data: The rows. Test rows are not read.
+        config: How to train.
+        work: A folder for what a next run resumes.
+        console: Receives the lines.
+
+    Returns:
+        The best, its model, and what became of all, for export.json.
+    """
+    finalists = _finalists(chosen, config)
+    teacher: Teacher = supernet.model
+    if len(finalists) > 1 and config.finetune.targets != LABELS:
+        with show_progress(plain_console(stderr=True), "the full model's predictions of the training rows"):
+            teacher = teacher_logits(supernet.model, data, supernet.tokenizer)
+    ends = []
+    for number, finalist in enumerate(finalists, 1):
+        if len(finalists) > 1:
+            console.print(f"finalist {number} of {len(finalists)}: {_share(finalist, supernet):.0%} of the encoder")
+        ends.append(_finished(finalist, supernet, data, config, teacher, work=work, console=console))
+    best = min(range(len(ends)), key=lambda i: (ends[i].after.error, ends[i].after.loss))
+    if len(finalists) > 1:
+        console.print(f"the best on the validation rows is finalist {best + 1}: {finalists[best].subnet}")
+    told = [
+        {"params_share": _share(f, supernet), "error_before": end.before.error, "error_after": end.after.error}
+        for f, end in zip(finalists, ends, strict=True)
+    ]
+    return finalists[best], ends[best].model, {"finished": _figures(ends[best], config), "finalists": told}
+
+
+def _finished(
     chosen: Chosen,
     supernet: Supernet,
     data: TaskData,
     config: ExportConfig,
+    teacher: Teacher,
     *,
     work: Path,
     console: Console,
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The better of the model as it is and the model trained alone, and what became of it, for export.json."""
+) -> Finished:
     training = training_of(chosen.supernet)
     if training is None:
         console.print("note: the supernet's training options are not beside it, so finishing takes the defaults")
         training = load_config("train", TrainConfig, [])
-    result = finish(
-        model,
+    return finish(
+        _model(chosen, supernet),
         chosen.subnet,
-        supernet.model,
+        teacher,
         data,
         supernet.tokenizer,
         training=training,
@@ -158,9 +204,12 @@ def finished(
         seed=config.seed,
         console=console,
     )
+
+
+def _figures(result: Finished, config: ExportConfig) -> dict[str, Any]:
     before, after = result.before.error, result.after.error
     figures = {"epoch": result.epoch, "better": result.better, "error_before": before, "error_after": after}
-    return result.model, asdict(config.finetune) | {"seed": config.seed} | figures
+    return asdict(config.finetune) | {"seed": config.seed} | figures
 
 
 def _check_fits(chosen: Chosen, supernet: Supernet) -> None:
@@ -185,6 +234,8 @@ def _identity(config: ExportConfig, chosen: Chosen, supernet: Supernet) -> dict[
     workload = config.workload.or_else(_workload(chosen, supernet))
     refuse_longer(supernet.model.config, workload)
     weights: dict[str, Any] = {"weights": supernet.weights, "subnet": chosen.subnet.to_json()}
+    if others := _finalists(chosen, config)[1:]:
+        weights["finalists"] = [other.subnet.to_json() for other in others]
     return weights | {"own_weights": _own_weights(chosen), "workload": asdict(workload)} | config.identity()
 
 
@@ -196,11 +247,15 @@ def _own_weights(chosen: Chosen) -> str | None:
     return file_sha256(file)[:16] if file.is_file() else None
 
 
-def _label(chosen: Chosen, supernet: Supernet) -> str:
+def _label(chosen: Chosen, supernet: Supernet, config: ExportConfig) -> str:
     """The part of a folder's name that is for people: the run, or the supernet, and the share of the encoder."""
-    share = params_share(architecture_of(supernet.model.config), chosen.subnet)
     name = supernet_name(chosen.supernet) if chosen.run is None else chosen.run.folder.resolve().name
-    return f"{name}-{100 * share:.0f}pct"
+    finalists = _finalists(chosen, config)
+    return f"{name}-{_share(chosen, supernet) * 100:.0f}pct" if len(finalists) == 1 else f"{name}-of{len(finalists)}"
+
+
+def _share(chosen: Chosen, supernet: Supernet) -> float:
+    return params_share(architecture_of(supernet.model.config), chosen.subnet)
 
 
 def _origin(chosen: Chosen, supernet: Supernet) -> dict[str, Any]:

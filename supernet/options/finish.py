@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from supernet.options.training import TEMPERATURES
 from supernet.runtime.errors import at_least, one_of, positive, within
 
+MOST_FINALISTS = 3
+
 LABELS, LOGITS, BOTH = TARGETS = ("labels", "logits", "both")
 
 
@@ -23,6 +25,8 @@ class FinishOptions:
         learning_rate: Learning rate after the warm-up. It falls linearly to 0.
         batch_size: Rows per optimizer step.
         temperature: Larger values soften the predictions of full model and sub-network.
+        finalists: Most sub-networks to train if limits on costs choose: the chosen one, the largest that is as good,
+            the largest that pruning alone gives. The best after training, on the validation rows, is exported.
     """
 
     epochs: int = 0
@@ -30,6 +34,7 @@ class FinishOptions:
     learning_rate: float = 5e-5
     batch_size: int = 16
     temperature: float = 10.0
+    finalists: int = 1
 
     def __post_init__(self) -> None:
         at_least("finetune.epochs", self.epochs, 0, what="; 0 is off")
@@ -37,3 +42,4 @@ class FinishOptions:
         positive("finetune.learning_rate", self.learning_rate)
         at_least("finetune.batch_size", self.batch_size, 1)
         within("finetune.temperature", self.temperature, *TEMPERATURES)
+        within("finetune.finalists", self.finalists, 1, MOST_FINALISTS)

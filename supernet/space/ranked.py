@@ -6,13 +6,19 @@ This module imports no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar, TypeAlias, final
 
+from supernet.runtime.files import write_json
+from supernet.runtime.reading import read_record, unusable
+from supernet.runtime.shapes import WrongValue
 from supernet.space.base import SearchSpace
 from supernet.space.spaces import MediumSpace
-from supernet.space.subnetwork import LayerSlice, SubNetwork
+from supernet.space.subnetwork import LayerSlice, Sizes, SubNetwork
+
+FILE = "ranking.json"
 
 Orders: TypeAlias = tuple[tuple[int, ...], ...]
 """For each layer, all its heads or all its units in an order."""
@@ -58,3 +64,51 @@ class RankedSpace(SearchSpace):
     @property
     def middle(self) -> SubNetwork:
         return self._medium.middle
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How a trained supernet was pruned step by step (`search.ranking`); the content of ranking.json.
+
+    Attributes:
+        heads, units: For each layer, all of them, the best first.
+        multiple_of: Units in a multiple.
+        steps: Sub-networks, the largest first: the numbers of each layer's heads and of its multiples of units.
+    """
+
+    heads: list[list[int]]
+    units: list[list[int]]
+    multiple_of: int
+    steps: list[tuple[list[int], list[int]]]
+
+    def space(self, sizes: Sizes) -> RankedSpace:
+        """The sub-networks of the first and of the best heads and units."""
+        orders = (tuple(map(tuple, order)) for order in (self.heads, self.units))
+        return RankedSpace(sizes.layers, sizes.heads, sizes.units, (), self.multiple_of, None, None, None, *orders)
+
+    def subnets(self, sizes: Sizes) -> list[SubNetwork]:
+        """The steps."""
+        space = self.space(sizes)
+        return [space.decode([1, *heads, *multiples]) for heads, multiples in self.steps]
+
+
+def read_ranking(folder: Path, sizes: Sizes) -> Ranking | None:
+    """Reads what `write_ranking` wrote; None if there is no such file.
+
+    Raises:
+        UserError: if the file is damaged, or belongs to another model.
+    """
+    path, advice = folder / FILE, "start again with overwrite=true"
+    if not path.exists():
+        return None
+    ranking = read_record(path, Ranking, advice)
+    with unusable(str(path), advice):
+        for name, orders, width in (("heads", ranking.heads, sizes.heads), ("units", ranking.units, sizes.units)):
+            if [sorted(order) for order in orders] != [list(range(width))] * sizes.layers:
+                raise WrongValue(f"{name} are not {sizes.layers} orders of {width}")
+    return ranking
+
+
+def write_ranking(folder: Path, ranking: Ranking) -> None:
+    """Writes ranking.json."""
+    write_json(folder / FILE, asdict(ranking))
