@@ -120,9 +120,7 @@ def _many_entries(space: SearchSpace) -> str | None:
     if dimensions > MODEL_DIMENSIONS:
         limit = f"it models at most {MODEL_DIMENSIONS} dimensions, space {space.name} has {dimensions}"
     else:
-        limit = (
-            f"it compares vectors of at most {CANDIDATE_ENTRIES} entries, those of space {space.name} have {entries}"
-        )
+        limit = f"it compares vectors of at most {CANDIDATE_ENTRIES} entries, space {space.name} has {entries}"
     return f"{limit}; use searcher=nsga2, morea or stratified_random, or space=small64, medium64 or large64"
 
 
