@@ -34,7 +34,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.entrants import ENTRANTS, SIZES, Entry, Ground
+from benchmarks.entrants import ALONE_EPOCHS, ENTRANTS, FINALISTS, SIZES, Entry, Ground
+from search.ranking import ROWS, SHARES
 from supernet.console.config import load_config
 from supernet.models.families import architecture_of
 from supernet.options.finish import FinishOptions
@@ -71,7 +72,7 @@ def recipe_of(name: str) -> str:
     entrant = ENTRANTS[name]
     values = identity(load_config("train", TrainConfig, [*entrant.training, "task=sst2"]))
     parts = {part: values[part] for part in ("space", "strategy", "sampling", "distillation", "order", "train")}
-    return digest([parts, asdict(FINISHING), entrant.search])
+    return digest([parts, asdict(FINISHING), entrant.search, FINALISTS, ALONE_EPOCHS, SHARES, ROWS])
 
 
 def main() -> None:
@@ -139,9 +140,9 @@ def measure(ground: Ground, entry: Entry | None, *, finishes: bool) -> dict[str,
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints the tables, and writes them beside the results."""
     tables = [table(rows, how) for how in ("found", "finished")] + [latency_table(rows)]
-    for console in (Console(width=WIDTH), Console(width=WIDTH, file=RESULTS.with_suffix(".md").open("w"))):
-        for shown in tables:
-            console.print(shown)
+    with RESULTS.with_suffix(".md").open("w", encoding="utf-8") as file:
+        for console in (Console(width=WIDTH), Console(width=WIDTH, file=file)):
+            console.print(*tables)
 
 
 def errors_of(rows: Sequence[Mapping[str, Any]], how: str) -> dict[tuple[str, float], dict[tuple[str, int], float]]:
