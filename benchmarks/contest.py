@@ -34,8 +34,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.entrants import ALONE_EPOCHS, ENTRANTS, FINALISTS, SIZES, Entry, Ground
-from search.ranking import ROWS, SHARES
+from benchmarks.entrants import ENTRANTS, SIZES, Entry, Ground
 from supernet.console.config import load_config
 from supernet.models.families import architecture_of
 from supernet.options.finish import FinishOptions
@@ -72,7 +71,7 @@ def recipe_of(name: str) -> str:
     entrant = ENTRANTS[name]
     values = identity(load_config("train", TrainConfig, [*entrant.training, "task=sst2"]))
     parts = {part: values[part] for part in ("space", "strategy", "sampling", "distillation", "order", "train")}
-    return digest([parts, asdict(FINISHING), entrant.search, FINALISTS, ALONE_EPOCHS, SHARES, ROWS])
+    return digest([parts, asdict(FINISHING), *entrant.depends])
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from search.objectives import SHARE
 from search.options.export import ExportConfig
 from search.options.limits import Limits
 from search.options.search import SearchConfig
+from search.ranking import ROWS, SHARES
 from search.run import search
 from search.run_folder import RunRecord, read_run
 from search.trials import all_evaluated
@@ -252,19 +253,20 @@ class Entrant:
         training: The training whose result it starts from.
         sizes: Those that it enters for.
         finishes: Whether what it finds is finished too.
-        search: The options of its search, if it is one.
+        depends: What else its results depend on.
     """
 
     make: Callable[[Ground], ForSize]
     training: tuple[str, ...] = SUPERNET
     sizes: tuple[float, ...] = SIZES
     finishes: bool = True
-    search: tuple[str, ...] = ()
+    depends: tuple[object, ...] = ()
 
 
 def entrant_of_search(*overrides: str, finishes: bool = True, finalists: int = 1) -> Entrant:
     """An entrant that searches."""
-    return Entrant(searched(*overrides, finalists=finalists), finishes=finishes, search=overrides)
+    depends = (*overrides, finalists, SHARES, ROWS)
+    return Entrant(searched(*overrides, finalists=finalists), finishes=finishes, depends=depends)
 
 
 DEFAULTS = (*search_defaults(Limits(max_params="0.5"), 128), f"max_evaluations={EVALUATIONS}")
@@ -273,7 +275,7 @@ OURS = entrant_of_search(*DEFAULTS, finalists=FINALISTS)
 
 ENTRANTS: Mapping[str, Entrant] = {
     "ours": OURS,
-    "its pruning alone": Entrant(stepwise(*DEFAULTS), search=DEFAULTS),
+    "its pruning alone": Entrant(stepwise(*DEFAULTS), depends=OURS.depends),
     **{
         f"{searcher}, {space}": entrant_of_search(
             f"searcher={searcher}", f"space={space}", f"max_evaluations={EVALUATIONS}", finishes=searcher == "ehvi"
@@ -283,5 +285,5 @@ ENTRANTS: Mapping[str, Entrant] = {
     },
     **{name: Entrant(pruned(name)) for name in ("kwon2022", "uniform_width", "layer_dropping", "head_pruning")},
     "kwon2022 of a fine-tuned model": Entrant(pruned("kwon2022"), STANDARD),
-    "trained alone": Entrant(alone, sizes=(0.25, 0.12), finishes=False),
+    "trained alone": Entrant(alone, sizes=(0.25, 0.12), finishes=False, depends=(*OURS.depends, ALONE_EPOCHS)),
 }

@@ -352,11 +352,6 @@ def test_the_best_finalist_after_training_is_exported(output, run, capsys):
 
 
 @pytest.mark.slow
-def test_the_cheapest_has_no_other_finalists(run):
-    assert choose(run, {}, max_error_increase=0.1).finalists == [choose(run, {}, max_error_increase=0.1).chosen]
-
-
-@pytest.mark.slow
 def test_a_training_that_has_ended_is_not_repeated_if_the_export_fails(output, monkeypatch):
     given = config(output, *TRAINING, "seed=1", "name=again")
 

@@ -7,11 +7,13 @@ import pytest
 
 from search.choice.choose import choose, standard_error
 from search.choice.select import select
+from search.export.finalists import decide
 from search.options.select import SelectConfig
 from search.report.front import front_of
 from search.run_folder import TRIALS_FILE, read_run
 from search.trials import all_evaluated
 from supernet.console.config import load_config
+from supernet.evaluation.evaluator import Scores
 from supernet.runtime.errors import UserError
 from tests.fake_runs import FULL, VALIDATION_ROWS, make_run, metrics_of, test_score
 
@@ -67,6 +69,33 @@ def test_the_cheapest_that_loses_so_much(more, run):
         if e.metrics["error"] <= WHOLE["error"] + 0.1 and e.metrics["params_share"] <= share
     ]  # fmt: skip
     assert chosen.metrics["latency_ms"] == min(e.metrics["latency_ms"] for e in within)  # the run's last objective
+
+
+def test_finalists_of_a_limit_on_the_error_are_cheaper_and_lose_up_to_twice_as_much(run):
+    choice = chosen_of(run, "max_error_increase=0.1")
+    cost, limit = choice.chosen.metrics["latency_ms"], choice.limits["error"]
+    cheaper = [e for e in all_evaluated(run.trials) if e.metrics["latency_ms"] < cost]
+    nearly = [e for e in cheaper if e.metrics["error"] <= limit + 0.1]
+    best = min(nearly, key=lambda e: e.metrics["error"])
+    cheapest = min(nearly, key=lambda e: e.metrics["latency_ms"])
+    assert best != cheapest
+    assert choice.finalists == [choice.chosen, best, cheapest]
+
+
+def test_the_cheapest_finalist_within_the_limit_is_taken(run):
+    choice = chosen_of(run, "max_error_increase=0.1")
+    limit = choice.limits["error"]
+    within, beyond = Scores(limit, 1.0, 100), Scores(limit + 0.001, 0.5, 100)
+    assert decide(choice, [within, within, within]) == (2, "the cheapest whose validation error is within the limit")
+    assert decide(choice, [within, within, beyond])[0] == 1
+    assert decide(choice, [within, beyond, beyond])[0] == 0
+    assert decide(choice, [beyond, Scores(limit + 0.001, 0.4, 100), beyond]) == (1, "the best on the validation rows")
+
+
+def test_without_a_limit_on_the_error_the_best_finalist_is_taken(run):
+    choice = chosen_of(run, "max_params=0.5")
+    scores = [Scores(0.2, 0.5, 100), Scores(0.1, 0.6, 100), Scores(0.1, 0.5, 100)]
+    assert decide(choice, scores) == (2, "the best on the validation rows")
 
 
 def test_the_full_net_loses_nothing(run):

@@ -42,6 +42,7 @@ class Choice:
         chosen: The sub-network.
         limits: Upper bounds by metric.
         full: The full model; None if the run does not know it.
+        cost: The metric that is as small as can be within the limits; None if that is the error.
         known: What is known of the sub-networks within the limits.
         noise: The standard error of the chosen sub-network's error (`standard_error`).
         against_full: How much larger its error is than the full model's; None if it is the full model, or if the
@@ -52,6 +53,7 @@ class Choice:
     chosen: Evaluated
     limits: dict[str, float]
     full: Evaluated | None
+    cost: str | None
     known: Candidates
     noise: float
     against_full: Interval | None
@@ -139,8 +141,13 @@ def choose(
     chosen = preferred(known, cost)
     noise = standard_error(chosen.metrics["error"], metric, results.validation_rows)
     compared = None if full is None or full.subnet == chosen.subnet else against(chosen, full, answers, metric)
-    choice = Choice(chosen, limits, full, known, noise, compared, [chosen])
-    return choice if cost is not None or run.info.kind != SEARCH else replace(choice, finalists=finalists(run, choice))
+    choice = Choice(chosen, limits, full, cost, known, noise, compared, [chosen])
+    if run.info.kind != SEARCH:
+        return choice
+    if cost is None:
+        return replace(choice, finalists=finalists(run, choice))
+    nearly = all_within(evaluated, limits | {"error": limits["error"] + (max_error_increase or 0)})
+    return replace(choice, finalists=cheaper_finalists(choice, nearly))
 
 
 def finalists(run: RunRecord, choice: Choice) -> list[Evaluated]:
@@ -153,7 +160,28 @@ def finalists(run: RunRecord, choice: Choice) -> list[Evaluated]:
     steps = set() if ranking is None or run.info.sizes is None else set(ranking.subnets(run.info.sizes))
     pruned = [e for e in choice.known.within if e.subnet in steps]
     largest = [max(group, key=lambda e: e.metrics[SHARE]) for group in (choice.alike, pruned) if group]
-    return list({e.subnet: e for e in (choice.chosen, *largest)}.values())
+    return _each_once([choice.chosen, *largest])
+
+
+def cheaper_finalists(choice: Choice, nearly: Sequence[Evaluated]) -> list[Evaluated]:
+    """The chosen sub-network, and the most accurate and the cheapest of the cheaper ones, each once.
+
+    Training alone may bring a sub-network below the limit of the error.
+
+    Args:
+        choice: The cheapest sub-network within the limits.
+        nearly: Those within the limits if the error may be larger by twice the increase that is allowed.
+    """
+    assert choice.cost is not None
+    cost, most = choice.cost, choice.chosen.metrics[choice.cost]
+    cheaper = [e for e in nearly if e.metrics[cost] < most]
+    by_error = sorted(cheaper, key=lambda e: (e.metrics["error"], e.metrics[cost]))
+    by_cost = sorted(cheaper, key=lambda e: (e.metrics[cost], e.metrics["error"]))
+    return _each_once([choice.chosen, *by_error[:1], *by_cost[:1]])
+
+
+def _each_once(evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+    return list({e.subnet: e for e in evaluated}.values())
 
 
 def preferred(known: Candidates, cost: str | None) -> Evaluated:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import PreTrainedModel
 
 from search.export.chosen import Chosen, chosen_for
+from search.export.finalists import best_finished, finalists_of, model_before, share_of
 from search.export.place import check_same, only_one, place_of
-from search.export.weights import model_of
 from search.objectives import FOR_WORKLOAD
 from search.options.export import ExportConfig
 from search.report.tables import show_table
 from search.rows import load_texts
 from search.trials import weights_file
 from supernet.artifact import Supernet, load_supernet
-from supernet.console.config import load_config
 from supernet.console.progress import plain_console, show_progress
-from supernet.data.load import TaskData
 from supernet.evaluation.latency import refuse_longer
 from supernet.export.exporting import Subject
 from supernet.export.exporting import export as export_model
@@ -28,20 +25,13 @@ from supernet.export.formats import check_packages
 from supernet.export.native import padded
 from supernet.export.push import check_push, push_folder
 from supernet.export.report import ExportReport, read_report
-from supernet.models.families import architecture_of
-from supernet.models.slicing import extract
 from supernet.options.export import CODE, NATIVE
-from supernet.options.finish import LABELS
-from supernet.options.training import TrainConfig
 from supernet.runtime.commands import typed_command
 from supernet.runtime.distributed import several_processes
 from supernet.runtime.errors import UserError
 from supernet.runtime.files import file_sha256, supernet_name
 from supernet.runtime.signals import ended_by_signals
-from supernet.space.cost import Workload, params_share
-from supernet.training.finish import Finished, finish
-from supernet.training.previous_run import training_of
-from supernet.training.teacher import Teacher, teacher_logits
+from supernet.space.cost import Workload
 
 LENGTH = 128
 """Tokens that latencies are measured on, if the task has as many and the run says nothing."""
@@ -113,10 +103,10 @@ def export_chosen(
         if check_same(folder, identity, overwrite=config.overwrite):
             console.print(f"{folder} is there already; overwrite=true exports it again")
             return folder, read_report(folder)
-        model = _model(chosen, supernet)
+        model = model_before(chosen, supernet)
         if config.layout == NATIVE:  # refuses what zeros cannot express, before hours are spent on it
-            for finalist in _finalists(chosen, config):
-                padded(_model(finalist, supernet))
+            for finalist in finalists_of(chosen, config):
+                padded(model_before(finalist, supernet))
         with show_progress(plain_console(stderr=True), f"loading the rows of task {supernet.info.task.name}"):
             rows, data = load_texts(supernet, config.data)
         done: dict[str, Any] = {"finished": None}
@@ -126,90 +116,6 @@ def export_chosen(
         subject = Subject(model, supernet.model, supernet.tokenizer, rows, data, chosen.subnet, origin)
         with show_progress(plain_console(stderr=True), "writing the files, and running them in a fresh process"):
             return folder, export_model(folder, subject, config.options(_workload(chosen, supernet)))
-
-
-def _model(chosen: Chosen, supernet: Supernet) -> PreTrainedModel:
-    """The sub-network's model, as it was evaluated."""
-    if chosen.run is None:
-        return extract(supernet.model, chosen.subnet).eval()
-    return model_of(chosen.run, chosen.subnet, supernet)
-
-
-def _finalists(chosen: Chosen, config: ExportConfig) -> list[Chosen]:
-    """The sub-networks to train alone, the chosen one first."""
-    if chosen.choice is None or not config.finetune.epochs:
-        return [chosen]
-    return [replace(chosen, subnet=e.subnet) for e in chosen.choice.finalists[: config.finetune.finalists]]
-
-
-def best_finished(
-    chosen: Chosen, supernet: Supernet, data: TaskData, config: ExportConfig, *, work: Path, console: Console
-) -> tuple[Chosen, PreTrainedModel, dict[str, Any]]:
-    """Trains each finalist alone. The validation rows decide: the smallest error, then the smallest loss.
-
-    Args:
-        chosen: The choice.
-        supernet: Its supernet.
-        data: The rows. Test rows are not read.
-        config: How to train.
-        work: A folder for what a next run resumes.
-        console: Receives the lines.
-
-    Returns:
-        The best, its model, and what became of all, for export.json.
-    """
-    finalists = _finalists(chosen, config)
-    teacher: Teacher = supernet.model
-    if len(finalists) > 1 and config.finetune.targets != LABELS:
-        with show_progress(plain_console(stderr=True), "the full model's predictions of the training rows"):
-            teacher = teacher_logits(supernet.model, data, supernet.tokenizer)
-    ends = []
-    for number, finalist in enumerate(finalists, 1):
-        if len(finalists) > 1:
-            console.print(f"finalist {number} of {len(finalists)}: {_share(finalist, supernet):.0%} of the encoder")
-        ends.append(_finished(finalist, supernet, data, config, teacher, work=work, console=console))
-    best = min(range(len(ends)), key=lambda i: (ends[i].after.error, ends[i].after.loss))
-    if len(finalists) > 1:
-        console.print(f"the best on the validation rows is finalist {best + 1}: {finalists[best].subnet}")
-    told = [
-        {"params_share": _share(f, supernet), "error_before": end.before.error, "error_after": end.after.error}
-        for f, end in zip(finalists, ends, strict=True)
-    ]
-    return finalists[best], ends[best].model, {"finished": _figures(ends[best], config), "finalists": told}
-
-
-def _finished(
-    chosen: Chosen,
-    supernet: Supernet,
-    data: TaskData,
-    config: ExportConfig,
-    teacher: Teacher,
-    *,
-    work: Path,
-    console: Console,
-) -> Finished:
-    training = training_of(chosen.supernet)
-    if training is None:
-        console.print("note: the supernet's training options are not beside it, so finishing takes the defaults")
-        training = load_config("train", TrainConfig, [])
-    return finish(
-        _model(chosen, supernet),
-        chosen.subnet,
-        teacher,
-        data,
-        supernet.tokenizer,
-        training=training,
-        options=config.finetune,
-        folder=work,
-        seed=config.seed,
-        console=console,
-    )
-
-
-def _figures(result: Finished, config: ExportConfig) -> dict[str, Any]:
-    before, after = result.before.error, result.after.error
-    figures = {"epoch": result.epoch, "better": result.better, "error_before": before, "error_after": after}
-    return asdict(config.finetune) | {"seed": config.seed} | figures
 
 
 def _check_fits(chosen: Chosen, supernet: Supernet) -> None:
@@ -234,7 +140,7 @@ def _identity(config: ExportConfig, chosen: Chosen, supernet: Supernet) -> dict[
     workload = config.workload.or_else(_workload(chosen, supernet))
     refuse_longer(supernet.model.config, workload)
     weights: dict[str, Any] = {"weights": supernet.weights, "subnet": chosen.subnet.to_json()}
-    if others := _finalists(chosen, config)[1:]:
+    if others := finalists_of(chosen, config)[1:]:
         weights["finalists"] = [other.subnet.to_json() for other in others]
     return weights | {"own_weights": _own_weights(chosen), "workload": asdict(workload)} | config.identity()
 
@@ -250,12 +156,8 @@ def _own_weights(chosen: Chosen) -> str | None:
 def _label(chosen: Chosen, supernet: Supernet, config: ExportConfig) -> str:
     """The part of a folder's name that is for people: the run, or the supernet, and the share of the encoder."""
     name = supernet_name(chosen.supernet) if chosen.run is None else chosen.run.folder.resolve().name
-    finalists = _finalists(chosen, config)
-    return f"{name}-{_share(chosen, supernet) * 100:.0f}pct" if len(finalists) == 1 else f"{name}-of{len(finalists)}"
-
-
-def _share(chosen: Chosen, supernet: Supernet) -> float:
-    return params_share(architecture_of(supernet.model.config), chosen.subnet)
+    finalists = finalists_of(chosen, config)
+    return f"{name}-{share_of(chosen, supernet) * 100:.0f}pct" if len(finalists) == 1 else f"{name}-of{len(finalists)}"
 
 
 def _origin(chosen: Chosen, supernet: Supernet) -> dict[str, Any]:

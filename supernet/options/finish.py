@@ -25,8 +25,10 @@ class FinishOptions:
         learning_rate: Learning rate after the warm-up. It falls linearly to 0.
         batch_size: Rows per optimizer step.
         temperature: Larger values soften the predictions of full model and sub-network.
-        finalists: Most sub-networks to train if limits on costs choose: the chosen one, the largest that is as good,
-            the largest that pruning alone gives. The best after training, on the validation rows, is exported.
+        finalists: Most sub-networks to train if limits choose: the chosen one, the largest that is as good, the largest
+            that pruning alone gives. The best after training, on the validation rows, is exported. With
+            max_error_increase: the chosen one, and two cheaper ones that lose up to twice as much before; the cheapest
+            within the limit after training is exported.
     """
 
     epochs: int = 0
