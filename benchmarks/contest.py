@@ -43,6 +43,7 @@ from supernet.runtime.fields import identity
 from supernet.runtime.files import append_json_line, digest
 from supernet.runtime.reading import read_lines
 from supernet.space.cost import params_share
+from supernet.space.subnetwork import SubNetwork
 
 RESULTS = Path(__file__).resolve().parent / "results" / "contest.jsonl"
 
@@ -124,8 +125,8 @@ def measure(ground: Ground, entry: Entry | None, *, finishes: bool) -> dict[str,
         subnet, model = ground.best_finished(entry, FINISHING)
         finished = ground.errors(model)
     return {
-        "subnet": entry.subnet.to_json(),
-        "finished_subnet": subnet.to_json(),
+        "widths": widths(entry.subnet),
+        "finished_widths": widths(subnet),
         "share": round(params_share(a, entry.subnet), 5),
         "finished_share": round(params_share(a, subnet), 5),
         "latency_share": round(ground.latencies(subnet, model)["latency_share"], 4),
@@ -134,6 +135,11 @@ def measure(ground: Ground, entry: Entry | None, *, finishes: bool) -> dict[str,
         "full": ground.full_errors,
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+def widths(subnet: SubNetwork) -> list[list[int]]:
+    """Number, heads and units of each kept layer. (The indices of all units would be megabytes of results.)"""
+    return [[s.index, len(s.heads), len(s.units)] for s in subnet.layers]
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
