@@ -31,6 +31,7 @@ from supernet.evaluation.evaluator import Evaluator
 from supernet.models.families import architecture_of
 from supernet.models.pretrained import load_pretrained, locate
 from supernet.models.slicing import extract
+from supernet.models.weights import weights_digest_of
 from supernet.options.finish import LABELS, FinishOptions
 from supernet.options.training import TrainConfig
 from supernet.runtime.errors import UserError
@@ -144,8 +145,19 @@ class Ground:
         scores = [self.evaluators["validation"].evaluate(model) for _, model in done]
         return done[min(range(len(done)), key=lambda i: (scores[i].error, scores[i].loss))]
 
+    @cached_property
+    def done(self) -> dict[tuple[SubNetwork, str, FinishOptions], PreTrainedModel]:
+        """What was trained alone. Several ways find the same sub-networks."""
+        return {}
+
     def finished(self, entry: Entry, options: FinishOptions) -> PreTrainedModel:
         """The model, trained alone."""
+        key = (entry.subnet, weights_digest_of(entry.model), options)
+        if key not in self.done:
+            self.done[key] = self._finish(entry, options)
+        return self.done[key]
+
+    def _finish(self, entry: Entry, options: FinishOptions) -> PreTrainedModel:
         trained = training_of(self.folder)
         assert trained is not None
         with tempfile.TemporaryDirectory() as folder:
