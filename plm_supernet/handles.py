@@ -190,13 +190,14 @@ class Choice:
 
         Args:
             more: With finetune_epochs=2 it is trained alone first, and stays as it was unless that makes it better on
-                validation rows. The other options `finetune.*` of `plm-supernet export` belong to it.
+                validation rows. The other options `finetune.*` of `plm-supernet export` belong to it. With
+                finetune_finalists=3 the result may be another sub-network, as there.
 
         Raises:
             UserError: if the supernet or the rows are gone.
         """
         config = self._config(more)
-        from search.export.export import best_finished
+        from search.export.finalists import best_finished
         from search.export.weights import model_of
         from search.rows import load_texts
         from supernet.artifact import load_supernet

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from transformers import PreTrainedModel
 
@@ -16,17 +18,18 @@ from search.export.weights import model_of
 from search.options.export import ExportConfig
 from supernet.artifact import Supernet
 from supernet.console.config import load_config
-from supernet.console.progress import plain_console, show_progress
 from supernet.data.load import TaskData
 from supernet.evaluation.evaluator import Scores
 from supernet.models.families import architecture_of
 from supernet.models.slicing import extract
 from supernet.options.finish import LABELS
 from supernet.options.training import TrainConfig
+from supernet.runtime.files import digest
+from supernet.runtime.processes import accelerate_session
 from supernet.space.cost import params_share
-from supernet.training.finish import Finished, finish
+from supernet.training.finish import Finished, finish, precision_of
 from supernet.training.previous_run import training_of
-from supernet.training.teacher import Teacher, teacher_logits
+from supernet.training.teacher import Teacher, kept_logits
 
 
 def model_before(chosen: Chosen, supernet: Supernet) -> PreTrainedModel:
@@ -65,15 +68,20 @@ def best_finished(
         The best, its model, and what became of all, for export.json.
     """
     finalists = finalists_of(chosen, config)
+    training = training_of(chosen.supernet)
+    if training is None:
+        console.print("note: the supernet's training options are not beside it, so finishing takes the defaults")
+        training = load_config("train", TrainConfig, [])
     teacher: Teacher = supernet.model
     if len(finalists) > 1 and config.finetune.targets != LABELS:
-        with show_progress(plain_console(stderr=True), "the full model's predictions of the training rows"):
-            teacher = teacher_logits(supernet.model, data, supernet.tokenizer)
+        teacher = _predictions(supernet, data, training, work=work, console=console)
     ends = []
     for number, finalist in enumerate(finalists, 1):
         if len(finalists) > 1:
             console.print(f"finalist {number} of {len(finalists)}: {share_of(finalist, supernet):.0%} of the encoder")
-        ends.append(_finished(finalist, supernet, data, config, teacher, work=work, console=console))
+        model = model_before(finalist, supernet)
+        how = partial(finish, training=training, options=config.finetune, folder=work, seed=config.seed)
+        ends.append(how(model, finalist.subnet, teacher, data, supernet.tokenizer, console=console))
     best, what = decide(chosen.choice, [end.after for end in ends])
     if len(finalists) > 1:
         console.print(f"{what} is finalist {best + 1}: {finalists[best].subnet}")
@@ -102,32 +110,13 @@ def decide(choice: Choice | None, scores: Sequence[Scores]) -> tuple[int, str]:
     return min(order, key=lambda i: (scores[i].error, scores[i].loss)), "the best on the validation rows"
 
 
-def _finished(
-    chosen: Chosen,
-    supernet: Supernet,
-    data: TaskData,
-    config: ExportConfig,
-    teacher: Teacher,
-    *,
-    work: Path,
-    console: Console,
-) -> Finished:
-    training = training_of(chosen.supernet)
-    if training is None:
-        console.print("note: the supernet's training options are not beside it, so finishing takes the defaults")
-        training = load_config("train", TrainConfig, [])
-    return finish(
-        model_before(chosen, supernet),
-        chosen.subnet,
-        teacher,
-        data,
-        supernet.tokenizer,
-        training=training,
-        options=config.finetune,
-        folder=work,
-        seed=config.seed,
-        console=console,
-    )
+def _predictions(
+    supernet: Supernet, data: TaskData, training: TrainConfig, *, work: Path, console: Console
+) -> np.ndarray:
+    """The full model's predictions of the training rows, for all finalists; a next run reads them from the folder."""
+    path = work / f"teacher-{digest([supernet.weights, data.train.digest()])}.npz"
+    with accelerate_session(precision_of(training)) as accelerator:
+        return kept_logits(path, supernet.model, data, supernet.tokenizer, accelerator=accelerator, console=console)
 
 
 def _figures(result: Finished, config: ExportConfig) -> dict[str, Any]:

@@ -136,10 +136,14 @@ def finish(
     return _finished(folder, model, console)
 
 
+def precision_of(training: TrainConfig) -> str:
+    """The precision that finishing computes in: fp32, bf16 or fp16."""
+    # A supernet trained on a GPU may be finished elsewhere, where its precision is slow or impossible.
+    return resolve_precision(training.train.mixed_precision if torch.accelerator.is_available() else AUTO)
+
+
 def _config(training: TrainConfig, data: TaskData, options: FinishOptions, seed: int) -> TrainConfig:
     """The supernet's training options, for a sub-network alone."""
-    # A supernet trained on a GPU may be finished elsewhere, where its precision is slow or impossible.
-    precision = training.train.mixed_precision if torch.accelerator.is_available() else AUTO
     return replace(
         training,
         task=data.task,
@@ -150,7 +154,7 @@ def _config(training: TrainConfig, data: TaskData, options: FinishOptions, seed:
             epochs=options.epochs,
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
-            mixed_precision=resolve_precision(precision),
+            mixed_precision=precision_of(training),
             compile=False,
             keep_checkpoints=1,
         ),
