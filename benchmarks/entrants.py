@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from search.choice.choose import choose
 from search.compress import EVALUATIONS, search_defaults
 from search.evaluation.latencies import Latencies
+from search.export.finalists import decide
 from search.export.weights import model_of
 from search.objectives import SHARE
 from search.options.export import ExportConfig
@@ -143,7 +144,7 @@ class Ground:
         """What is the best on the validation rows of the entry and its rivals, each trained alone."""
         done = [(one.subnet, self.finished(one, options)) for one in (entry, *entry.rivals)]
         scores = [self.evaluators["validation"].evaluate(model) for _, model in done]
-        return done[min(range(len(done)), key=lambda i: (scores[i].error, scores[i].loss))]
+        return done[decide(None, scores)[0]]
 
     @cached_property
     def done(self) -> dict[tuple[SubNetwork, str, FinishOptions], PreTrainedModel]:
@@ -221,12 +222,7 @@ def pruned(baseline: str) -> Callable[[Ground], ForSize]:
     """A way of pruning without a search."""
 
     def make(ground: Ground) -> ForSize:
-        try:
-            run = ground.search(f"baseline={baseline}", f"baseline.budgets=[{','.join(map(str, SIZES))}]")
-        except UserError as error:
-            if "has no trial" not in str(error):
-                raise
-            return lambda size: None  # heads alone are a third of the encoder
+        run = ground.search(f"baseline={baseline}", f"baseline.budgets=[{','.join(map(str, SIZES))}]")
         made = {e.subnet: e.metrics[SHARE] for e in all_evaluated(run.trials)}
 
         def entry(size: float) -> Entry | None:
@@ -300,7 +296,8 @@ ENTRANTS: Mapping[str, Entrant] = {
         for space in ("small64", "medium64", "large64")
         for searcher in ("ehvi", "random_scalarization", "nsga2", "stratified_random")
     },
-    **{name: Entrant(pruned(name)) for name in ("kwon2022", "uniform_width", "layer_dropping", "head_pruning")},
+    **{name: Entrant(pruned(name)) for name in ("kwon2022", "uniform_width", "layer_dropping")},
+    "head_pruning": Entrant(pruned("head_pruning"), sizes=()),  # without any heads two thirds of the encoder are left
     "kwon2022 of a fine-tuned model": Entrant(pruned("kwon2022"), STANDARD),
     "trained alone": Entrant(alone, sizes=(0.25, 0.12), finishes=False, depends=(*OURS.depends, ALONE_EPOCHS)),
 }

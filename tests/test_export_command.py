@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from search.choice.choose import choose
 from search.choice.select import select
 from search.export.chosen import chosen_for
-from search.export.export import export
+from search.export.export import export, identity_of
 from search.export.place import check_same, only_one
 from search.export.weights import model_of
 from search.options.export import ExportConfig
@@ -19,7 +19,7 @@ from search.options.search import SearchConfig
 from search.options.select import SelectConfig
 from search.rows import load_texts
 from search.run import search
-from search.run_folder import read_run
+from search.run_folder import read_run, supernet_of
 from search.trials import read_trials
 from supernet.artifact import load_supernet
 from supernet.console.config import load_config
@@ -349,6 +349,22 @@ def test_the_best_finalist_after_training_is_exported(output, run, capsys):
     assert export(config(output, limit, *training)) == folder
     assert "is there already" in capsys.readouterr().out
     assert export(config(output, limit, *training, "finetune.finalists=1")) != folder
+
+
+def test_a_larger_limit_of_the_error_is_another_export(run):
+    """It may decide otherwise among the same finalists."""
+    supernet, keys, found = load_supernet(supernet_of(run)), [], []
+    for limit in ("0.6", "0.61"):
+        options = config(run.folder.parent.parent, f"max_error_increase={limit}", "finetune.epochs=1")
+        chosen = chosen_for(options)
+        full = chosen.choice.full
+        finalists = [chosen.choice.chosen, full]
+        chosen = replace(chosen, choice=replace(chosen.choice, finalists=finalists))
+        options = replace(options, finetune=replace(options.finetune, finalists=2))
+        keys.append(identity_of(options, chosen, supernet))
+        found.append(finalists)
+    assert found[0] == found[1]
+    assert keys[0] != keys[1]
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def export_chosen(
     """
     supernet = load_supernet(chosen.supernet, weights=chosen.weights)
     _check_fits(chosen, supernet)
-    identity = _identity(config, chosen, supernet)
+    identity = identity_of(config, chosen, supernet)
     folder = place_of(config, _label(chosen, supernet, config), identity) if folder is None else folder
     with only_one(folder) as work:
         if check_same(folder, identity, overwrite=config.overwrite):
@@ -131,7 +131,7 @@ def _workload(chosen: Chosen, supernet: Supernet) -> Workload:
     return Workload(1, min(LENGTH, supernet.info.task.max_length))
 
 
-def _identity(config: ExportConfig, chosen: Chosen, supernet: Supernet) -> dict[str, Any]:
+def identity_of(config: ExportConfig, chosen: Chosen, supernet: Supernet) -> dict[str, Any]:
     """What an export folder is the result of, in plain values, without paths.
 
     Raises:
@@ -142,6 +142,8 @@ def _identity(config: ExportConfig, chosen: Chosen, supernet: Supernet) -> dict[
     weights: dict[str, Any] = {"weights": supernet.weights, "subnet": chosen.subnet.to_json()}
     if others := finalists_of(chosen, config)[1:]:
         weights["finalists"] = [other.subnet.to_json() for other in others]
+        if chosen.choice is not None and chosen.choice.cost is not None:  # it decides among them
+            weights["max_error"] = chosen.choice.limits["error"]
     return weights | {"own_weights": _own_weights(chosen), "workload": asdict(workload)} | config.identity()
 
 
